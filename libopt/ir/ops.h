@@ -1,0 +1,88 @@
+// The operators of the transformer level: meaning, shapes, and a typed view of each.
+//
+// Rows are packed tokens: the sequences of a batch laid end to end, without padding. A graph says
+// nothing about where one ends and the next begins; whoever runs it has the offsets.
+#pragma once
+
+#include <string>
+
+#include "libopt/ir/graph.h"
+
+namespace rtai::ir {
+
+/// dst[t] = word[ids[t]] + position[offset + p(t)] + segment[segments[t]], absent tables left out;
+/// p(t) counts from 0 within the sequence of token t.
+///
+/// Inputs: ids i32[tokens], segments i32[tokens] or none, word [vocab, hidden], position
+/// [positions, hidden] or none, segment [segments, hidden] or none, then a scale f32[rows] for each
+/// table that is i8 (real value = integer * scale of its row).
+/// Output: f32[tokens, hidden]. Attribute: position_offset (2 for RoBERTa).
+struct Embedding {
+  static constexpr Op kOp = Op::embedding;
+  enum Input : std::size_t { ids, segments, word, position, segment, word_scale, position_scale, segment_scale };
+};
+
+/// dst = src * weight^T + bias
+///
+/// Inputs: src f32[rows, k], weight f32 or i8 [n, k], bias f32[n] or none, weight_scale f32[n] when
+/// weight is i8. Output: f32[rows, n].
+/// Attribute: src_scale, with i8 weights only: the scale of the quantized source, from calibration;
+/// absent or 0: a scale for each row is computed from its largest magnitude (dynamic).
+struct Linear {
+  static constexpr Op kOp = Op::linear;
+  enum Input : std::size_t { src, weight, bias, weight_scale };
+};
+
+/// dst[r, i] = (src[r, i] - mean_r) / sqrt(var_r + epsilon) * weight[i] + bias[i]
+///
+/// Inputs: src f32[rows, hidden], weight f32[hidden], bias f32[hidden]. Attribute: epsilon.
+struct LayerNorm {
+  static constexpr Op kOp = Op::layer_norm;
+  enum Input : std::size_t { src, weight, bias };
+};
+
+/// Scaled dot-product attention within each sequence: softmax(q k^T * scale) v, head by head.
+///
+/// Input: qkv f32[tokens, 3 * heads * head_dim], all of q, then k, then v, each head by head.
+/// Output: f32[tokens, heads * head_dim].
+/// Attributes: heads, head_dim, scale; causal (0): 1 hides later tokens.
+struct Attention {
+  static constexpr Op kOp = Op::attention;
+  enum Input : std::size_t { qkv };
+};
+
+/// Elementwise. Attribute kind: gelu (erf), gelu_tanh, relu, tanh, sigmoid, silu.
+struct Activation {
+  static constexpr Op kOp = Op::activation;
+  enum Input : std::size_t { src };
+};
+
+/// first_token: f32[tokens, hidden] -> f32[sequences, hidden], the first row of each sequence.
+/// mean_pool:   f32[tokens, hidden] -> f32[sequences, hidden], the mean of the rows of each sequence.
+/// l2_normalize: each row divided by max(its euclidean norm, 1e-12).
+/// columns: src[:, begin:end]; attributes begin, end.
+/// add: two tensors of the same type.
+
+/// One of the kinds an activation can have.
+bool is_activation_kind(std::string_view kind);
+
+/// The type of the result of a transformer-level node.
+///
+/// Errors: internal, saying which input or attribute does not fit.
+Result<Type> infer_type(const Graph& graph, Op op, std::span<const ValueId> inputs,
+                        const Attributes& attributes);
+
+/// Appends a transformer-level node with its inferred type and returns its result.
+///
+/// Errors: as infer_type.
+Result<ValueId> append(Graph& graph, Op op, std::vector<ValueId> inputs, Attributes attributes = {},
+                       std::string name = {});
+
+/// Heads and their size of an attention node.
+struct HeadShape {
+  Index heads = 0;
+  Index head_dim = 0;
+};
+HeadShape head_shape(const Node& attention);
+
+}  // namespace rtai::ir

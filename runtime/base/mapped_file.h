@@ -1,0 +1,46 @@
+// A file mapped read-only into memory, and a file written all at once or not at all.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <span>
+#include <string_view>
+
+#include "runtime/base/result.h"
+
+namespace rtai {
+
+/// The bytes of a regular file, mapped read-only for the life of the object.
+class MappedFile {
+ public:
+  /// Errors: not_found; invalid_input if it is not a regular file; io.
+  static Result<MappedFile> open(const std::filesystem::path& path);
+
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+  ~MappedFile();
+
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+  std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
+
+ private:
+  MappedFile(const std::byte* data, std::size_t size) : data_(data), size_(size) {}
+
+  const std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+/// Writes `parts` one after the other to a temporary file beside `path`, flushes it to disk and
+/// renames it into place, so that `path` holds the old content or the new one, never a mixture.
+///
+/// Errors: io, naming the file and the reason; the temporary is removed.
+Result<void> write_file_atomically(const std::filesystem::path& path,
+                                   std::span<const std::span<const std::byte>> parts);
+Result<void> write_file_atomically(const std::filesystem::path& path, std::string_view text);
+
+/// Removes the temporary file of a write in progress, if there is one. Safe in a signal handler.
+void discard_unfinished_writes() noexcept;
+
+}  // namespace rtai
