@@ -90,7 +90,7 @@ class LinearTiles {
   void finish_with(
       long row, long height, long column, int panels, const TileSums& sums, F&& f) const {
     for (long r = 0; r < height; ++r) {
-      __m512 magnitudes = _mm512_setzero_ps();
+      __m512i magnitudes = _mm512_setzero_si512();
       for (int p = 0; p < panels; ++p) {
         const long at = column + 16 * p;
         const __mmask16 lanes = first_lanes(args_.columns - at);
@@ -100,11 +100,11 @@ class LinearTiles {
           value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(lanes, residual));
         }
         _mm512_mask_storeu_ps(args_.dst + (row + r) * args_.dst_stride + at, lanes, value);
-        magnitudes = _mm512_max_ps(magnitudes, _mm512_abs_ps(_mm512_maskz_mov_ps(lanes, value)));
+        magnitudes = larger_magnitudes(magnitudes, _mm512_maskz_mov_ps(lanes, value));
       }
       if (args_.absmax == nullptr) continue;
-      const float largest = _mm512_reduce_max_ps(magnitudes);
-      if (largest > args_.absmax[row + r]) args_.absmax[row + r] = largest;
+      float& absmax = args_.absmax[row + r];
+      absmax = largest_magnitude(larger_magnitudes(magnitudes, _mm512_set1_ps(absmax)));
     }
   }
 

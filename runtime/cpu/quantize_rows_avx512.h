@@ -12,8 +12,9 @@ inline void quantize_row(
   float scale = dst.fixed_scale;
   float factor = scale > 0.0f ? 1.0f / scale : 0.0f;
   if (scale <= 0.0f) {
-    scale = absmax > 0.0f ? absmax / 127.0f : 1.0f;
-    factor = absmax > 0.0f ? 127.0f / absmax : 0.0f;
+    const bool is_zero = absmax < kSmallestAbsmax;
+    scale = is_zero ? 1.0f : absmax / 127.0f;
+    factor = is_zero ? 0.0f : 127.0f / absmax;
   }
   dst.scale[row] = scale;
   std::uint8_t* bytes = dst.data + row * dst.stride;
@@ -32,12 +33,11 @@ inline void quantize_row(
 }
 
 inline float row_absmax(const float* src, Index columns) {
-  __m512 largest = _mm512_setzero_ps();
+  __m512i largest = _mm512_setzero_si512();
   for (Index i = 0; i < columns; i += 16) {
-    const __m512 values = _mm512_maskz_loadu_ps(first_lanes(columns - i), src + i);
-    largest = _mm512_max_ps(largest, _mm512_abs_ps(values));
+    largest = larger_magnitudes(largest, _mm512_maskz_loadu_ps(first_lanes(columns - i), src + i));
   }
-  return _mm512_reduce_max_ps(largest);
+  return largest_magnitude(largest);
 }
 
 }  // namespace

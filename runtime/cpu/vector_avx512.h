@@ -14,12 +14,28 @@ constexpr float kGeluTable[4][32] = {
 };
 constexpr float kGeluPiecesPerUnit = 31.5f / 5.0f;
 
+/// The larger magnitudes, lane by lane, as the bits of floats: as integers NaN is above all.
+inline __m512i larger_magnitudes(__m512i largest, __m512 x) {
+  return _mm512_max_epi32(largest, _mm512_castps_si512(_mm512_abs_ps(x)));
+}
+
+/// The largest lane of larger_magnitudes.
+inline float largest_magnitude(__m512i magnitudes) {
+  const int bits = _mm512_reduce_max_epi32(magnitudes);
+  float value = 0;
+  __builtin_memcpy(&value, &bits, sizeof(value));
+  return value;
+}
+
 inline __mmask16 first_lanes(long count) {
   return count >= 16 ? static_cast<__mmask16>(0xffff) : static_cast<__mmask16>((1u << count) - 1u);
 }
 
-/// exp(x) to 2 ulp for x <= 88; 0 below -104.
+/// exp(x) to 2 ulp; 0 below -104, infinity above 89, NaN for NaN.
 inline __m512 exp_vector(__m512 x) {
+  // Bounded so that `part` below stays finite. Of two operands of which one is NaN, max and min
+  // take the second, so NaN stays.
+  x = _mm512_max_ps(_mm512_set1_ps(-105.0f), _mm512_min_ps(_mm512_set1_ps(90.0f), x));
   const __m512 scaled = _mm512_mul_ps(x, _mm512_set1_ps(1.44269504f));
   const __m512 whole = _mm512_roundscale_ps(scaled, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   // x - whole * ln 2 in two parts: the first has few bits, so its product is exact.
@@ -38,9 +54,7 @@ inline __m512 exp_vector(__m512 x) {
 
 inline __m512 sigmoid_vector(__m512 x) {
   const __m512 one = _mm512_set1_ps(1.0f);
-  const __m512 bounded = _mm512_max_ps(x, _mm512_set1_ps(-80.0f));
-  return _mm512_div_ps(one,
-                       _mm512_add_ps(one, exp_vector(_mm512_sub_ps(_mm512_setzero_ps(), bounded))));
+  return _mm512_div_ps(one, _mm512_add_ps(one, exp_vector(_mm512_sub_ps(_mm512_setzero_ps(), x))));
 }
 
 inline __m512 tanh_vector(__m512 x) {  // 2 sigmoid(2x) - 1
@@ -65,7 +79,7 @@ inline __m512 gelu_vector(__m512 x) {
   __m512 d = _mm512_fmadd_ps(coefficient(3), u, coefficient(2));
   d = _mm512_fmadd_ps(d, u, coefficient(1));
   d = _mm512_fmadd_ps(d, u, coefficient(0));
-  return _mm512_sub_ps(_mm512_max_ps(x, _mm512_setzero_ps()), d);
+  return _mm512_sub_ps(_mm512_max_ps(_mm512_setzero_ps(), x), d);
 }
 
 inline __m512 gelu_tanh_vector(__m512 x) {
