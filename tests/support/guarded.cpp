@@ -1,0 +1,55 @@
+#include "tests/support/guarded.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <new>
+#include <utility>
+
+namespace rtai::test {
+namespace {
+
+constexpr std::size_t kPage = 4096;
+
+bool holds_pattern(const std::byte* begin, const std::byte* end) {
+  return std::all_of(begin, end, [](std::byte b) { return b == kForbidden; });
+}
+
+}  // namespace
+
+GuardedMemory::GuardedMemory(std::size_t bytes, std::size_t alignment) : bytes_(bytes) {
+  const std::size_t room = round_up(std::max<std::size_t>(bytes + alignment, 1), kPage);
+  mapping_bytes_ = room + 2 * kPage;
+  void* mapping = ::mmap(nullptr, mapping_bytes_, PROT_NONE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (mapping == MAP_FAILED) throw std::bad_alloc();
+  mapping_ = static_cast<std::byte*>(mapping);
+  if (::mprotect(mapping_ + kPage, room, PROT_READ | PROT_WRITE) != 0) throw std::bad_alloc();
+  std::memset(mapping_ + kPage, std::to_integer<int>(kForbidden), room);
+  data_ = mapping_ + kPage + (room - bytes) / alignment * alignment;
+}
+
+GuardedMemory::GuardedMemory(GuardedMemory&& other) noexcept
+    : mapping_(std::exchange(other.mapping_, nullptr)),
+      mapping_bytes_(other.mapping_bytes_),
+      data_(other.data_),
+      bytes_(other.bytes_) {}
+
+GuardedMemory& GuardedMemory::operator=(GuardedMemory&& other) noexcept {
+  std::swap(mapping_, other.mapping_);
+  std::swap(mapping_bytes_, other.mapping_bytes_);
+  std::swap(data_, other.data_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+GuardedMemory::~GuardedMemory() {
+  if (mapping_ != nullptr) ::munmap(mapping_, mapping_bytes_);
+}
+
+bool GuardedMemory::is_intact() const {
+  return holds_pattern(mapping_ + kPage, data_) &&
+         holds_pattern(data_ + bytes_, mapping_ + mapping_bytes_ - kPage);
+}
+
+}  // namespace rtai::test
