@@ -298,6 +298,19 @@ TEST_CASE("layer_norm agrees with the reference on every size of row") {
   }
 }
 
+TEST_CASE("layer_norm gives the same bits on all targets but ref") {
+  Random random(20);
+  const auto kernels = vector_kernels<LayerNorm>();
+  for (const Index hidden : kRowSizes) {
+    const LayerNormData data({.rows = 2, .hidden = hidden}, random);
+    for (const auto* kernel : kernels) {
+      INFO(kernel->name << ": hidden " << hidden);
+      CHECK(same_bits(LayerNormResult(*kernel, data, 2).dst,
+                      LayerNormResult(*kernels.front(), data, 2).dst));
+    }
+  }
+}
+
 TEST_CASE("layer_norm of a constant row is the bias") {
   Random random(4);
   for (const auto* kernel : kernels_under_test<LayerNorm>()) {
@@ -479,6 +492,20 @@ TEST_CASE("attention agrees with the reference on random shapes") {
   }
 }
 
+TEST_CASE("attention gives the same bits on all targets but ref") {
+  Random random(21);
+  const auto kernels = vector_kernels<Attention>();
+  for (const AttentionCase& c : attention_cases()) {
+    const AttentionData data(c, random);
+    for (const auto* kernel : kernels) {
+      INFO(kernel->name << ": " << c.text());
+      bool intact = true;
+      CHECK(same_bits(attend(*kernel, data, c.queries, c.heads, intact),
+                      attend(*kernels.front(), data, c.queries, c.heads, intact)));
+    }
+  }
+}
+
 TEST_CASE("attention survives scores of any size") {
   Random random(8);
   for (const auto* kernel : kernels_under_test<Attention>()) {
@@ -631,6 +658,28 @@ TEST_CASE("activation agrees with the reference from zero to the largest float")
       const std::vector<float> expected = run(reference_kernel<Activation>(), false);
       CHECK(first_difference(run(*kernel, false), expected, function_tolerance(function)) == "");
       CHECK(first_difference(run(*kernel, true), expected, function_tolerance(function)) == "");
+    }
+  }
+}
+
+TEST_CASE("activation gives the same bits on all targets but ref") {
+  const std::vector<float> values = notable_floats();
+  const auto count = static_cast<Index>(values.size());
+  const auto kernels = vector_kernels<Activation>();
+  for (int f = 0; f < kFunctionCount; ++f) {
+    const auto run = [&](const Kernel<Activation>& kernel) {
+      std::vector<float> dst(values.size());
+      run_kernel(kernel,
+                 {.src = values.data(),
+                  .dst = dst.data(),
+                  .function = static_cast<Function>(f),
+                  .elements = count},
+                 nullptr);
+      return dst;
+    };
+    for (const auto* kernel : kernels) {
+      INFO(kernel->name << ": " << function_name(static_cast<Function>(f)));
+      CHECK(same_bits<float>(run(*kernel), run(*kernels.front())));
     }
   }
 }

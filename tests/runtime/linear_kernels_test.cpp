@@ -3,6 +3,7 @@
 #include "runtime/kernels/linear_i8.h"
 #include "tests/support/guarded.h"
 #include "tests/support/kernels_under_test.h"
+#include "tests/support/linear_i8_variants.h"
 #include "tests/support/random.h"
 #include "tests/support/tolerance.h"
 
@@ -18,6 +19,17 @@
 
 namespace rtai::test {
 namespace {
+
+/// Those of kernels.inc, and variants of those that this machine cannot run.
+std::vector<const Kernel<LinearI8>*> linear_i8_kernels() {
+  auto kernels = kernels_under_test<LinearI8>();
+  if (is_available(Target::avx512_vnni)) {
+    kernels.push_back(&linear_i8_avxvnni_variant);
+  } else {
+    WARN("skipped " << linear_i8_avxvnni_variant.name);
+  }
+  return kernels;
+}
 
 struct LinearCase {
   Index rows = 1;
@@ -335,9 +347,9 @@ std::string check_promises(const Kernel<typename Data::Op>& kernel,
 /// Runs a kernel in all ways and compares with the reference.
 template <class Data>
 std::string check_against(const LinearResult& expected,
+                          const LinearResult& result,
                           const Kernel<typename Data::Op>& kernel,
                           Data& data) {
-  const LinearResult result = run_whole(kernel, data);
   for (Index r = 0; r < data.c.rows; ++r) {
     for (Index j = 0; j < data.c.columns; ++j) {
       const float value = result.dst.row(r)[j];
@@ -351,15 +363,28 @@ std::string check_against(const LinearResult& expected,
 }
 
 template <class Data>
+void check_data(Data& data, const std::vector<const Kernel<typename Data::Op>*>& kernels) {
+  const LinearResult expected = run_whole(reference_kernel<typename Data::Op>(), data);
+  std::optional<LinearResult> vector_result;  // the same bits for every target but ref
+  for (const auto* kernel : kernels) {
+    LinearResult result = run_whole(*kernel, data);
+    std::string problem = check_against(expected, result, *kernel, data);
+    if (kernel->target != Target::ref) {
+      if (!vector_result)
+        vector_result.emplace(std::move(result));
+      else if (!vector_result->same_bits(result))
+        problem = "differs from other targets";
+    }
+    if (!problem.empty()) FAIL(kernel->name << ": " << data.c.text() << ": " << problem);
+  }
+}
+
+template <class Data>
 void check_case(const LinearCase& c,
                 Random& random,
                 const std::vector<const Kernel<typename Data::Op>*>& kernels) {
   Data data(c, random);
-  const LinearResult expected = run_whole(reference_kernel<typename Data::Op>(), data);
-  for (const auto* kernel : kernels) {
-    const std::string problem = check_against(expected, *kernel, data);
-    if (!problem.empty()) FAIL(kernel->name << ": " << c.text() << ": " << problem);
-  }
+  check_data(data, kernels);
 }
 
 /// Products of real models, whole and pruned, and sizes around every block: rows of tiles, panels
@@ -387,7 +412,7 @@ std::vector<LinearCase> notable_cases() {
 }
 
 TEST_CASE("linear_i8 agrees with the reference on shapes of models and around blocks") {
-  const auto kernels = kernels_under_test<LinearI8>();
+  const auto kernels = linear_i8_kernels();
   Random random(1);
   for (const LinearCase& c : notable_cases())
     check_case<I8Data>(c, random, kernels);
@@ -401,7 +426,7 @@ TEST_CASE("linear_f32 agrees with the reference on shapes of models and around b
 }
 
 TEST_CASE("linear_i8 agrees with the reference on random shapes and options") {
-  const auto kernels = kernels_under_test<LinearI8>();
+  const auto kernels = linear_i8_kernels();
   Random random(3);
   for (int i = 0; i < 1500; ++i)
     check_case<I8Data>(random_case(random, 20, 100, 150), random, kernels);
@@ -430,7 +455,7 @@ std::string check_sums(const Kernel<LinearI8>& kernel, I8Data& data) {
 }
 
 TEST_CASE("linear_i8 sums exactly on ten thousand random shapes") {
-  const auto kernels = kernels_under_test<LinearI8>();
+  const auto kernels = linear_i8_kernels();
   Random random(5);
   for (int i = 0; i < 10000; ++i) {
     const LinearCase c{.rows = random.integer(1, 9),
@@ -447,7 +472,7 @@ TEST_CASE("linear_i8 sums exactly on ten thousand random shapes") {
 }
 
 TEST_CASE("linear_i8 sums exactly when every product is extreme") {
-  const auto kernels = kernels_under_test<LinearI8>();
+  const auto kernels = linear_i8_kernels();
   Random random(6);
   struct Extreme {
     int src;
@@ -477,7 +502,7 @@ TEST_CASE("linear_i8 sums exactly when every product is extreme") {
 TEST_CASE("linear_i8 sums exactly up to the largest k") {
   // Multiples of 4096 up to 2^31 are exact in float, and so is 127 * 127 * 2^17.
   constexpr Index kLongest = Index{1} << 17;
-  const auto kernels = kernels_under_test<LinearI8>();
+  const auto kernels = linear_i8_kernels();
   Random random(7);
   I8Data mixed({.rows = 2, .columns = 17, .k = kLongest, .bias = false}, random);
   for (std::int8_t& value : mixed.src)
@@ -501,25 +526,22 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
 TEST_CASE("linear_i8 treats extreme scales as the reference does") {
-  const auto kernels = kernels_under_test<LinearI8>();
+  const auto kernels = linear_i8_kernels();
   Random random(8);
   for (const float scale : {0.0f, 1e-45f, 1e-38f, 1.0f, kLargest, kInfinity, kNan}) {
     for (const Function function : {Function::none, Function::relu}) {
       I8Data data({.rows = 5, .columns = 33, .k = 20, .function = function, .absmax = false},
                   random);
       std::ranges::fill(data.src_scale.row_span(0), scale);
-      const LinearResult expected = run_whole(reference_kernel<LinearI8>(), data);
-      for (const auto* kernel : kernels) {
-        INFO(kernel->name << ": scale " << scale << ", " << function_name(function));
-        CHECK(check_against(expected, *kernel, data) == "");
-      }
+      INFO("scale " << scale);
+      check_data(data, kernels);
     }
   }
 }
 
 TEST_CASE("a NaN in a row of linear_i8 is the row's largest magnitude") {
   Random random(9);
-  for (const auto* kernel : kernels_under_test<LinearI8>()) {
+  for (const auto* kernel : linear_i8_kernels()) {
     for (const Index column : {0, 15, 16, 40}) {
       I8Data data({.rows = 3, .columns = 41, .k = 20}, random);
       data.sides.bias.data()[column] = kNan;

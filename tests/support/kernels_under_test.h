@@ -23,6 +23,14 @@ std::vector<const Kernel<Op>*> kernels_under_test() {
   return kernels;
 }
 
+/// The kernels under test that promise the same bits as each other: all but the reference.
+template <class Op>
+std::vector<const Kernel<Op>*> vector_kernels() {
+  auto kernels = kernels_under_test<Op>();
+  std::erase_if(kernels, [](const Kernel<Op>* kernel) { return kernel->target == Target::ref; });
+  return kernels;
+}
+
 template <class Op>
 const Kernel<Op>& reference_kernel() {
   return *implementations<Op>().back();
