@@ -16,6 +16,19 @@ struct Tile {
   Index panels;
 };
 
+/// Calls body(f), f being `function` for vectors: the ones used most as code of their own.
+template <class Body>
+void with_function(Function function, Body&& body) {
+  switch (function) {
+    case Function::none:
+      return body([](Floats x) { return x; });
+    case Function::gelu:
+      return body([](Floats x) { return gelu_vector(x); });
+    default:
+      return body([function](Floats x) { return apply_vector(function, x); });
+  }
+}
+
 /// Turns sums into results: scales, function, residual, largest magnitudes.
 ///
 /// Value: struct Column, what a panel's 16 columns share; static Column column(args, at, lanes);
@@ -25,23 +38,9 @@ class TileFinisher {
  public:
   explicit TileFinisher(const Args& args) : args_(args) {}
 
-  /// sums: [tile.height, stride], stride >= 16 * tile.panels, 64-byte aligned.
-  void finish(const Tile& tile, const std::int32_t* sums, Index stride) const {
-    switch (args_.function) {
-      case Function::none:
-        return finish_with(tile, sums, stride, [](Floats x) { return x; });
-      case Function::gelu:
-        return finish_with(tile, sums, stride, [](Floats x) { return gelu_vector(x); });
-      default:
-        return finish_with(tile, sums, stride, [function = args_.function](Floats x) {
-          return apply_vector(function, x);
-        });
-    }
-  }
-
- private:
+  /// sums: [tile.height, stride], stride >= 16 * tile.panels, 64-byte aligned; f: the function.
   template <class F>
-  void finish_with(const Tile& tile, const std::int32_t* sums, Index stride, F&& f) const {
+  void finish(const Tile& tile, const std::int32_t* sums, Index stride, F&& f) const {
     const Index width = args_.columns - tile.column < 16 * tile.panels ? args_.columns - tile.column
                                                                        : 16 * tile.panels;
     for_vectors(width, [&](Index j, auto lanes) {
@@ -52,6 +51,7 @@ class TileFinisher {
       raise_absmax(args_.dst + r * args_.dst_stride + tile.column, width, args_.absmax[r]);
   }
 
+ private:
   template <class AnyLanes, class F>
   void finish_panel(const Tile& tile,
                     Index at,
@@ -121,7 +121,9 @@ class LinearTiles {
       // one loop walks on the stack all the time, which costs half the speed.
       alignas(64) std::int32_t sums[Sums::kTileRows * Sums::kTilePanels * 16];
       accumulate<kPanels, Sums::kTileRows>(row, height, column, sums);
-      finisher.finish({row, height, column, kPanels}, sums, 16 * Sums::kTilePanels);
+      with_function(args_.function, [&](auto&& f) {
+        finisher.finish({row, height, column, kPanels}, sums, 16 * Sums::kTilePanels, f);
+      });
       row += height;
     }
   }

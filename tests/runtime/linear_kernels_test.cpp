@@ -23,11 +23,15 @@ namespace {
 /// Those of kernels.inc, and variants of those that this machine cannot run.
 std::vector<const Kernel<LinearI8>*> linear_i8_kernels() {
   auto kernels = kernels_under_test<LinearI8>();
-  if (is_available(Target::avx512_vnni)) {
-    kernels.push_back(&linear_i8_avxvnni_variant);
-  } else {
-    WARN("skipped " << linear_i8_avxvnni_variant.name);
-  }
+  const auto add = [&kernels](const Kernel<LinearI8>& variant, Target needed) {
+    if (is_available(needed)) {
+      kernels.push_back(&variant);
+    } else {
+      WARN("skipped " << variant.name << ": " << availability_reason(needed));
+    }
+  };
+  add(linear_i8_amx_variant, Target::avx2);
+  add(linear_i8_avxvnni_variant, Target::avx512_vnni);
   return kernels;
 }
 

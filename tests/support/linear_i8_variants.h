@@ -9,4 +9,7 @@ namespace rtai::test {
 /// linear_i8_avxvnni with the AVX-512 form of its instruction. Needs avx512_vnni.
 extern const Kernel<LinearI8> linear_i8_avxvnni_variant;
 
+/// linear_i8_amx on emulated tile registers. Needs avx2.
+extern const Kernel<LinearI8> linear_i8_amx_variant;
+
 }  // namespace rtai::test
