@@ -43,49 +43,27 @@ class TileFinisher {
   void finish(const Tile& tile, const std::int32_t* sums, Index stride, F&& f) const {
     const Index width = args_.columns - tile.column < 16 * tile.panels ? args_.columns - tile.column
                                                                        : 16 * tile.panels;
-    for_vectors(width, [&](Index j, auto lanes) {
-      finish_panel(tile, tile.column + j, lanes, sums + j, stride, f);
-    });
-    if (args_.absmax == nullptr) return;
-    for (Index r = tile.row; r < tile.row + tile.height; ++r)
-      raise_absmax(args_.dst + r * args_.dst_stride + tile.column, width, args_.absmax[r]);
+    for (Index r = 0; r < tile.height; ++r) {
+      const Index row = tile.row + r;
+      float* dst = args_.dst + row * args_.dst_stride + tile.column;
+      const float* residual = args_.residual == nullptr
+                                  ? nullptr
+                                  : args_.residual + row * args_.residual_stride + tile.column;
+      Ints largest = all_ints(0);
+      for_vectors(width, [&](Index j, auto lanes) {
+        const auto column = Value::column(args_, tile.column + j, lanes);
+        Floats result = f(Value::value(args_, row, column, sums + r * stride + j));
+        if (residual != nullptr) result = result + load(residual + j, lanes);
+        store(dst + j, result, lanes);
+        largest = larger_magnitudes(largest, keep(result, lanes));
+      });
+      if (args_.absmax == nullptr) continue;
+      float& absmax = args_.absmax[row];
+      absmax = largest_magnitude(larger_magnitudes(largest, all(absmax)));
+    }
   }
 
  private:
-  template <class AnyLanes, class F>
-  void finish_panel(const Tile& tile,
-                    Index at,
-                    AnyLanes lanes,
-                    const std::int32_t* sums,
-                    Index stride,
-                    F&& f) const {
-    const auto column = Value::column(args_, at, lanes);
-    float* dst = args_.dst + tile.row * args_.dst_stride + at;
-    if (args_.residual == nullptr) {
-      for (Index r = 0; r < tile.height; ++r)
-        store(dst + r * args_.dst_stride, f(value(tile.row + r, column, sums + r * stride)), lanes);
-      return;
-    }
-    const float* residual = args_.residual + tile.row * args_.residual_stride + at;
-    for (Index r = 0; r < tile.height; ++r) {
-      const Floats result = f(value(tile.row + r, column, sums + r * stride));
-      store(dst + r * args_.dst_stride, result + load(residual + r * args_.residual_stride, lanes),
-            lanes);
-    }
-  }
-
-  Floats value(Index row, const typename Value::Column& column, const std::int32_t* sums) const {
-    return Value::value(args_, row, column, sums);
-  }
-
-  static void raise_absmax(const float* row, Index width, float& absmax) {
-    Ints largest = bits(all(absmax));
-    for_vectors(width, [&](Index j, auto lanes) {
-      largest = larger_magnitudes(largest, load(row + j, lanes));
-    });
-    absmax = largest_magnitude(largest);
-  }
-
   const Args& args_;
 };
 

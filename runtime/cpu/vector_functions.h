@@ -59,19 +59,20 @@ inline Floats tanh_vector(Floats x) {  // 2 sigmoid(2x) - 1
 constexpr float kGeluTable[5][16] = {
 #include "runtime/cpu/gelu_table.inc"
 };
-constexpr float kGeluEnd = 5.4f;
-constexpr float kGeluPiecesPerUnit = 15.5f / kGeluEnd;
+constexpr float kGeluPiecesPerUnit = 15.5f / 5.4f;
 
 /// max(x, 0) - d(|x|) with d in pieces of degree 4; error below 3e-7.
 inline Floats gelu_vector(Floats x) {
-  const Floats place = min(magnitude(x) * all(kGeluPiecesPerUnit), all(15.49f));
-  const Floats rounded = place + all(kRounder);
+  const Floats bounded = min(all(5.399f), magnitude(x));  // NaN stays
+  const Floats rounded = fma(bounded, all(kGeluPiecesPerUnit), all(kRounder));
+  const Floats minus_whole = all(kRounder) - rounded;
+  const Floats u = fma(bounded, all(kGeluPiecesPerUnit), minus_whole);
   const Ints piece = bits(rounded);
-  const Floats u = place - (rounded - all(kRounder));
   Floats d = fma(look_up(kGeluTable[4], piece), u, look_up(kGeluTable[3], piece));
   d = fma(d, u, look_up(kGeluTable[2], piece));
   d = fma(d, u, look_up(kGeluTable[1], piece));
   d = fma(d, u, look_up(kGeluTable[0], piece));
+
   return max(zeros(), x) - d;
 }
 
