@@ -29,6 +29,8 @@ struct F32Sums {
   static void accumulate(const LinearF32::Args& args, Index row, Index column, std::int32_t* tile) {
     const float* weight = args.weight + column * args.k;
     const float* src = args.src + row * args.src_stride;
+    const Index tile_weights = kPanels * 16 * args.k;
+    WeightsAhead ahead(weight + tile_weights, tile_weights * 4, {row, kRows, args.rows});
     Floats sums[kRows][kPanels];
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
@@ -37,6 +39,7 @@ struct F32Sums {
         sums[r][p] = zeros();
     }
     for (Index i = 0; i < args.k; ++i) {
+      ahead.fetch(kPanels * 64);
       Floats weights[kPanels];
 #pragma GCC unroll 4
       for (int p = 0; p < kPanels; ++p)

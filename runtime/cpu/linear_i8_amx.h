@@ -22,8 +22,7 @@ class AmxBlocks {
     Tiles::configure(static_cast<int>(tile_rows_));
     // Panels in groups that stay in L2, and for each group all rows: the rows of a block stay in L1
     // while the group's weights pass by in the order in which they lie in memory.
-    const Index pairs = kGroupBytes / (2 * panel_bytes_);
-    const Index group = pairs < 1 ? 32 : 32 * pairs;
+    const Index group = 32 * group_pairs_;
     for (Index column = 0; column < args_.columns; column += group) {
       const Index end = column + group < args_.columns ? column + group : args_.columns;
       for (Index tile = 0; tile < row_tiles_; tile += 2) {
@@ -42,6 +41,7 @@ class AmxBlocks {
 
  private:
   static constexpr Index kGroupBytes = 200 << 10;
+  static constexpr Index kFewRowsAhead = 64 << 10;
 
   struct Block {
     Index row = 0;         // of the result, where the first tile begins
@@ -75,6 +75,10 @@ class AmxBlocks {
     const std::uint8_t* source = args_.src + row * args_.src_stride;
     const std::int8_t* weight = args_.weight + column / 16 * panel_bytes_;
 
+    // All rows reuse a group, so the next group is fetched meanwhile; few rows use a panel once.
+    const Index distance = row_tiles_ > 2 ? group_pairs_ * 2 * panel_bytes_ : kFewRowsAhead;
+    WeightsAhead ahead(weight + distance, kPanels * panel_bytes_, {tile, kRowTiles, row_tiles_});
+    ahead.fetch(kPanels * 1024);
     add_products<kRowTiles, kPanels, true>(source, second_row, weight);
     begin_to_finish();
     in_tiles_ = {.row = row,
@@ -84,6 +88,7 @@ class AmxBlocks {
                  .column = column,
                  .panels = kPanels};
     for (Index step = 1; step < steps_; ++step) {
+      ahead.fetch(kPanels * 1024);
       add_products<kRowTiles, kPanels, false>(source + step * 64, second_row, weight + step * 1024);
       finish_until(finishing_.height * step / (steps_ - 1));
     }
@@ -140,8 +145,9 @@ class AmxBlocks {
   Index tile_rows_ = (args_.rows + row_tiles_ - 1) / row_tiles_;
   Index panel_bytes_ = (args_.k + 3) / 4 * 64;
   Index steps_ = (args_.k + 63) / 64;  // of 64 k
-  Block in_tiles_;                     // whose sums the registers hold
-  Block finishing_;                    // whose sums `sums_` holds
+  Index group_pairs_ = 2 * panel_bytes_ < kGroupBytes ? kGroupBytes / (2 * panel_bytes_) : 1;
+  Block in_tiles_;   // whose sums the registers hold
+  Block finishing_;  // whose sums `sums_` holds
   alignas(64) std::int32_t sums_[32 * 32];
 };
 

@@ -42,6 +42,8 @@ struct I8Sums : I8Value {
     const Index panel_bytes = groups * 64;
     const std::int8_t* weight = args.weight + column / 16 * panel_bytes;
     const std::uint8_t* src = args.src + row * args.src_stride;
+    const Index tile_bytes = kPanels * panel_bytes;
+    WeightsAhead ahead(weight + tile_bytes, tile_bytes, {row, kRows, args.rows});
     Ints sums[kRows][kPanels];
 #pragma GCC unroll 4
     for (int p = 0; p < kPanels; ++p) {
@@ -51,6 +53,7 @@ struct I8Sums : I8Value {
         sums[r][p] = start;
     }
     for (Index g = 0; g < groups; ++g) {
+      ahead.fetch(kPanels * 64);
       Ints weights[kPanels];
 #pragma GCC unroll 4
       for (int p = 0; p < kPanels; ++p)

@@ -67,6 +67,36 @@ class TileFinisher {
   const Args& args_;
 };
 
+/// Rows [first, first + count) of `all`.
+struct RowShare {
+  Index first;
+  Index count;
+  Index all;
+};
+
+/// Brings weights that are multiplied later from memory to L2, each tile of rows its share, as many
+/// as it multiplies itself in the meantime. Without it memory and multipliers take turns, which is
+/// 1.75 times as long for 8 rows with the weights of bert-base (Zen 4, 1 thread).
+class WeightsAhead {
+ public:
+  /// later: as many bytes as are multiplied now. What lies beyond the weights may be fetched, too;
+  /// that cannot fault.
+  WeightsAhead(const void* later, Index bytes, const RowShare& rows)
+      : at_(static_cast<const char*>(later) + bytes * rows.first / rows.all), rows_(rows) {}
+
+  /// To be called for every `bytes` of the weights multiplied now.
+  void fetch(Index bytes) {
+    const Index share = bytes * rows_.count / rows_.all;
+    for (Index line = 0; line < share; line += 64)
+      _mm_prefetch(at_ + line, _MM_HINT_T1);
+    at_ += share;
+  }
+
+ private:
+  const char* at_;
+  RowShare rows_;
+};
+
 /// Multiplies what is in `args` tile by tile.
 ///
 /// Sums is a Value for TileFinisher and has kTileRows, kTilePanels and

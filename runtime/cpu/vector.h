@@ -33,11 +33,13 @@ template <int kCount, int kFirst = 0, class F>
   }
 }
 
-/// Makes the compiler compute `value` before all that follows. Without it gcc 12 moves all
-/// multiplications of an unrolled loop before all additions and runs out of registers.
+/// Gives `value` back after making the compiler compute it before all that follows. Without it gcc
+/// 12 moves all multiplications of an unrolled loop before all additions and runs out of registers.
+/// By value: with a reference it keeps what is referred to in memory.
 template <class Register>
-[[gnu::always_inline]] inline void compute_now(Register& value) {
+[[gnu::always_inline]] inline Register computed_now(Register value) {
   asm volatile("" : "+x"(value));
+  return value;
 }
 
 /// All lanes, where some code takes Lanes or all of them.

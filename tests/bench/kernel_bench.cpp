@@ -160,7 +160,9 @@ void bench_linear_i8(const Bench& bench, const LinearShape& s, Random& random) {
 
 void bench_linear_f32(const Bench& bench, const LinearShape& s, Random& random) {
   const Operand<float> src(s.rows * s.k, random);
-  const Operand<float> weight(round_up<Index>(s.columns, 16) * s.k, random);
+  const Index weights = round_up<Index>(s.columns, 16) * s.k;
+  const Index copies = s.streamed ? div_up<Index>(kStreamedBytes, weights * 4) : 1;
+  const Operand<float> weight(copies * weights, random);
   const Operand<float> bias(s.columns, random);
   const Operand<float> dst(s.rows * s.columns, random);
   bench.for_kernels<LinearF32>([&](const Kernel<LinearF32>& kernel) {
@@ -179,7 +181,12 @@ void bench_linear_f32(const Bench& bench, const LinearShape& s, Random& random) 
                          .k = s.k};
     if (kernel.target == Target::ref && s.operations() > 1e8) return;
     ExecContext context;
-    const double ns = shortest_run([&] { kernel.run(args, context); });
+    Index copy = 0;
+    const double ns = shortest_run([&] {
+      args.weight = weight.data() + copy * weights;
+      copy = copy + 1 == copies ? 0 : copy + 1;
+      kernel.run(args, context);
+    });
     bench.print(kernel.name, s.text(), ns, s.operations(), bench.peak().f32);
   });
 }
@@ -298,6 +305,8 @@ void run(std::span<char*> filters) {
   for (const Index rows : {1, 16, 64, 128}) {
     bench_linear_f32(bench, {.rows = rows, .columns = 1152, .k = 384}, random);
     bench_linear_f32(bench, {.rows = rows, .columns = 768, .k = 3072}, random);
+    bench_linear_f32(bench, {.rows = rows, .columns = 2304, .k = 768, .streamed = true}, random);
+    bench_linear_f32(bench, {.rows = rows, .columns = 768, .k = 3072, .streamed = true}, random);
   }
   for (const Index tokens : {16, 32, 128, 384, 512}) {
     bench_attention(bench, tokens, 12, 32, random);
