@@ -26,13 +26,19 @@ inline void quantize_row(
   }
   dst.scale[row] = scale;
   std::uint8_t* bytes = dst.data + row * dst.stride;
-  for_vectors(columns, [&](Index i, auto lanes) {
-    const Floats scaled = load(src + i, lanes) * all(factor);
-    const Floats bounded = min(max(scaled, all(-127.0f)), all(127.0f));
-    store_bytes(bytes + i, to_ints(bounded), dst.flip);
-  });
-  for (Index i = (columns + 15) / 16 * 16; i % 64 != 0; i += 16)
-    store_bytes(bytes + i, all_ints(0), dst.flip);
+  // store_bytes bounds from below. From above that would be too late: what is too large for an
+  // integer becomes the lowest one.
+  const auto integers = [factor](Floats a) { return to_ints(min(a * all(factor), all(127.0f))); };
+  Index i = 0;
+  for (; i + 64 <= columns; i += 64) {
+    store_bytes(bytes + i, integers(load(src + i)), integers(load(src + i + 16)),
+                integers(load(src + i + 32)), integers(load(src + i + 48)), dst.flip);
+  }
+  if (i == columns) return;
+  Ints last[4] = {all_ints(0), all_ints(0), all_ints(0), all_ints(0)};
+  for_vectors(columns - i,
+              [&](Index j, auto lanes) { last[j / 16] = integers(load(src + i + j, lanes)); });
+  store_bytes(bytes + i, last[0], last[1], last[2], last[3], dst.flip);
 }
 
 inline void quantize_rows(const QuantizeRows::Args& args, ExecContext& /*context*/) noexcept {

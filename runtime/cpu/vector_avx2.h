@@ -161,15 +161,21 @@ inline Floats load_bytes(const std::int8_t* from, Lanes lanes) {
   __builtin_memcpy(bytes, from, static_cast<std::size_t>(lanes.count));
   return load_bytes(bytes);
 }
-/// Integers in [-128, 127] as bytes, each xor `flip`; `to` is 16-byte aligned.
-inline void store_bytes(std::uint8_t* to, Ints a, std::uint8_t flip) {
-  // Packing works in each half of a register: 0-3 8-11 | 4-7 12-15.
-  const __m256i words = _mm256_packs_epi32(a.low, a.high);
-  const __m128i bytes =
-      _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
-  const __m128i in_order = _mm_shuffle_epi32(bytes, _MM_SHUFFLE(3, 1, 2, 0));
-  _mm_store_si128(reinterpret_cast<__m128i*>(to),
-                  _mm_xor_si128(in_order, _mm_set1_epi8(static_cast<char>(flip))));
+/// 32 integers as bytes, bounded to [-127, 127], each xor `flip`; `to` is 32-byte aligned.
+inline void store_bytes(std::uint8_t* to, Ints a, Ints b, std::uint8_t flip) {
+  // Packing works in each half of a register: a0-3 a8-11 b0-3 b8-11 | a4-7 a12-15 b4-7 b12-15.
+  const __m256i mixed =
+      _mm256_packs_epi16(_mm256_packs_epi32(a.low, a.high), _mm256_packs_epi32(b.low, b.high));
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  const __m256i bytes =
+      _mm256_max_epi8(_mm256_permutevar8x32_epi32(mixed, order), _mm256_set1_epi8(-127));
+  _mm256_store_si256(reinterpret_cast<__m256i*>(to),
+                     _mm256_xor_si256(bytes, _mm256_set1_epi8(static_cast<char>(flip))));
+}
+/// 64 integers as bytes, bounded to [-127, 127], each xor `flip`; `to` is 64-byte aligned.
+inline void store_bytes(std::uint8_t* to, Ints a, Ints b, Ints c, Ints d, std::uint8_t flip) {
+  store_bytes(to, a, b, flip);
+  store_bytes(to + 32, c, d, flip);
 }
 
 // ---- across lanes

@@ -132,11 +132,16 @@ inline Floats load_bytes(const std::int8_t* from) {
 inline Floats load_bytes(const std::int8_t* from, Lanes lanes) {
   return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(lanes.mask, from)))};
 }
-/// Integers in [-128, 127] as bytes, each xor `flip`; `to` is 16-byte aligned.
-inline void store_bytes(std::uint8_t* to, Ints a, std::uint8_t flip) {
-  const __m128i bytes = _mm512_cvtepi32_epi8(a.v);
-  _mm_store_si128(reinterpret_cast<__m128i*>(to),
-                  _mm_xor_si128(bytes, _mm_set1_epi8(static_cast<char>(flip))));
+/// 64 integers as bytes, bounded to [-127, 127], each xor `flip`; `to` is 64-byte aligned.
+inline void store_bytes(std::uint8_t* to, Ints a, Ints b, Ints c, Ints d, std::uint8_t flip) {
+  // Packing works in each quarter of a register, so that four bytes of a, of b, of c and of d
+  // follow each other.
+  const __m512i mixed =
+      _mm512_packs_epi16(_mm512_packs_epi32(a.v, b.v), _mm512_packs_epi32(c.v, d.v));
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  const __m512i bytes =
+      _mm512_max_epi8(_mm512_permutexvar_epi32(order, mixed), _mm512_set1_epi8(-127));
+  _mm512_store_si512(to, _mm512_xor_si512(bytes, _mm512_set1_epi8(static_cast<char>(flip))));
 }
 
 // ---- across lanes
