@@ -7,7 +7,7 @@
 namespace rtai::cpu {
 namespace {
 
-void activation(const Activation::Args& args, ExecContext& /*context*/) noexcept {
+inline void activation(const Activation::Args& args, ExecContext& /*context*/) noexcept {
   for_vectors(args.elements, [&](Index i, auto lanes) {
     store(args.dst + i, apply_vector(args.function, load(args.src + i, lanes)), lanes);
   });

@@ -9,10 +9,10 @@ namespace rtai::cpu {
 namespace {
 
 // Scores of 16 queries x 16 tokens fill 16 registers of AVX-512, those of 4 tokens 8 of AVX2.
-constexpr int kScoreTokens = kRegisters >= 32 ? 16 : 4;
+inline constexpr Index kScoreTokens = kRegisters >= 32 ? 16 : 4;
 // Results of 8 queries x 32 columns: 16 registers of AVX-512; of 4 x 16: 8 of AVX2.
-constexpr int kContextQueries = kRegisters >= 32 ? 8 : 4;
-constexpr int kContextPanels = kRegisters >= 32 ? 2 : 1;
+inline constexpr Index kContextQueries = kRegisters >= 32 ? 8 : 4;
+inline constexpr Index kContextPanels = kRegisters >= 32 ? 2 : 1;
 
 /// to[i][j] = from[j][i], zero for j >= rows; rows <= 16, any number of columns.
 inline void transpose_rows(const float* from, Index stride, Index rows, Index columns, float* to) {
@@ -90,16 +90,16 @@ class Head {
   void score_tile(const float* key, float* scores) const {
     Floats sums[kScoreTokens];
 #pragma GCC unroll 16
-    for (int t = 0; t < kScoreTokens; ++t)
+    for (Index t = 0; t < kScoreTokens; ++t)
       sums[t] = zeros();
     for (Index d = 0; d < args_.head_dim; ++d) {
       const Floats query = load(queries_ + 16 * d);
 #pragma GCC unroll 16
-      for (int t = 0; t < kScoreTokens; ++t)
+      for (Index t = 0; t < kScoreTokens; ++t)
         sums[t] = fma(all(key[16 * d + t]), query, sums[t]);
     }
 #pragma GCC unroll 16
-    for (int t = 0; t < kScoreTokens; ++t)
+    for (Index t = 0; t < kScoreTokens; ++t)
       store(scores + 16 * t, sums[t]);
   }
 
@@ -123,7 +123,7 @@ class Head {
     return choose(lanes, all(otherwise), a);
   }
 
-  template <int kRows>
+  template <Index kRows>
   void average_rows(
       Index rows, Index visible, const float* weights, const float* inverse_sum, float* dst) const {
     if constexpr (kRows > 1) {
@@ -144,7 +144,7 @@ class Head {
   }
 
   /// dst[r] = (sum over t of weights[t][r] * value[t]) * inverse_sum[r] for kPanels * 16 columns.
-  template <int kRows, int kPanels, class AnyLanes>
+  template <Index kRows, Index kPanels, class AnyLanes>
   void average_tile(Index visible,
                     const float* weights,
                     const float* inverse_sum,
@@ -153,29 +153,29 @@ class Head {
                     AnyLanes lanes) const {
     Floats sums[kRows][kPanels];
 #pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
+    for (Index r = 0; r < kRows; ++r) {
 #pragma GCC unroll 2
-      for (int p = 0; p < kPanels; ++p)
+      for (Index p = 0; p < kPanels; ++p)
         sums[r][p] = zeros();
     }
     for (Index t = 0; t < visible; ++t) {
       Floats values[kPanels];
 #pragma GCC unroll 2
-      for (int p = 0; p < kPanels; ++p)
+      for (Index p = 0; p < kPanels; ++p)
         values[p] = load(value + t * args_.qkv_stride + 16 * p, lanes);
 #pragma GCC unroll 8
-      for (int r = 0; r < kRows; ++r) {
+      for (Index r = 0; r < kRows; ++r) {
         const Floats weight = all(weights[16 * t + r]);
 #pragma GCC unroll 2
-        for (int p = 0; p < kPanels; ++p)
+        for (Index p = 0; p < kPanels; ++p)
           sums[r][p] = fma(weight, values[p], sums[r][p]);
       }
     }
 #pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
+    for (Index r = 0; r < kRows; ++r) {
       const Floats factor = all(inverse_sum[r]);
 #pragma GCC unroll 2
-      for (int p = 0; p < kPanels; ++p)
+      for (Index p = 0; p < kPanels; ++p)
         store(dst + r * args_.dst_stride + 16 * p, sums[r][p] * factor, lanes);
     }
   }
@@ -188,7 +188,7 @@ class Head {
   Index hide_from_ = INT64_MAX;  // first token that some query of the block may not see
 };
 
-void attention(const Attention::Args& args, ExecContext& context) noexcept {
+inline void attention(const Attention::Args& args, ExecContext& context) noexcept {
   for (Index h = 0; h < args.heads; ++h)
     Head(args, h, context.scratch).run();
 }

@@ -31,7 +31,7 @@ Floats add_part(Floats sum, const LookupRow& row, Index i, AnyLanes lanes) {
   return sum + load_bytes(row.integers + i, lanes) * all(row.scale);
 }
 
-void embedding(const Embedding::Args& args, ExecContext& /*context*/) noexcept {
+inline void embedding(const Embedding::Args& args, ExecContext& /*context*/) noexcept {
   for (Index t = 0; t < args.tokens; ++t) {
     const LookupRow word = row_of(args.word, args.ids, t, args.hidden);
     const LookupRow position = row_of(args.position, args.positions, t, args.hidden);

@@ -51,8 +51,8 @@ def main():
     print(f"// Largest error {worst:.1e}. Coefficient of u^0 of all pieces first, then u^1 to u^{DEGREE}.")
     for k in range(DEGREE + 1):
         row = [f"{coefficients[k]:.9e}f," for coefficients in pieces]
-        for at in range(0, PIECES, 4):
-            print(" ".join(row[at : at + 4]))
+        rows = [" ".join(row[at : at + 4]) for at in range(0, PIECES, 4)]
+        print("{" + "\n ".join(rows) + "},")
     print(f"worst {worst:.2e}, step {STEP!r}", file=sys.stderr)
 
 

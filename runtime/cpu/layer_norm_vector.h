@@ -31,7 +31,7 @@ inline void normalize_row(const LayerNorm::Args& args, Index row) {
   quantize_row(dst, args.hidden, largest_magnitude(largest), args.quantized, row);
 }
 
-void layer_norm(const LayerNorm::Args& args, ExecContext& /*context*/) noexcept {
+inline void layer_norm(const LayerNorm::Args& args, ExecContext& /*context*/) noexcept {
   for (Index r = 0; r < args.rows; ++r)
     normalize_row(args, r);
 }

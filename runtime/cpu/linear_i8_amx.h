@@ -68,7 +68,7 @@ class AmxBlocks {
     multiply_block<1, 1>(tile, column);
   }
 
-  template <int kRowTiles, int kPanels>
+  template <Index kRowTiles, Index kPanels>
   void multiply_block(Index tile, Index column) {
     const Index row = first_row(tile);
     const Index second_row = kRowTiles == 2 ? first_row(tile + 1) - row : 16;
@@ -97,7 +97,7 @@ class AmxBlocks {
 
   /// Adds the products of 64 consecutive k. The last step may read beyond a panel, up to 1 KiB: the
   /// source is zero there. If it is the block's first step, the sums of the block before are saved.
-  template <int kRowTiles, int kPanels, bool kIsFirst>
+  template <Index kRowTiles, Index kPanels, bool kIsFirst>
   void add_products(const std::uint8_t* source, Index second_row, const std::int8_t* weight) {
     Tiles::template load<6>(weight, 64);
     Tiles::template load<4>(source, args_.src_stride);
@@ -120,7 +120,8 @@ class AmxBlocks {
   template <int kTile>
   void save() {
     const Index row = kTile < 2 ? 0 : in_tiles_.second_row;
-    Tiles::template store<kTile>(&sums_[row * 32 + kTile % 2 * 16], 32 * sizeof(std::int32_t));
+    Tiles::template store<kTile>(&sums_[row * 32 + Index{kTile % 2} * 16],
+                                 32 * sizeof(std::int32_t));
     Tiles::template zero<kTile>();
   }
 

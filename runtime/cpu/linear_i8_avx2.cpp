@@ -12,11 +12,11 @@ namespace {
 constexpr Index kChunk = 1024;  // of k: 6 rows of 16 bits take 12 KiB of L1
 
 struct Sums : I8Value {
-  static constexpr int kTileRows =
+  static constexpr Index kTileRows =
       6;  // 12 accumulators, 2 weights, source, product: all 16 registers
-  static constexpr int kTilePanels = 4;
+  static constexpr Index kTilePanels = 4;
 
-  template <int kRows, int kPanels>
+  template <Index kRows, Index kPanels>
   static void accumulate(const LinearI8::Args& args, Index row, Index column, std::int32_t* tile) {
     alignas(64) std::int16_t words[kRows * kChunk];
     const Index groups = (args.k + 3) / 4;
@@ -58,7 +58,7 @@ struct Sums : I8Value {
   }
 
   /// Adds the sums of 8 columns, or stores them the first time.
-  template <int kRows>
+  template <Index kRows>
   static void add_half(const std::int8_t* weight,
                        const std::int16_t* words,
                        Index groups,
@@ -77,7 +77,7 @@ struct Sums : I8Value {
       const __m256i weights0 = _mm256_cvtepi8_epi16(_mm_load_si128(bytes));
       const __m256i weights1 = _mm256_cvtepi8_epi16(_mm_load_si128(bytes + 1));
       unroll<kRows>([&](auto r) __attribute__((always_inline)) {
-        long long four = 0;
+        std::int64_t four = 0;
         __builtin_memcpy(&four, words + r * kChunk + g * 4, 8);
         const __m256i source = _mm256_set1_epi64x(four);
         sums[r][0] = add_pairs(sums[r][0], source, weights0);

@@ -7,8 +7,8 @@ struct Dot {
   static constexpr std::uint8_t kFlip = 0x80;
   // 24 accumulators, 4 weight registers, 1 source register. On Zen 4 every shape from 4 x 4 up runs
   // at the full rate of the multipliers (docs/performance.md#gemm).
-  static constexpr int kTileRows = 6;
-  static constexpr int kTilePanels = 4;
+  static constexpr Index kTileRows = 6;
+  static constexpr Index kTilePanels = 4;
 
   using Source = __m512i;
   static Source source(const std::uint8_t* four) {

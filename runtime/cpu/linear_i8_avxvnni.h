@@ -9,8 +9,8 @@ namespace {
 
 struct VnniShape {
   static constexpr std::uint8_t kFlip = 0x80;
-  static constexpr int kTileRows = 6;  // 12 accumulators of 8 lanes, 2 weight registers, 1 source
-  static constexpr int kTilePanels = 1;
+  static constexpr Index kTileRows = 6;  // 12 accumulators of 8 lanes, 2 weight registers, 1 source
+  static constexpr Index kTilePanels = 1;
 
   static __m256i source(const std::uint8_t* four) {
     std::int32_t bytes = 0;

@@ -33,10 +33,10 @@ struct I8Value {
 ///   static Ints add(Ints sums, Source, Ints weights), weights being four bytes for each lane.
 template <class Dot>
 struct I8Sums : I8Value {
-  static constexpr int kTileRows = Dot::kTileRows;
-  static constexpr int kTilePanels = Dot::kTilePanels;
+  static constexpr Index kTileRows = Dot::kTileRows;
+  static constexpr Index kTilePanels = Dot::kTilePanels;
 
-  template <int kRows, int kPanels>
+  template <Index kRows, Index kPanels>
   static void accumulate(const LinearI8::Args& args, Index row, Index column, std::int32_t* tile) {
     const Index groups = (args.k + 3) / 4;
     const Index panel_bytes = groups * 64;
@@ -46,30 +46,30 @@ struct I8Sums : I8Value {
     WeightsAhead ahead(weight + tile_bytes, tile_bytes, {row, kRows, args.rows});
     Ints sums[kRows][kPanels];
 #pragma GCC unroll 4
-    for (int p = 0; p < kPanels; ++p) {
+    for (Index p = 0; p < kPanels; ++p) {
       const Ints start = first_sums(args, column + 16 * p);
 #pragma GCC unroll 8
-      for (int r = 0; r < kRows; ++r)
+      for (Index r = 0; r < kRows; ++r)
         sums[r][p] = start;
     }
     for (Index g = 0; g < groups; ++g) {
       ahead.fetch(kPanels * 64);
       Ints weights[kPanels];
 #pragma GCC unroll 4
-      for (int p = 0; p < kPanels; ++p)
+      for (Index p = 0; p < kPanels; ++p)
         weights[p] = load_ints(weight + p * panel_bytes + g * 64);
 #pragma GCC unroll 8
-      for (int r = 0; r < kRows; ++r) {
+      for (Index r = 0; r < kRows; ++r) {
         const auto source = Dot::source(src + r * args.src_stride + g * 4);
 #pragma GCC unroll 4
-        for (int p = 0; p < kPanels; ++p)
+        for (Index p = 0; p < kPanels; ++p)
           sums[r][p] = Dot::add(sums[r][p], source, weights[p]);
       }
     }
 #pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
+    for (Index r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
-      for (int p = 0; p < kPanels; ++p)
+      for (Index p = 0; p < kPanels; ++p)
         store_ints(tile + (r * kTilePanels + p) * 16, sums[r][p]);
     }
   }

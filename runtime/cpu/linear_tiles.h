@@ -119,7 +119,7 @@ class LinearTiles {
  private:
   /// Tiles of at most kTileRows that differ by at most one row: a short last tile would leave the
   /// multipliers waiting for loads.
-  template <int kPanels>
+  template <Index kPanels>
   void for_row_tiles(Index column) const {
     const TileFinisher<Sums, Args> finisher(args_);
     Index row = 0;
@@ -136,7 +136,7 @@ class LinearTiles {
     }
   }
 
-  template <int kPanels, int kRows>
+  template <Index kPanels, Index kRows>
   void accumulate(Index row, Index height, Index column, std::int32_t* sums) const {
     if constexpr (kRows > 1) {
       if (height < kRows) return accumulate<kPanels, kRows - 1>(row, height, column, sums);

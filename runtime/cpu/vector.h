@@ -18,14 +18,15 @@
 namespace rtai::cpu {
 namespace {
 
-template <int kValue>
+template <Index kValue>
 struct Constant {
-  constexpr operator int() const { return kValue; }
+  // NOLINTNEXTLINE(google-explicit-constructor): an index like any other
+  constexpr operator Index() const { return kValue; }
 };
 
 /// Calls body(Constant<0>{}), ... body(Constant<kCount - 1>{}): a loop whose index may choose
 /// registers. (gcc 12 unrolls loops too late to keep all arrays of registers out of memory.)
-template <int kCount, int kFirst = 0, class F>
+template <Index kCount, Index kFirst = 0, class F>
 [[gnu::always_inline]] inline void unroll(F&& body) {
   if constexpr (kFirst < kCount) {
     body(Constant<kFirst>{});

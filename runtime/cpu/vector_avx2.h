@@ -8,7 +8,7 @@
 namespace rtai::cpu {
 namespace {
 
-constexpr int kRegisters = 16;
+inline constexpr Index kRegisters = 16;
 
 struct Floats {
   __m256 low;
@@ -200,24 +200,24 @@ inline void transpose_quarter(const float* from, Index stride, float* to) {
   __m256 rows[8];
   __m256 mixed[8];
 #pragma GCC unroll 8
-  for (int i = 0; i < 8; ++i)
+  for (Index i = 0; i < 8; ++i)
     rows[i] = _mm256_loadu_ps(from + i * stride);
     // Three steps, each of which brings together what is twice as far apart.
 #pragma GCC unroll 4
-  for (int i = 0; i < 8; i += 2) {
+  for (Index i = 0; i < 8; i += 2) {
     mixed[i] = _mm256_unpacklo_ps(rows[i], rows[i + 1]);
     mixed[i + 1] = _mm256_unpackhi_ps(rows[i], rows[i + 1]);
   }
 #pragma GCC unroll 2
-  for (int i = 0; i < 8; i += 4) {
-    const auto pair = [&mixed](int row) { return _mm256_castps_pd(mixed[row]); };
+  for (Index i = 0; i < 8; i += 4) {
+    const auto pair = [&mixed](Index row) { return _mm256_castps_pd(mixed[row]); };
     rows[i] = _mm256_castpd_ps(_mm256_unpacklo_pd(pair(i), pair(i + 2)));
     rows[i + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(pair(i), pair(i + 2)));
     rows[i + 2] = _mm256_castpd_ps(_mm256_unpacklo_pd(pair(i + 1), pair(i + 3)));
     rows[i + 3] = _mm256_castpd_ps(_mm256_unpackhi_pd(pair(i + 1), pair(i + 3)));
   }
 #pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
+  for (Index i = 0; i < 4; ++i) {
     _mm256_storeu_ps(to + 16 * i, _mm256_permute2f128_ps(rows[i], rows[i + 4], 0x20));
     _mm256_storeu_ps(to + 16 * (i + 4), _mm256_permute2f128_ps(rows[i], rows[i + 4], 0x31));
   }

@@ -8,7 +8,7 @@
 namespace rtai::cpu {
 namespace {
 
-constexpr int kRegisters = 32;
+inline constexpr Index kRegisters = 32;
 
 struct Floats {
   __m512 v;
@@ -162,31 +162,31 @@ inline void transpose(const float* from, Index stride, float* to) {
   __m512 rows[16];
   __m512 mixed[16];
 #pragma GCC unroll 16
-  for (int i = 0; i < 16; ++i)
+  for (Index i = 0; i < 16; ++i)
     rows[i] = _mm512_loadu_ps(from + i * stride);
     // Four steps, each of which brings together what is twice as far apart.
 #pragma GCC unroll 8
-  for (int i = 0; i < 16; i += 2) {
+  for (Index i = 0; i < 16; i += 2) {
     mixed[i] = _mm512_unpacklo_ps(rows[i], rows[i + 1]);
     mixed[i + 1] = _mm512_unpackhi_ps(rows[i], rows[i + 1]);
   }
 #pragma GCC unroll 4
-  for (int i = 0; i < 16; i += 4) {
-    const auto pair = [&mixed](int row) { return _mm512_castps_pd(mixed[row]); };
+  for (Index i = 0; i < 16; i += 4) {
+    const auto pair = [&mixed](Index row) { return _mm512_castps_pd(mixed[row]); };
     rows[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(pair(i), pair(i + 2)));
     rows[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(pair(i), pair(i + 2)));
     rows[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(pair(i + 1), pair(i + 3)));
     rows[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(pair(i + 1), pair(i + 3)));
   }
 #pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
+  for (Index i = 0; i < 4; ++i) {
     mixed[i] = _mm512_shuffle_f32x4(rows[i], rows[i + 4], 0x88);
     mixed[i + 4] = _mm512_shuffle_f32x4(rows[i], rows[i + 4], 0xdd);
     mixed[i + 8] = _mm512_shuffle_f32x4(rows[i + 8], rows[i + 12], 0x88);
     mixed[i + 12] = _mm512_shuffle_f32x4(rows[i + 8], rows[i + 12], 0xdd);
   }
 #pragma GCC unroll 8
-  for (int i = 0; i < 8; ++i) {
+  for (Index i = 0; i < 8; ++i) {
     _mm512_storeu_ps(to + 16 * i, _mm512_shuffle_f32x4(mixed[i], mixed[i + 8], 0x88));
     _mm512_storeu_ps(to + 16 * (i + 8), _mm512_shuffle_f32x4(mixed[i], mixed[i + 8], 0xdd));
   }

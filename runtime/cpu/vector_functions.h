@@ -8,7 +8,7 @@ namespace rtai::cpu {
 namespace {
 
 // Adding 1.5 * 2^23 rounds to an integer, which then stands in the low bits.
-constexpr float kRounder = 12582912.0f;
+inline constexpr float kRounder = 12582912.0f;
 
 /// 2^n for the n in [-127, 128] that kRounder + n holds; 0 and infinity at the ends.
 inline Floats power_of_two(Floats rounded) {
@@ -56,10 +56,10 @@ inline Floats tanh_vector(Floats x) {  // 2 sigmoid(2x) - 1
   return fma(all(2.0f), sigmoid_vector(x + x), all(-1.0f));
 }
 
-constexpr float kGeluTable[5][16] = {
+inline constexpr float kGeluTable[5][16] = {
 #include "runtime/cpu/gelu_table.inc"
 };
-constexpr float kGeluPiecesPerUnit = 15.5f / 5.4f;
+inline constexpr float kGeluPiecesPerUnit = 15.5f / 5.4f;
 
 /// max(x, 0) - d(|x|) with d in pieces of degree 4; error below 3e-7.
 inline Floats gelu_vector(Floats x) {

@@ -12,7 +12,7 @@ namespace rtai {
 ///
 /// Shapes: src [rows, k] with row stride; weight as panels [columns/16][k][16]; bias [columns];
 /// dst, residual [rows, columns] with row strides.
-/// Planned: k >= 1; weight 64-byte aligned; dst may be residual.
+/// Planned: rows, columns, k >= 1; weight 64-byte aligned; dst may be residual.
 struct LinearF32 {
   static constexpr std::string_view kName = "linear_f32";
   struct Args {
@@ -24,7 +24,8 @@ struct LinearF32 {
     Index residual_stride;
     float* dst;
     Index dst_stride;
-    float* absmax;  // [rows], raised to the largest |dst| of the row, NaN above all; null: not wanted
+    float*
+        absmax;  // [rows], raised to the largest |dst| of the row, NaN above all; null: not wanted
     Function function;
     Index rows;
     Index columns;

@@ -13,17 +13,17 @@ namespace rtai {
 ///
 /// Shapes: src as QuantizedRows [rows, k]; weight as panels [columns/16][k/4][16][4] (64 bytes hold
 /// 4 consecutive k of 16 columns, both padded with zeros); weight_scale, bias, weight_sum
-/// [columns]; dst, residual [rows, columns] with row strides. Planned: k >= 1, k <= 2^17 (no
-/// overflow); weight 64-byte aligned and readable for 1 KiB beyond its end; src rows as
-/// QuantizedRows says; dst may be residual. Tolerance against the reference: sums are identical,
-/// floats differ by rounding of the epilogue.
+/// [columns]; dst, residual [rows, columns] with row strides.
+/// Planned: rows, columns, k >= 1, k <= 2^17 (no overflow); weight 64-byte aligned and readable for
+/// 1 KiB beyond its end; src rows as QuantizedRows says; dst may be residual.
+/// Tolerance against the reference: none but that of the function.
 struct LinearI8 {
   static constexpr std::string_view kName = "linear_i8";
   struct Args {
     const std::uint8_t* src;
     Index src_stride;  // bytes
     const float* src_scale;
-    std::uint8_t flip;  // as in QuantizedRows; what needs_flip says for the kernel's target
+    std::uint8_t flip;  // as in QuantizedRows; what source_flip says for the kernel's target
     const std::int8_t* weight;
     const float* weight_scale;
     const float* bias;               // null: zeros
@@ -32,7 +32,8 @@ struct LinearI8 {
     Index residual_stride;
     float* dst;
     Index dst_stride;
-    float* absmax;  // [rows], raised to the largest |dst| of the row, NaN above all; null: not wanted
+    float*
+        absmax;  // [rows], raised to the largest |dst| of the row, NaN above all; null: not wanted
     Function function;
     Index rows;
     Index columns;

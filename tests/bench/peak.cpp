@@ -2,12 +2,13 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
 
 namespace rtai::test {
 namespace {
 
 constexpr int kRuns = 40;
-constexpr long kLoops = 20000;
+constexpr std::int64_t kLoops = 20000;
 constexpr int kInstructions = 12;  // to different registers: enough to hide every latency
 
 /// Best operations per nanosecond of `loop`, whose instructions do `operations` each.
@@ -34,7 +35,7 @@ double best_rate(double operations, Loop&& loop) {
      "13, %%" r "12, %%" r "11\n"
 
 #define RTAI_PEAK_LOOP(name, op, r)                                                             \
-  void name(long loops) {                                                                       \
+  void name(std::int64_t loops) {                                                               \
     asm volatile(                                                                               \
         "vxorps %%xmm12, %%xmm12, %%xmm12\nvxorps %%xmm13, %%xmm13, %%xmm13\n"                  \
         "1:\n" RTAI_REPEAT(op, r) "dec %0\njnz 1b\n"                                            \

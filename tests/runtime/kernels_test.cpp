@@ -138,7 +138,7 @@ TEST_CASE("quantize_rows writes the bytes of the reference on every size of row"
           random.fill(src.row_span(r), -3.0f, 3.0f);
         for (const QuantizeCase& c : kQuantizeCases) {
           INFO(kernel->name << ": " << rows << " x " << columns << ", scale " << c.fixed_scale);
-          CHECK(check_quantize(*kernel, src, c) == "");
+          CHECK(check_quantize(*kernel, src, c) == kNothing);
         }
       }
     }
@@ -156,7 +156,7 @@ TEST_CASE("quantize_rows writes the bytes of the reference for extreme values") 
         src.data()[20] = extreme;
         for (const QuantizeCase& c : kQuantizeCases) {
           INFO(kernel->name << ": " << extreme << (alone ? " alone" : "") << ", " << c.fixed_scale);
-          CHECK(check_quantize(*kernel, src, c) == "");
+          CHECK(check_quantize(*kernel, src, c) == kNothing);
         }
       }
     }
@@ -292,7 +292,7 @@ TEST_CASE("layer_norm agrees with the reference on every size of row") {
                               .quantize = quantize,
                               .epsilon = hidden == 1 ? 1e-5f : 1e-12f};
         INFO(kernel->name << ": hidden " << hidden << (c.in_place ? ", in place" : ""));
-        CHECK(check_layer_norm(*kernel, LayerNormData(c, random)) == "");
+        CHECK(check_layer_norm(*kernel, LayerNormData(c, random)) == kNothing);
       }
     }
   }
@@ -323,7 +323,7 @@ TEST_CASE("layer_norm of a constant row is the bias") {
         for (Index r = 0; r < data.c.rows; ++r) {
           INFO(kernel->name << ": hidden " << hidden << ", constant " << constant);
           CHECK(first_difference(result.dst.row_span(r), data.bias.row_span(0),
-                                 {.absolute = kEpsilon, .relative = kEpsilon}) == "");
+                                 {.absolute = kEpsilon, .relative = kEpsilon}) == kNothing);
         }
       }
     }
@@ -430,7 +430,7 @@ std::string check_attention(const Kernel<Attention>& kernel, const AttentionData
   if (!result.is_intact() || !data.qkv.is_intact()) return "wrote outside of dst";
   const float largest_score = c.size * c.size * std::sqrt(static_cast<float>(c.head_dim));
   const Tolerance tolerance = attention_tolerance(c.head_dim, largest_score, 2.0f);
-  const std::string difference = first_difference(result.values(), expected.values(), tolerance);
+  std::string difference = first_difference(result.values(), expected.values(), tolerance);
   if (!difference.empty()) return difference;
   if (!same_bits(result, attend(kernel, data, 1, c.heads, intact))) {
     return "a query depends on those around it";
@@ -449,11 +449,15 @@ std::vector<AttentionCase> attention_cases() {
       {.queries = 17, .first_query = 495, .tokens = 512, .heads = 3, .head_dim = 32},
       {.queries = 3, .tokens = 700, .heads = 1, .head_dim = 96},
   };
-  for (const Index tokens : {1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 47, 48, 63, 64, 65, 79, 81, 129})
+  for (const Index tokens :
+       {1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 47, 48, 63, 64, 65, 79, 81, 129}) {
     cases.push_back({.queries = tokens, .tokens = tokens, .heads = 2});
-  for (const Index head_dim : {1, 2, 3, 8, 15, 16, 17, 24, 31, 33, 40, 48, 63, 64, 65, 80, 96, 128})
+  }
+  for (const Index head_dim :
+       {1, 2, 3, 8, 15, 16, 17, 24, 31, 33, 40, 48, 63, 64, 65, 80, 96, 128}) {
     cases.push_back(
         {.queries = 20, .first_query = 5, .tokens = 27, .heads = 2, .head_dim = head_dim});
+  }
   const std::size_t count = cases.size();
   for (std::size_t i = 0; i < count; ++i) {
     cases.push_back(cases[i]);
@@ -467,7 +471,7 @@ TEST_CASE("attention agrees with the reference on shapes of models and around bl
   for (const auto* kernel : kernels_under_test<Attention>()) {
     for (const AttentionCase& c : attention_cases()) {
       INFO(kernel->name << ": " << c.text());
-      CHECK(check_attention(*kernel, AttentionData(c, random)) == "");
+      CHECK(check_attention(*kernel, AttentionData(c, random)) == kNothing);
     }
   }
 }
@@ -487,7 +491,7 @@ TEST_CASE("attention agrees with the reference on random shapes") {
     const AttentionData data(c, random);
     for (const auto* kernel : kernels) {
       INFO(kernel->name << ": " << c.text());
-      CHECK(check_attention(*kernel, data) == "");
+      CHECK(check_attention(*kernel, data) == kNothing);
     }
   }
 }
@@ -512,7 +516,7 @@ TEST_CASE("attention survives scores of any size") {
     for (const float size : {0.0f, 1e-20f, 1e-3f, 3.0f, 5.0f}) {
       const AttentionCase c{.queries = 30, .tokens = 30, .heads = 1, .head_dim = 40, .size = size};
       INFO(kernel->name << ": " << c.text());
-      CHECK(check_attention(*kernel, AttentionData(c, random)) == "");
+      CHECK(check_attention(*kernel, AttentionData(c, random)) == kNothing);
     }
   }
 }
@@ -533,7 +537,7 @@ TEST_CASE("attention with one score far above the others copies that token's val
       for (Index t = 0; t < 19; ++t) {
         INFO(kernel->name << ": size " << size << ", token " << t);
         CHECK(first_difference(result.row_span(t), data.qkv.row_span(t).last(20),
-                               {.absolute = 1e-6f, .relative = 1e-6f}) == "");
+                               {.absolute = 1e-6f, .relative = 1e-6f}) == kNothing);
       }
     }
   }
@@ -656,8 +660,10 @@ TEST_CASE("activation agrees with the reference from zero to the largest float")
       };
       INFO(kernel->name << ": " << function_name(function));
       const std::vector<float> expected = run(reference_kernel<Activation>(), false);
-      CHECK(first_difference(run(*kernel, false), expected, function_tolerance(function)) == "");
-      CHECK(first_difference(run(*kernel, true), expected, function_tolerance(function)) == "");
+      CHECK(first_difference(run(*kernel, false), expected, function_tolerance(function)) ==
+            kNothing);
+      CHECK(first_difference(run(*kernel, true), expected, function_tolerance(function)) ==
+            kNothing);
     }
   }
 }
@@ -769,7 +775,7 @@ TEST_CASE("l2_normalize agrees with the reference, zero and tiny rows included")
         INFO(kernel->name << ": hidden " << hidden << ", size " << size);
         const std::vector<float> result = run(*kernel, 3);
         CHECK(first_difference(result, run(reference_kernel<L2Normalize>(), 3),
-                               kL2NormalizeTolerance) == "");
+                               kL2NormalizeTolerance) == kNothing);
         CHECK(result == run(*kernel, 1));
       }
     }

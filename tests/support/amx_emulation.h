@@ -59,6 +59,7 @@ struct EmulatedTiles {
     }
   }
 
+  // NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): registers are
   static inline thread_local TileRegister registers[8];
 };
 

@@ -5,9 +5,13 @@
 
 #include <catch2/catch.hpp>
 
+#include <string_view>
 #include <vector>
 
 namespace rtai::test {
+
+/// What a check says when there is nothing to say. CHECK(check(...) == kNothing) prints what is.
+inline constexpr std::string_view kNothing;
 
 /// Every kernel of kernels.inc that this machine can run; the others are named in a warning.
 template <class Op>

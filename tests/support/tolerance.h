@@ -31,8 +31,9 @@ inline Tolerance function_tolerance(Function function) {
     case Function::relu:
       return {};
     case Function::gelu:
-      // Pieces of a table (gelu_table.inc) with absolute errors of 3.3e-7, and 1.4e-6 beyond 5.
-      return {.absolute = 2e-6f, .relative = 2 * kEpsilon};
+      // Pieces of a table (gelu_table.inc) with absolute errors of 2.4e-7; the reference loses as
+      // much in 1 + erf.
+      return {.absolute = 6e-7f, .relative = 2 * kEpsilon};
     case Function::gelu_tanh:
     case Function::silu:
       // x * sigmoid: both factors are right to a few units in the last place. The reference of
