@@ -1,6 +1,7 @@
 // The kernel contract of linear_i8 and linear_f32.
 #include "runtime/kernels/linear_f32.h"
 #include "runtime/kernels/linear_i8.h"
+#include "tests/support/compare.h"
 #include "tests/support/guarded.h"
 #include "tests/support/kernels_under_test.h"
 #include "tests/support/linear_i8_variants.h"
@@ -12,7 +13,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 #include <optional>
 #include <string>
@@ -522,10 +522,6 @@ TEST_CASE("linear_i8 sums exactly up to the largest k") {
     CHECK(check_sums(*kernel, largest) == kNothing);
   }
 }
-
-constexpr float kLargest = std::numeric_limits<float>::max();
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
 TEST_CASE("linear_i8 treats extreme scales as the reference does") {
   const auto kernels = linear_i8_kernels();
