@@ -53,6 +53,8 @@ constexpr auto kTypes = std::to_array<TypeName>({
     {22, "INT4", std::nullopt},
     {23, "FLOAT4E2M1", std::nullopt},
     {24, "FLOAT8E8M0", std::nullopt},
+    {25, "UINT2", std::nullopt},
+    {26, "INT2", std::nullopt},
 });
 
 Result<Dims> dims_of(const onnx::TensorProto& proto, DType dtype) {

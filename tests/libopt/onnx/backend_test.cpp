@@ -50,10 +50,16 @@ bool is_real(DType dtype) {
   return dtype == DType::f32 || dtype == DType::f64 || dtype == DType::f16 || dtype == DType::bf16;
 }
 
-bool same_number(double actual, double expected) {
+/// Two roundings of the element type, where that is coarser than what the runner allows.
+double relative_tolerance(DType dtype) {
+  if (dtype == DType::bf16) return 0x1p-7;
+  return dtype == DType::f16 ? 0x1p-9 : kRelative;
+}
+
+bool same_number(double actual, double expected, double relative) {
   if (std::isnan(expected)) return std::isnan(actual);
   if (std::isinf(expected)) return actual == expected;
-  return std::abs(actual - expected) <= kAbsolute + kRelative * std::abs(expected);
+  return std::abs(actual - expected) <= kAbsolute + relative * std::abs(expected);
 }
 
 /// What is wrong with a result; empty if nothing is.
@@ -64,8 +70,9 @@ std::string difference(const ir::Tensor& actual, const ir::Tensor& expected) {
                        ir::to_string(expected.dims()));
   }
   if (!is_real(expected.dtype())) return actual == expected ? "" : "integers differ";
+  const double relative = relative_tolerance(expected.dtype());
   for (Index i = 0; i < expected.elements(); ++i) {
-    if (!same_number(actual.value(i), expected.value(i))) {
+    if (!same_number(actual.value(i), expected.value(i), relative)) {
       return fmt::format("element {} is {}, expected {}", i, actual.value(i), expected.value(i));
     }
   }
@@ -122,9 +129,25 @@ std::vector<fs::path> cases_in(const fs::path& folder) {
   return cases;
 }
 
-// Not operators that fail but cases that no runtime can answer as recorded.
-bool has_no_single_answer(const std::string& name) {
-  return name.starts_with("test_training_dropout") || name.starts_with("test_dropout_random");
+/// Cases whose recorded answer is not one, with the reason.
+std::string_view defect(std::string_view name) {
+  struct Defect {
+    std::string_view name;  // a * at the end stands for anything
+    std::string_view reason;
+  };
+  constexpr auto kDefects = std::to_array<Defect>({
+      {"test_training_dropout*", "its answer depends on a random generator"},
+      {"test_dropout_random*", "its answer depends on a random generator"},
+      {"test_cast_FLOAT_to_BFLOAT16", "release 1.12 cut bfloat16 off where the standard rounds"},
+      {"test_castlike_FLOAT_to_BFLOAT16*", "as above"},
+      {"test_castlike_BFLOAT16_to_FLOAT", "its input has other dimensions than it declares"},
+  });
+  for (const Defect& known : kDefects) {
+    const bool family = known.name.ends_with('*');
+    const std::string_view stem = known.name.substr(0, known.name.size() - (family ? 1 : 0));
+    if (family ? name.starts_with(stem) : name == stem) return known.reason;
+  }
+  return "";
 }
 
 TEST_CASE("ONNX's backend test cases are computed as recorded or refused", "[slow]") {
@@ -133,10 +156,14 @@ TEST_CASE("ONNX's backend test cases are computed as recorded or refused", "[slo
     return;
   }
   std::map<Outcome, int> counts;
+  int defective = 0;
   for (const char* group : {"node", "simple", "pytorch-operator", "pytorch-converted"}) {
     for (const fs::path& folder : cases_in(data_folder() / group)) {
       const std::string name = folder.filename().string();
-      if (has_no_single_answer(name)) continue;
+      if (!defect(name).empty()) {
+        ++defective;
+        continue;
+      }
       const Report report = run_case(folder);
       ++counts[report.outcome];
       if (report.outcome == Outcome::wrong)
@@ -146,9 +173,9 @@ TEST_CASE("ONNX's backend test cases are computed as recorded or refused", "[slo
       }
     }
   }
-  WARN(fmt::format("{} run, {} matched, {} refused",
+  WARN(fmt::format("{} run, {} matched, {} refused, {} defective",
                    counts[Outcome::matched] + counts[Outcome::wrong], counts[Outcome::matched],
-                   counts[Outcome::refused]));
+                   counts[Outcome::refused], defective));
   CHECK(counts[Outcome::matched] > 400);
 }
 
