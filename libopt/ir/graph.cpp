@@ -23,8 +23,8 @@ const OpInfo& info(Op op) {
 }
 
 const OpInfo* find_op(std::string_view name) {
-  const auto* found = std::find_if(kOps.begin(), kOps.end(),
-                                   [&](const OpInfo& op) { return op.name == name; });
+  const auto* found =
+      std::find_if(kOps.begin(), kOps.end(), [&](const OpInfo& op) { return op.name == name; });
   return found == kOps.end() ? nullptr : found;
 }
 
@@ -80,7 +80,8 @@ ValueId Graph::add_value(std::string name, Type type) {
   const auto id = static_cast<ValueId>(values_.size());
   if (name.empty()) name = fmt::format("v{}", values_.size());
   std::string unique = name;
-  for (int suffix = 1; names_.contains(unique); ++suffix) unique = fmt::format("{}.{}", name, suffix);
+  for (int suffix = 1; names_.contains(unique); ++suffix)
+    unique = fmt::format("{}.{}", name, suffix);
   names_.emplace(unique, id);
   values_.push_back({.name = std::move(unique),
                      .type = std::move(type),
@@ -104,7 +105,8 @@ ValueId Graph::add_constant(std::string name, Tensor tensor) {
 
 void Graph::set_constant(ValueId value, Tensor tensor) {
   RTAI_ASSERT(!value_at(value).producer, "a value that a node makes cannot become a constant");
-  value_at(value).type = {tensor.dtype(), std::vector<Dim>(tensor.dims().begin(), tensor.dims().end())};
+  value_at(value).type = {tensor.dtype(),
+                          std::vector<Dim>(tensor.dims().begin(), tensor.dims().end())};
   value_at(value).constant = std::move(tensor);
 }
 
@@ -112,7 +114,8 @@ void Graph::rename(ValueId value, std::string name) {
   if (value_at(value).name == name) return;
   names_.erase(value_at(value).name);
   std::string unique = name;
-  for (int suffix = 1; names_.contains(unique); ++suffix) unique = fmt::format("{}.{}", name, suffix);
+  for (int suffix = 1; names_.contains(unique); ++suffix)
+    unique = fmt::format("{}.{}", name, suffix);
   names_.emplace(unique, value);
   value_at(value).name = std::move(unique);
 }
@@ -142,7 +145,8 @@ NodeId Graph::make_node(NodeSpec spec) {
     if (input != kNoValue) value_at(input).users.push_back(id);
   }
   for (Type& type : spec.outputs) {
-    // Names must not depend on what passes removed before: they are the operator and a running number.
+    // Names must not depend on what passes removed before: they are the operator and a running
+    // number.
     const std::string name = fmt::format("{}{}", info(spec.op).name, nodes_.size());
     const ValueId output = add_value(name, std::move(type));
     value_at(output).producer = id;
@@ -194,6 +198,11 @@ void Graph::set_input(NodeId id, std::size_t i, ValueId value) {
   if (value != kNoValue) value_at(value).users.push_back(id);
 }
 
+void Graph::resize_inputs(NodeId id, std::size_t count) {
+  std::vector<ValueId>& inputs = node(id).inputs_;
+  if (inputs.size() < count) inputs.resize(count, kNoValue);
+}
+
 void Graph::replace_uses(ValueId from, ValueId to) {
   if (from == to) return;
   const std::vector<NodeId> users = std::exchange(value_at(from).users, {});
@@ -220,9 +229,9 @@ bool Graph::erase_dead() {
   bool changed = false;
   for (std::size_t i = order_.size(); i-- > 0;) {
     const Node& candidate = node(order_[i]);
-    const bool used = std::any_of(candidate.outputs_.begin(), candidate.outputs_.end(), [&](ValueId v) {
-      return !value(v).users.empty() || kept.contains(v);
-    });
+    const bool used =
+        std::any_of(candidate.outputs_.begin(), candidate.outputs_.end(),
+                    [&](ValueId v) { return !value(v).users.empty() || kept.contains(v); });
     if (used) continue;
     erase(order_[i]);
     changed = true;
@@ -241,7 +250,8 @@ Result<void> Graph::sort() {
   // Kahn's algorithm, taking the earliest ready node of the old order: already sorted stays put.
   std::map<NodeId, std::size_t> waiting;  // inputs not made yet
   std::map<NodeId, std::size_t> rank;
-  for (std::size_t i = 0; i < order_.size(); ++i) rank[order_[i]] = i;
+  for (std::size_t i = 0; i < order_.size(); ++i)
+    rank[order_[i]] = i;
   std::set<std::pair<std::size_t, NodeId>> ready;
   for (const NodeId id : order_) {
     std::size_t count = 0;
@@ -263,7 +273,8 @@ Result<void> Graph::sort() {
     }
   }
   if (sorted.size() != order_.size()) {
-    const auto stuck = std::find_if(order_.begin(), order_.end(), [&](NodeId id) { return waiting[id] > 0; });
+    const auto stuck =
+        std::find_if(order_.begin(), order_.end(), [&](NodeId id) { return waiting[id] > 0; });
     return Error{ErrorCode::invalid_input,
                  fmt::format("node '{}' depends on its own result", node(*stuck).name())};
   }

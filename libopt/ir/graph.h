@@ -4,6 +4,8 @@
 // used. Values are inputs, constants or outputs of nodes; each is made once (SSA).
 #pragma once
 
+#include "libopt/ir/tensor.h"
+
 #include <cstdint>
 #include <initializer_list>
 #include <map>
@@ -13,8 +15,6 @@
 #include <string_view>
 #include <variant>
 #include <vector>
-
-#include "libopt/ir/tensor.h"
 
 namespace rtai::ir {
 
@@ -34,7 +34,7 @@ enum class Level : std::uint8_t { onnx, transformer, both };
 
 struct OpInfo {
   Op op;
-  std::string_view name;       // "matmul"
+  std::string_view name;  // "matmul"
   Level level;
   std::string_view onnx_name;  // "MatMul"; empty at the transformer level
   int fewest_inputs;
@@ -51,9 +51,9 @@ struct Dim {
   Index size = -1;     // -1: symbolic
   std::string symbol;  // empty when size is known
 
-  Dim(Index n) : size(n) {}                                      // NOLINT: {2, "seq", 64}
-  Dim(std::string name) : symbol(std::move(name)) {}             // NOLINT
-  Dim(const char* name) : symbol(name) {}                        // NOLINT
+  Dim(Index n) : size(n) {}                           // NOLINT: {2, "seq", 64}
+  Dim(std::string name) : symbol(std::move(name)) {}  // NOLINT
+  Dim(const char* name) : symbol(name) {}             // NOLINT
   bool is_fixed() const { return size >= 0; }
   friend bool operator==(const Dim&, const Dim&) = default;
 };
@@ -68,8 +68,12 @@ struct Type {
 /// "f32[batch, seq, 64]"; "f32" when the rank is not known.
 std::string to_string(const Type& type);
 
-using Attribute = std::variant<std::int64_t, float, std::string, std::vector<std::int64_t>,
-                               std::vector<float>, Tensor>;
+using Attribute = std::variant<std::int64_t,
+                               float,
+                               std::string,
+                               std::vector<std::int64_t>,
+                               std::vector<float>,
+                               Tensor>;
 
 /// Named attributes in alphabetical order.
 class Attributes {
@@ -99,9 +103,9 @@ class Attributes {
 struct Value {
   std::string name;  // without % or @; unique in the graph
   Type type;
-  std::optional<NodeId> producer;    // nothing for inputs and constants
+  std::optional<NodeId> producer;  // nothing for inputs and constants
   std::optional<Tensor> constant;
-  std::vector<NodeId> users;         // a node that uses the value twice stands here twice
+  std::vector<NodeId> users;  // a node that uses the value twice stands here twice
 };
 
 class Node {
@@ -145,6 +149,7 @@ class Graph {
   void set_constant(ValueId value, Tensor tensor);
   void set_type(ValueId value, Type type) { value_at(value).type = std::move(type); }
   void rename(ValueId value, std::string name);
+  void rename_node(NodeId id, std::string name) { node(id).name_ = std::move(name); }
 
   const Value& value(ValueId id) const { return values_[static_cast<std::size_t>(id)]; }
   const Type& type(ValueId id) const { return value(id).type; }
@@ -165,6 +170,8 @@ class Graph {
   /// Removes a node whose outputs nothing uses.
   void erase(NodeId id);
   void set_input(NodeId id, std::size_t i, ValueId value);
+  /// Adds absent inputs at the end until there are `count`; never removes one.
+  void resize_inputs(NodeId id, std::size_t count);
   /// Every use of `from`, graph outputs included, becomes a use of `to`.
   void replace_uses(ValueId from, ValueId to);
 
@@ -203,7 +210,7 @@ class Graph {
 
   std::vector<Value> values_;
   std::map<std::string, ValueId, std::less<>> names_;
-  std::vector<Node> nodes_;    // erased ones stay as holes, so that ids keep their meaning
+  std::vector<Node> nodes_;  // erased ones stay as holes, so that ids keep their meaning
   std::vector<NodeId> order_;
   std::vector<ValueId> inputs_;
   std::vector<ValueId> outputs_;

@@ -8,11 +8,16 @@
 namespace rtai::ir {
 namespace {
 
-Error misfit(std::string message) { return {ErrorCode::internal, std::move(message)}; }
+Error misfit(std::string message) {
+  return {ErrorCode::internal, std::move(message)};
+}
 
 /// The dims of an input that must have `rank` of them.
-Result<std::vector<Dim>> dims_of(const Graph& graph, std::span<const ValueId> inputs, std::size_t i,
-                                 std::size_t rank, std::string_view what) {
+Result<std::vector<Dim>> dims_of(const Graph& graph,
+                                 std::span<const ValueId> inputs,
+                                 std::size_t i,
+                                 std::size_t rank,
+                                 std::string_view what) {
   if (i >= inputs.size() || inputs[i] == kNoValue) {
     return misfit(fmt::format("input '{}' is missing", what));
   }
@@ -27,8 +32,11 @@ bool given(std::span<const ValueId> inputs, std::size_t i) {
   return i < inputs.size() && inputs[i] != kNoValue;
 }
 
-Result<void> expect_vector(const Graph& graph, std::span<const ValueId> inputs, std::size_t i,
-                           const Dim& size, std::string_view what) {
+Result<void> expect_vector(const Graph& graph,
+                           std::span<const ValueId> inputs,
+                           std::size_t i,
+                           const Dim& size,
+                           std::string_view what) {
   RTAI_TRY(const std::vector<Dim> dims, dims_of(graph, inputs, i, 1, what));
   const DType dtype = graph.type(inputs[i]).dtype;
   if (dims[0] == size && dtype == DType::f32) return {};
@@ -70,7 +78,8 @@ Result<Type> infer_linear(const Graph& graph, std::span<const ValueId> inputs) {
   return Type{DType::f32, std::vector<Dim>{src[0], weight[0]}};
 }
 
-Result<Type> infer_attention(const Graph& graph, std::span<const ValueId> inputs,
+Result<Type> infer_attention(const Graph& graph,
+                             std::span<const ValueId> inputs,
                              const Attributes& attributes) {
   RTAI_TRY(const std::vector<Dim> qkv, dims_of(graph, inputs, Attention::qkv, 2, "qkv"));
   const Index heads = attributes.integer("heads", 0);
@@ -90,7 +99,9 @@ bool is_activation_kind(std::string_view kind) {
   return std::find(kKinds.begin(), kKinds.end(), kind) != kKinds.end();
 }
 
-Result<Type> infer_type(const Graph& graph, Op op, std::span<const ValueId> inputs,
+Result<Type> infer_type(const Graph& graph,
+                        Op op,
+                        std::span<const ValueId> inputs,
                         const Attributes& attributes) {
   switch (op) {
     case Op::embedding:
@@ -141,8 +152,8 @@ Result<Type> infer_type(const Graph& graph, Op op, std::span<const ValueId> inpu
   }
 }
 
-Result<ValueId> append(Graph& graph, Op op, std::vector<ValueId> inputs, Attributes attributes,
-                       std::string name) {
+Result<ValueId> append(
+    Graph& graph, Op op, std::vector<ValueId> inputs, Attributes attributes, std::string name) {
   RTAI_TRY(Type type, infer_type(graph, op, inputs, attributes).in(info(op).name));
   return graph.result(graph.append({.op = op,
                                     .inputs = std::move(inputs),

@@ -4,9 +4,9 @@
 // nothing about where one ends and the next begins; whoever runs it has the offsets.
 #pragma once
 
-#include <string>
-
 #include "libopt/ir/graph.h"
+
+#include <string>
 
 namespace rtai::ir {
 
@@ -19,7 +19,16 @@ namespace rtai::ir {
 /// Output: f32[tokens, hidden]. Attribute: position_offset (2 for RoBERTa).
 struct Embedding {
   static constexpr Op kOp = Op::embedding;
-  enum Input : std::size_t { ids, segments, word, position, segment, word_scale, position_scale, segment_scale };
+  enum Input : std::size_t {
+    ids,
+    segments,
+    word,
+    position,
+    segment,
+    word_scale,
+    position_scale,
+    segment_scale
+  };
 };
 
 /// dst = src * weight^T + bias
@@ -58,10 +67,9 @@ struct Activation {
 };
 
 /// first_token: f32[tokens, hidden] -> f32[sequences, hidden], the first row of each sequence.
-/// mean_pool:   f32[tokens, hidden] -> f32[sequences, hidden], the mean of the rows of each sequence.
-/// l2_normalize: each row divided by max(its euclidean norm, 1e-12).
-/// columns: src[:, begin:end]; attributes begin, end.
-/// add: two tensors of the same type.
+/// mean_pool:   f32[tokens, hidden] -> f32[sequences, hidden], the mean of the rows of each
+/// sequence. l2_normalize: each row divided by max(its euclidean norm, 1e-12). columns: src[:,
+/// begin:end]; attributes begin, end. add: two tensors of the same type.
 
 /// One of the kinds an activation can have.
 bool is_activation_kind(std::string_view kind);
@@ -69,13 +77,18 @@ bool is_activation_kind(std::string_view kind);
 /// The type of the result of a transformer-level node.
 ///
 /// Errors: internal, saying which input or attribute does not fit.
-Result<Type> infer_type(const Graph& graph, Op op, std::span<const ValueId> inputs,
+Result<Type> infer_type(const Graph& graph,
+                        Op op,
+                        std::span<const ValueId> inputs,
                         const Attributes& attributes);
 
 /// Appends a transformer-level node with its inferred type and returns its result.
 ///
 /// Errors: as infer_type.
-Result<ValueId> append(Graph& graph, Op op, std::vector<ValueId> inputs, Attributes attributes = {},
+Result<ValueId> append(Graph& graph,
+                       Op op,
+                       std::vector<ValueId> inputs,
+                       Attributes attributes = {},
                        std::string name = {});
 
 /// Heads and their size of an attention node.

@@ -1,11 +1,11 @@
 #include "libopt/ir/tensor.h"
 
+#include "runtime/base/checked.h"
+
 #include <algorithm>
 #include <cstring>
 #include <limits>
 #include <new>
-
-#include "runtime/base/checked.h"
 
 namespace rtai::ir {
 namespace {
@@ -25,19 +25,31 @@ std::shared_ptr<std::byte> allocate_bytes(std::size_t count) {
 template <class F>
 auto with_type(DType dtype, F&& f) {
   switch (dtype) {
-    case DType::f32: return f(float{});
-    case DType::f64: return f(double{});
-    case DType::i8: return f(std::int8_t{});
-    case DType::u8: return f(std::uint8_t{});
-    case DType::boolean: return f(bool{});
-    case DType::i16: return f(std::int16_t{});
-    case DType::u16: return f(std::uint16_t{});
-    case DType::i32: return f(std::int32_t{});
-    case DType::u32: return f(std::uint32_t{});
-    case DType::i64: return f(std::int64_t{});
-    case DType::u64: return f(std::uint64_t{});
+    case DType::f32:
+      return f(float{});
+    case DType::f64:
+      return f(double{});
+    case DType::i8:
+      return f(std::int8_t{});
+    case DType::u8:
+      return f(std::uint8_t{});
+    case DType::boolean:
+      return f(bool{});
+    case DType::i16:
+      return f(std::int16_t{});
+    case DType::u16:
+      return f(std::uint16_t{});
+    case DType::i32:
+      return f(std::int32_t{});
+    case DType::u32:
+      return f(std::uint32_t{});
+    case DType::i64:
+      return f(std::int64_t{});
+    case DType::u64:
+      return f(std::uint64_t{});
     case DType::f16:
-    case DType::bf16: break;
+    case DType::bf16:
+      break;
   }
   return f(std::uint16_t{});  // 16-bit floats: the caller looks at dtype
 }
@@ -86,11 +98,14 @@ Result<Tensor> Tensor::zeros(DType dtype, Dims dims) {
     std::memset(tensor.owned_.get(), 0, static_cast<std::size_t>(*bytes));
     return tensor;
   } catch (const std::bad_alloc&) {
-    return Error{ErrorCode::device, "out of memory for a tensor of " + std::to_string(*bytes) + " bytes"};
+    return Error{ErrorCode::device,
+                 "out of memory for a tensor of " + std::to_string(*bytes) + " bytes"};
   }
 }
 
-Tensor Tensor::borrow(DType dtype, Dims dims, std::shared_ptr<const void> owner,
+Tensor Tensor::borrow(DType dtype,
+                      Dims dims,
+                      std::shared_ptr<const void> owner,
                       std::span<const std::byte> bytes) {
   Tensor tensor;
   tensor.dtype_ = dtype;
@@ -103,7 +118,8 @@ Tensor Tensor::borrow(DType dtype, Dims dims, std::shared_ptr<const void> owner,
 }
 
 std::span<const std::byte> Tensor::bytes() const {
-  return {data_ == nullptr ? kZero : data_, static_cast<std::size_t>(elements_ * dtype_bytes(dtype_))};
+  return {data_ == nullptr ? kZero : data_,
+          static_cast<std::size_t>(elements_ * dtype_bytes(dtype_))};
 }
 
 std::span<std::byte> Tensor::own() {
@@ -154,8 +170,8 @@ Tensor Tensor::converted(DType dtype) const {
   if (dtype == dtype_) return *this;
   Tensor result = allocate(dtype, dims_);
   std::byte* target = result.owned_.get();
-  const bool from_float = dtype_ == DType::f32 || dtype_ == DType::f64 || dtype_ == DType::f16 ||
-                          dtype_ == DType::bf16;
+  const bool from_float =
+      dtype_ == DType::f32 || dtype_ == DType::f64 || dtype_ == DType::f16 || dtype_ == DType::bf16;
   for (Index i = 0; i < elements_; ++i) {
     const auto at = static_cast<std::size_t>(i);
     if (dtype == DType::f16 || dtype == DType::bf16) {
@@ -176,9 +192,12 @@ Tensor Tensor::converted(DType dtype) const {
         } else {  // out of range is undefined in C++: saturate, as x86 and ONNX Runtime nearly do
           constexpr double kLow = static_cast<double>(std::numeric_limits<T>::min());
           constexpr double kHigh = static_cast<double>(std::numeric_limits<T>::max());
-          if (wide >= kHigh) element = std::numeric_limits<T>::max();
-          else if (wide <= kLow) element = std::numeric_limits<T>::min();
-          else if (wide == wide) element = static_cast<T>(wide);
+          if (wide >= kHigh)
+            element = std::numeric_limits<T>::max();
+          else if (wide <= kLow)
+            element = std::numeric_limits<T>::min();
+          else if (wide == wide)
+            element = static_cast<T>(wide);
         }
       } else {  // integer to integer wraps
         std::int64_t wide = 0;

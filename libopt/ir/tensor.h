@@ -1,21 +1,22 @@
 // Constant data of a graph: shared between the graphs that a pass tries out, copied when written.
 #pragma once
 
+#include "runtime/base/assert.h"
+#include "runtime/base/dtype.h"
+#include "runtime/base/result.h"
+
 #include <memory>
 #include <span>
 #include <string>
 #include <type_traits>
 #include <vector>
 
-#include "runtime/base/assert.h"
-#include "runtime/base/dtype.h"
-#include "runtime/base/result.h"
-
 namespace rtai::ir {
 
 using Dims = std::vector<Index>;
 
-/// The product of `dims`. Errors: invalid_input if a dimension is negative or the product overflows.
+/// The product of `dims`. Errors: invalid_input if a dimension is negative or the product
+/// overflows.
 Result<Index> element_count(std::span<const Index> dims);
 
 /// "[2, 3]"
@@ -45,7 +46,9 @@ class Tensor {
   static Result<Tensor> zeros(DType dtype, Dims dims);
 
   /// Data that lives elsewhere and is kept alive by `owner`; not copied.
-  static Tensor borrow(DType dtype, Dims dims, std::shared_ptr<const void> owner,
+  static Tensor borrow(DType dtype,
+                       Dims dims,
+                       std::shared_ptr<const void> owner,
                        std::span<const std::byte> bytes);
 
   template <class T>
@@ -110,7 +113,7 @@ class Tensor {
   DType dtype_ = DType::f32;
   Dims dims_;
   Index elements_ = 1;
-  std::shared_ptr<std::byte> owned_;     // shared between copies until one of them is written to
+  std::shared_ptr<std::byte> owned_;      // shared between copies until one of them is written to
   std::shared_ptr<const void> borrowed_;  // keeps data_ alive when it is somebody else's
   const std::byte* data_ = nullptr;       // null: one zero of the default tensor
 };

@@ -1,12 +1,12 @@
 #include "libopt/ir/text.h"
 
+#include "libopt/ir/ops.h"
+#include "runtime/base/digest.h"
+
 #include <fmt/format.h>
 
 #include <charconv>
 #include <map>
-
-#include "libopt/ir/ops.h"
-#include "runtime/base/digest.h"
 
 namespace rtai::ir {
 namespace {
@@ -47,7 +47,8 @@ std::string print_attribute(const Attribute& attribute) {
     }
     std::string operator()(const std::vector<float>& values) const {
       std::string text = "[";
-      for (const float value : values) text += (text.size() > 1 ? ", " : "") + (*this)(value);
+      for (const float value : values)
+        text += (text.size() > 1 ? ", " : "") + (*this)(value);
       return text + "]";
     }
     std::string operator()(const Tensor& value) const {
@@ -76,10 +77,12 @@ std::string print_node(const Graph& graph, const Node& node) {
   }
   std::string attributes;
   for (const auto& [name, value] : node.attributes()) {
-    attributes += (attributes.empty() ? "" : ", ") + fmt::format("{} = {}", name, print_attribute(value));
+    attributes +=
+        (attributes.empty() ? "" : ", ") + fmt::format("{} = {}", name, print_attribute(value));
   }
   if (!attributes.empty()) attributes = fmt::format(" {{{}}}", attributes);
-  return fmt::format("  {} = {}({}){} : {}\n", results, info(node.op()).name, inputs, attributes, types);
+  return fmt::format("  {} = {}({}){} : {}\n", results, info(node.op()).name, inputs, attributes,
+                     types);
 }
 
 // --- parsing: a cursor over the text, one function per phrase of the grammar
@@ -120,10 +123,11 @@ class Parser {
  private:
   Error error(std::string_view expected) {
     skip_space();
-    const auto line = 1 + std::count(text_.begin(), text_.begin() + static_cast<std::ptrdiff_t>(at_), '\n');
+    const auto line =
+        1 + std::count(text_.begin(), text_.begin() + static_cast<std::ptrdiff_t>(at_), '\n');
     const std::string_view rest = text_.substr(at_, 20);
-    return {ErrorCode::invalid_input, fmt::format("line {}: expected {}, found '{}'", line, expected,
-                                                  rest.substr(0, rest.find('\n')))};
+    return {ErrorCode::invalid_input, fmt::format("line {}: expected {}, found '{}'", line,
+                                                  expected, rest.substr(0, rest.find('\n')))};
   }
 
   void skip_space() {
@@ -152,14 +156,17 @@ class Parser {
   }
 
   static bool is_name_char(char c) {
-    return std::isalnum(static_cast<unsigned char>(c)) != 0 || std::string_view("_./:-").find(c) != std::string_view::npos;
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
+           std::string_view("_./:-").find(c) != std::string_view::npos;
   }
   Result<std::string> name() {
     skip_space();
     const std::size_t begin = at_;
-    while (at_ < text_.size() && is_name_char(text_[at_])) ++at_;
+    while (at_ < text_.size() && is_name_char(text_[at_]))
+      ++at_;
     // "%a: f32": the colon of a declaration is not part of the name.
-    while (at_ > begin && text_[at_ - 1] == ':') --at_;
+    while (at_ > begin && text_[at_ - 1] == ':')
+      --at_;
     if (at_ == begin) return error("a name");
     return std::string(text_.substr(begin, at_ - begin));
   }
@@ -222,7 +229,8 @@ class Parser {
     if (accept("random")) {
       // Values in [-1, 1), (integers: [-100, 100)), the same on every machine.
       std::uint64_t state = 0x9e3779b97f4a7c15;
-      for (const char c : name) state = (state ^ static_cast<std::uint8_t>(c)) * 0x100000001b3;
+      for (const char c : name)
+        state = (state ^ static_cast<std::uint8_t>(c)) * 0x100000001b3;
       const float scale = type.dtype == DType::f32 ? 1.0f : 100.0f;
       for (float& value : values) {
         state ^= state << 13, state ^= state >> 7, state ^= state << 17;
@@ -233,7 +241,8 @@ class Parser {
     } else if (!accept("zeros")) {
       RTAI_TRY(const std::vector<double> given, numbers());
       if (std::ssize(given) != elements) return error(fmt::format("{} values", elements));
-      std::transform(given.begin(), given.end(), values.begin(), [](double v) { return static_cast<float>(v); });
+      std::transform(given.begin(), given.end(), values.begin(),
+                     [](double v) { return static_cast<float>(v); });
     }
     return Tensor::from<float>(std::move(dims), values).converted(type.dtype);
   }
@@ -255,7 +264,8 @@ class Parser {
     const char sigil = text_[at_++];
     RTAI_TRY(const std::string name, this->name());
     const auto found = values_.find(sigil + name);
-    if (found == values_.end()) return error(fmt::format("a declared value instead of '{}{}'", sigil, name));
+    if (found == values_.end())
+      return error(fmt::format("a declared value instead of '{}{}'", sigil, name));
     return found->second;
   }
 
@@ -343,13 +353,16 @@ class Parser {
 std::string print(const Graph& graph) {
   std::string inputs;
   for (const ValueId input : graph.inputs()) {
-    inputs += (inputs.empty() ? "" : ", ") + fmt::format("{}: {}", reference(graph, input), to_string(graph.type(input)));
+    inputs += (inputs.empty() ? "" : ", ") +
+              fmt::format("{}: {}", reference(graph, input), to_string(graph.type(input)));
   }
   std::string text = fmt::format("graph ({}) {{\n", inputs);
   for (const ValueId id : graph.constants()) {
-    text += fmt::format("  @{}: {} = {}\n", graph.name(id), to_string(graph.type(id)), print_data(*graph.constant(id)));
+    text += fmt::format("  @{}: {} = {}\n", graph.name(id), to_string(graph.type(id)),
+                        print_data(*graph.constant(id)));
   }
-  for (const NodeId id : graph.order()) text += print_node(graph, graph.node(id));
+  for (const NodeId id : graph.order())
+    text += print_node(graph, graph.node(id));
   std::string outputs;
   for (const ValueId output : graph.outputs()) {
     outputs += (outputs.empty() ? "" : ", ") + reference(graph, output);
@@ -357,6 +370,8 @@ std::string print(const Graph& graph) {
   return text + fmt::format("  return {}\n}}\n", outputs);
 }
 
-Result<Graph> parse(std::string_view text) { return Parser(text).graph(); }
+Result<Graph> parse(std::string_view text) {
+  return Parser(text).graph();
+}
 
 }  // namespace rtai::ir

@@ -13,10 +13,10 @@
 // constant with values that depend on its name alone, `zeros` and `ones` speak for themselves.
 #pragma once
 
+#include "libopt/ir/graph.h"
+
 #include <string>
 #include <string_view>
-
-#include "libopt/ir/graph.h"
 
 namespace rtai::ir {
 

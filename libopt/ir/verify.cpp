@@ -1,9 +1,9 @@
+#include "libopt/ir/graph.h"
+#include "libopt/ir/ops.h"
+
 #include <fmt/format.h>
 
 #include <set>
-
-#include "libopt/ir/graph.h"
-#include "libopt/ir/ops.h"
 
 namespace rtai::ir {
 namespace {
@@ -31,8 +31,8 @@ Result<void> verify_node(const Graph& graph, const Node& node, const std::set<Va
   const auto type = infer_type(graph, node.op(), node.inputs(), node.attributes());
   if (!type) return broken(node, type.error().message());
   if (*type == graph.type(node.output())) return {};
-  return broken(node, fmt::format("result is {}, expected {}",
-                                  to_string(graph.type(node.output())), to_string(*type)));
+  return broken(node, fmt::format("result is {}, expected {}", to_string(graph.type(node.output())),
+                                  to_string(*type)));
 }
 
 }  // namespace

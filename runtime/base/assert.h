@@ -4,7 +4,9 @@
 namespace rtai {
 
 /// Prints the place and the reason to standard error and aborts. Only RTAI_ASSERT calls it.
-[[noreturn]] void assertion_failed(const char* condition, const char* reason, const char* file,
+[[noreturn]] void assertion_failed(const char* condition,
+                                   const char* reason,
+                                   const char* file,
                                    int line);
 
 }  // namespace rtai

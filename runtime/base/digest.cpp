@@ -22,7 +22,8 @@ alignas(16) constexpr std::array<std::uint32_t, 64> kRound = {
     0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
     0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
 
-void compress_plain(std::array<std::uint32_t, 8>& state, const std::byte* blocks,
+void compress_plain(std::array<std::uint32_t, 8>& state,
+                    const std::byte* blocks,
                     std::size_t count) {
   for (; count > 0; --count, blocks += 64) {
     std::array<std::uint32_t, 64> w;
@@ -46,7 +47,8 @@ void compress_plain(std::array<std::uint32_t, 8>& state, const std::byte* blocks
       h = g, g = f, f = e, e = d + t1, d = c, c = b, b = a, a = t1 + t2;
     }
     const std::array<std::uint32_t, 8> sum = {a, b, c, d, e, f, g, h};
-    for (std::size_t i = 0; i < 8; ++i) state[i] += sum[i];
+    for (std::size_t i = 0; i < 8; ++i)
+      state[i] += sum[i];
   }
 }
 
@@ -119,7 +121,8 @@ constexpr std::array<std::uint32_t, 256> make_crc_table() {
   std::array<std::uint32_t, 256> table{};
   for (std::uint32_t i = 0; i < 256; ++i) {
     std::uint32_t crc = i;
-    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1u) != 0 ? kCrcPolynomial : 0u);
+    for (int bit = 0; bit < 8; ++bit)
+      crc = (crc >> 1) ^ ((crc & 1u) != 0 ? kCrcPolynomial : 0u);
     table[i] = crc;
   }
   return table;
@@ -152,22 +155,27 @@ constexpr CrcShift make_crc_shift(std::size_t zero_bytes) {
   };
   Matrix power{};  // one zero bit
   power[0] = kCrcPolynomial;
-  for (std::size_t i = 1; i < 32; ++i) power[i] = 1u << (i - 1);
+  for (std::size_t i = 1; i < 32; ++i)
+    power[i] = 1u << (i - 1);
   Matrix total{};
-  for (std::size_t i = 0; i < 32; ++i) total[i] = 1u << i;
+  for (std::size_t i = 0; i < 32; ++i)
+    total[i] = 1u << i;
   for (std::size_t bits = zero_bytes * 8; bits != 0; bits >>= 1) {
     if ((bits & 1u) != 0) {
       Matrix next{};
-      for (std::size_t i = 0; i < 32; ++i) next[i] = apply(power, total[i]);
+      for (std::size_t i = 0; i < 32; ++i)
+        next[i] = apply(power, total[i]);
       total = next;
     }
     Matrix squared{};
-    for (std::size_t i = 0; i < 32; ++i) squared[i] = apply(power, power[i]);
+    for (std::size_t i = 0; i < 32; ++i)
+      squared[i] = apply(power, power[i]);
     power = squared;
   }
   CrcShift shift{};
   for (std::size_t byte = 0; byte < 4; ++byte) {
-    for (std::uint32_t v = 0; v < 256; ++v) shift[byte][v] = apply(total, v << (8 * byte));
+    for (std::uint32_t v = 0; v < 256; ++v)
+      shift[byte][v] = apply(total, v << (8 * byte));
   }
   return shift;
 }
@@ -179,7 +187,8 @@ std::uint32_t append_zeros(const CrcShift& shift, std::uint32_t crc) {
          shift[3][crc >> 24];
 }
 
-__attribute__((target("sse4.2"))) std::uint32_t crc_sse42(std::uint32_t crc, const std::byte* data,
+__attribute__((target("sse4.2"))) std::uint32_t crc_sse42(std::uint32_t crc,
+                                                          const std::byte* data,
                                                           std::size_t size) {
   while (size >= 3 * kCrcStream) {
     std::uint64_t a = crc;

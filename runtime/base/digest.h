@@ -31,8 +31,9 @@ Sha256Digest sha256(std::span<const std::byte> bytes);
 /// Lower-case hexadecimal, 64 characters.
 std::string to_hex(const Sha256Digest& digest);
 
-/// CRC-32C (Castagnoli), reflected, as in RFC 3720 appendix B.4: finds every burst of up to 32 bits.
-/// Many times faster than SHA-256, so it is what guards the weights each time an engine is opened.
+/// CRC-32C (Castagnoli), reflected, as in RFC 3720 appendix B.4: finds every burst of up to 32
+/// bits. Many times faster than SHA-256, so it is what guards the weights each time an engine is
+/// opened.
 std::uint32_t crc32c(std::span<const std::byte> bytes);
 
 }  // namespace rtai

@@ -1,12 +1,12 @@
 // A file mapped read-only into memory, and a file written all at once or not at all.
 #pragma once
 
+#include "runtime/base/result.h"
+
 #include <cstddef>
 #include <filesystem>
 #include <span>
 #include <string_view>
-
-#include "runtime/base/result.h"
 
 namespace rtai {
 

@@ -10,7 +10,8 @@
 
 namespace rtai {
 
-/// Why something failed. The command line maps each to an exit code (docs/house-style.md, section 8).
+/// Why something failed. The command line maps each to an exit code (docs/house-style.md, section
+/// 8).
 enum class ErrorCode : std::uint8_t {
   internal,       // a defect in rtai; the message asks for a report
   invalid_input,  // a file or value that is not what it should be
@@ -31,9 +32,7 @@ class Error {
   const std::string& message() const { return message_; }
 
   /// The same error with `place` in front: "node 'x'" turns "bad axis" into "node 'x': bad axis".
-  Error in(std::string_view place) const {
-    return {code_, std::string(place) + ": " + message_};
-  }
+  Error in(std::string_view place) const { return {code_, std::string(place) + ": " + message_}; }
 
  private:
   ErrorCode code_;
@@ -58,9 +57,9 @@ class [[nodiscard]] Result : public tl::expected<T, Error> {
 
 #define RTAI_CONCAT_IMPL(a, b) a##b
 #define RTAI_CONCAT(a, b) RTAI_CONCAT_IMPL(a, b)
-#define RTAI_TRY_IMPL(result, declaration, ...)      \
-  auto result = (__VA_ARGS__);                       \
-  if (!result) return std::move(result).error();     \
+#define RTAI_TRY_IMPL(result, declaration, ...)  \
+  auto result = (__VA_ARGS__);                   \
+  if (!result) return std::move(result).error(); \
   declaration = *std::move(result)
 
 /// `RTAI_TRY(const Graph graph, import(path));` declares `graph`, or returns the error.
@@ -68,9 +67,9 @@ class [[nodiscard]] Result : public tl::expected<T, Error> {
   RTAI_TRY_IMPL(RTAI_CONCAT(rtai_result_, __LINE__), declaration, __VA_ARGS__)
 
 /// `RTAI_TRY_VOID(verify(graph));` goes on, or returns the error.
-#define RTAI_TRY_VOID(...)                                                   \
-  do {                                                                       \
-    if (auto rtai_result_void = (__VA_ARGS__); !rtai_result_void) {          \
-      return std::move(rtai_result_void).error();                            \
-    }                                                                        \
+#define RTAI_TRY_VOID(...)                                          \
+  do {                                                              \
+    if (auto rtai_result_void = (__VA_ARGS__); !rtai_result_void) { \
+      return std::move(rtai_result_void).error();                   \
+    }                                                               \
   } while (false)

@@ -1,15 +1,15 @@
 // Shape and TensorView: how every tensor is passed around. Neither owns memory.
 #pragma once
 
-#include <array>
-#include <initializer_list>
-#include <span>
-#include <string>
-
 #include "runtime/base/assert.h"
 #include "runtime/base/checked.h"
 #include "runtime/base/dtype.h"
 #include "runtime/base/result.h"
+
+#include <array>
+#include <initializer_list>
+#include <span>
+#include <string>
 
 namespace rtai {
 
@@ -21,14 +21,16 @@ class Shape {
   constexpr Shape() = default;
   constexpr Shape(std::initializer_list<Index> dims) {
     RTAI_ASSERT(dims.size() <= static_cast<std::size_t>(kMaxRank), "rank is at most 4");
-    for (const Index dim : dims) dims_[static_cast<std::size_t>(rank_++)] = dim;
+    for (const Index dim : dims)
+      dims_[static_cast<std::size_t>(rank_++)] = dim;
   }
 
   constexpr int rank() const { return rank_; }
   constexpr Index operator[](int axis) const { return dims_[static_cast<std::size_t>(axis)]; }
   constexpr Index elements() const {
     Index product = 1;
-    for (int i = 0; i < rank_; ++i) product *= dims_[static_cast<std::size_t>(i)];
+    for (int i = 0; i < rank_; ++i)
+      product *= dims_[static_cast<std::size_t>(i)];
     return product;
   }
   /// The innermost dimension; 1 for a scalar.
@@ -48,9 +50,8 @@ class TensorView {
   /// Errors: invalid_input if `data` holds fewer than shape.elements() elements.
   static Result<TensorView> make(std::span<T> data, Shape shape) {
     if (std::ssize(data) < shape.elements()) {
-      return Error{ErrorCode::invalid_input,
-                   "tensor needs " + std::to_string(shape.elements()) + " elements, has " +
-                       std::to_string(data.size())};
+      return Error{ErrorCode::invalid_input, "tensor needs " + std::to_string(shape.elements()) +
+                                                 " elements, has " + std::to_string(data.size())};
     }
     return TensorView(data.data(), shape);
   }

@@ -26,7 +26,8 @@ TEST_CASE("sha256 gives the examples of FIPS 180-4") {
 
 TEST_CASE("sha256 does not depend on how the bytes are cut") {
   std::string text;
-  for (int i = 0; i < 300; ++i) text += static_cast<char>(i * 7);
+  for (int i = 0; i < 300; ++i)
+    text += static_cast<char>(i * 7);
   const Sha256Digest whole = sha256(bytes_of(text));
   for (std::size_t cut = 0; cut <= text.size(); ++cut) {
     Sha256 hash;
@@ -44,8 +45,10 @@ TEST_CASE("crc32c gives the examples of RFC 3720") {
 
 TEST_CASE("crc32c equals the bitwise definition across the sizes where streams are joined") {
   std::string text;
-  for (std::size_t i = 0; i < 30'000; ++i) text += static_cast<char>(i * i >> 5);
-  for (const std::size_t size : {0UL, 1UL, 7UL, 8UL, 9UL, 12'287UL, 12'288UL, 12'289UL, 24'576UL, 29'999UL}) {
+  for (std::size_t i = 0; i < 30'000; ++i)
+    text += static_cast<char>(i * i >> 5);
+  for (const std::size_t size :
+       {0UL, 1UL, 7UL, 8UL, 9UL, 12'287UL, 12'288UL, 12'289UL, 24'576UL, 29'999UL}) {
     std::uint32_t expected = ~0u;
     for (std::size_t i = 0; i < size; ++i) {
       expected ^= static_cast<std::uint8_t>(text[i]);

@@ -21,11 +21,11 @@ TEST_CASE("every f16 survives the way to f32 and back") {
 }
 
 TEST_CASE("f32 rounds to the nearest f16, ties to even, overflow to infinity") {
-  CHECK(f32_to_f16(1.0f + 0x1p-11f) == 0x3c00);             // tie: down to even
-  CHECK(f32_to_f16(1.0f + 0x1.8p-10f) == 0x3c02);           // tie: up to even
+  CHECK(f32_to_f16(1.0f + 0x1p-11f) == 0x3c00);    // tie: down to even
+  CHECK(f32_to_f16(1.0f + 0x1.8p-10f) == 0x3c02);  // tie: up to even
   CHECK(f32_to_f16(65519.0f) == 0x7bff);
   CHECK(f32_to_f16(65520.0f) == 0x7c00);
-  CHECK(f32_to_f16(0x1p-25f) == 0x0000);                    // tie below the smallest subnormal
+  CHECK(f32_to_f16(0x1p-25f) == 0x0000);  // tie below the smallest subnormal
   CHECK(f32_to_f16(std::nextafter(0x1p-25f, 1.0f)) == 0x0001);
   CHECK(f32_to_f16(-0.0f) == 0x8000);
   CHECK(f32_to_f16(std::numeric_limits<float>::infinity()) == 0x7c00);

@@ -1,0 +1,84 @@
+// A pass rewrites a graph. One file in passes/, one line in passes/passes.inc.
+#pragma once
+
+#include "libopt/ir/graph.h"
+#include "libopt/pass/evaluator.h"
+#include "libopt/pass/options.h"
+#include "runtime/base/log.h"
+#include "runtime/base/result.h"
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace rtai {
+
+/// exact: the same outputs up to rounding. approximate: the outputs change, and the report says how
+/// much.
+enum class Exactness : std::uint8_t { exact, approximate };
+
+/// What a pass is called and what it promises. All fields are shown by `rtai passes`.
+struct PassInfo {
+  std::string_view name;     // kebab-case, unique
+  std::string_view summary;  // one line, starts with a verb
+  std::string_view source;   // paper, specification or "-"
+  Exactness exactness;
+};
+
+/// What passes are given beside the graph.
+struct PassContext {
+  const TokenBatch* calibration = nullptr;  // null: no texts were given
+  Evaluator* evaluator = nullptr;           // null: nothing can be measured
+  Log* log = &silent_log();
+  std::uint64_t seed = 0;
+};
+
+/// One thing a pass did, or one figure it measured: {"heads removed", 36}.
+struct Counter {
+  std::string name;
+  double value = 0;
+};
+
+/// changed == false promises that the graph is exactly as before.
+struct PassReport {
+  bool changed = false;
+  std::vector<Counter> counters = {};
+};
+
+class Pass {
+ public:
+  virtual ~Pass() = default;
+  virtual const PassInfo& info() const = 0;
+  virtual std::vector<OptionInfo> options() const = 0;
+
+  /// Errors: invalid_input for an unknown option or a value outside its range.
+  virtual Result<void> configure(const OptionValues& values) = 0;
+
+  /// Changes `graph` in place and leaves it valid, or returns an error and the graph is discarded.
+  /// Keeps no state between runs and reads nothing but the graph, its options and `context`.
+  virtual Result<PassReport> run(ir::Graph& graph, PassContext& context) = 0;
+};
+
+/// Supplies configure() for a pass whose options are described by Options::fields().
+template <class Options>
+class PassWith : public Pass {
+ public:
+  std::vector<OptionInfo> options() const override { return describe_options<Options>(); }
+  Result<void> configure(const OptionValues& values) override {
+    RTAI_TRY(options_, parse_options<Options>(values));
+    return {};
+  }
+
+ protected:
+  const Options& chosen() const { return options_; }
+
+ private:
+  Options options_;
+};
+
+struct NoOptions {
+  static constexpr auto fields() { return std::tuple{}; }
+};
+
+}  // namespace rtai

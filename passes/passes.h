@@ -1,0 +1,24 @@
+// All passes of rtai, by name.
+#pragma once
+
+#include "libopt/pass/pass.h"
+
+#include <memory>
+#include <span>
+#include <string_view>
+
+namespace rtai::passes {
+
+#define RTAI_PASS(name) std::unique_ptr<Pass> make_##name();
+#include "passes/passes.inc"
+#undef RTAI_PASS
+
+using MakePass = std::unique_ptr<Pass> (*)();
+
+/// One factory for each line of passes.inc, in its order.
+std::span<const MakePass> all();
+
+/// The pass called `name` (kebab-case), or null.
+std::unique_ptr<Pass> make(std::string_view name);
+
+}  // namespace rtai::passes

@@ -1,0 +1,37 @@
+#include "runtime/cpu/scalar_functions.h"
+#include "runtime/kernels/linear_f32.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace rtai::cpu {
+namespace {
+
+void run(const LinearF32::Args& args, ExecContext& /*context*/) noexcept {
+  for (Index r = 0; r < args.rows; ++r) {
+    const float* src = args.src + r * args.src_stride;
+    float absmax = 0;
+    for (Index panel = 0; panel < args.columns; panel += 16) {
+      const float* weight = args.weight + panel * args.k;
+      float sums[16] = {};
+      for (Index i = 0; i < args.k; ++i) {
+        for (Index j = 0; j < 16; ++j)
+          sums[j] += src[i] * weight[i * 16 + j];
+      }
+      for (Index j = panel; j < std::min(panel + 16, args.columns); ++j) {
+        const float bias = args.bias == nullptr ? 0.0f : args.bias[j];
+        float value = apply(args.function, sums[j - panel] + bias);
+        if (args.residual != nullptr) value += args.residual[r * args.residual_stride + j];
+        args.dst[r * args.dst_stride + j] = value;
+        absmax = std::max(absmax, std::fabs(value));
+      }
+    }
+    if (args.absmax != nullptr) args.absmax[r] = std::max(args.absmax[r], absmax);
+  }
+}
+
+}  // namespace
+
+extern constinit const Kernel<LinearF32> linear_f32_ref{"linear_f32_ref", Target::ref, &run};
+
+}  // namespace rtai::cpu

@@ -1,0 +1,285 @@
+#include "runtime/base/byte_stream.h"
+#include "runtime/base/checked.h"
+#include "runtime/base/digest.h"
+#include "runtime/base/mapped_file.h"
+#include "runtime/engine/engine.h"
+#include "runtime/engine/format.h"
+
+#include <algorithm>
+#include <optional>
+
+namespace rtai::engine {
+namespace {
+
+Error corrupt(std::uint64_t offset, std::string_view what) {
+  return {ErrorCode::corrupt, "byte " + std::to_string(offset) + ": " + std::string(what)};
+}
+
+bool all_zero(std::span<const std::byte> bytes) {
+  return std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
+}
+
+/// The sections by kind; empty spans for absent ones.
+struct Sections {
+  std::array<std::span<const std::byte>, kSectionKinds + 1> data;
+  std::array<Sha256Digest, kSectionKinds + 1> digests{};
+
+  std::span<const std::byte> operator[](SectionKind kind) const {
+    return data[static_cast<std::size_t>(kind)];
+  }
+};
+
+Result<Header> read_header(std::span<const std::byte> file) {
+  ByteReader reader(file);
+  RTAI_TRY(const Header header, reader.read<Header>());
+  if (header.version != kFormatVersion) {
+    return Error{ErrorCode::unsupported,
+                 "engine format version " + std::to_string(header.version) + ", this rtai reads " +
+                     std::to_string(kFormatVersion) +
+                     "; make the engine again from its model with this rtai"};
+  }
+  if (header.file_bytes != file.size()) {
+    return corrupt(offsetof(Header, file_bytes),
+                   "the header says " + std::to_string(header.file_bytes) +
+                       " bytes, the file has " + std::to_string(file.size()));
+  }
+  if (header.reserved != 0) return corrupt(offsetof(Header, reserved), "not zero");
+  if (header.section_count > kSectionKinds ||
+      sizeof(Header) + header.section_count * sizeof(SectionEntry) > file.size()) {
+    return corrupt(offsetof(Header, section_count), "impossible number of sections");
+  }
+  Header blank = header;
+  blank.digest = {};
+  Sha256 hash;
+  hash.update(std::as_bytes(std::span(&blank, 1)));
+  hash.update(file.subspan(sizeof(Header), header.section_count * sizeof(SectionEntry)));
+  if (hash.finish() != header.digest) {
+    return corrupt(offsetof(Header, digest), "header and section table do not match their digest");
+  }
+  return header;
+}
+
+Result<Sections> read_sections(std::span<const std::byte> file) {
+  RTAI_TRY(const Header header, read_header(file));
+  Sections sections;
+  ByteReader table(file.subspan(0, sizeof(Header) + header.section_count * sizeof(SectionEntry)));
+  RTAI_TRY_VOID(table.take(sizeof(Header)));
+  std::uint64_t end = sizeof(Header) + header.section_count * sizeof(SectionEntry);
+  std::uint32_t last_kind = 0;
+  for (std::uint32_t i = 0; i < header.section_count; ++i) {
+    const std::size_t at = table.position();
+    RTAI_TRY(const SectionEntry entry, table.read<SectionEntry>());
+    if (entry.kind <= last_kind || entry.kind > kSectionKinds)
+      return corrupt(at, "unexpected section kind");
+    if (entry.reserved != 0 || entry.reserved2 != 0)
+      return corrupt(at, "reserved fields are not zero");
+    if (entry.offset != end) return corrupt(at, "sections do not follow each other");
+    if (entry.bytes > file.size() - entry.offset)
+      return corrupt(at, "section beyond the end of the file");
+    sections.data[entry.kind] = file.subspan(entry.offset, entry.bytes);
+    sections.digests[entry.kind] = entry.digest;
+    const auto padded =
+        checked_round_up<std::uint64_t>(entry.offset + entry.bytes, kEngineAlignment);
+    if (!padded || *padded > file.size()) return corrupt(at, "section beyond the end of the file");
+    const std::uint64_t tail = entry.offset + entry.bytes;
+    if (!all_zero(file.subspan(tail, *padded - tail))) return corrupt(tail, "padding is not zero");
+    end = *padded;
+    last_kind = entry.kind;
+  }
+  if (end != file.size()) return corrupt(end, "bytes after the last section");
+  return sections;
+}
+
+Result<void> check_digest(const Sections& sections, SectionKind kind) {
+  const auto i = static_cast<std::size_t>(kind);
+  const bool absent = sections.data[i].data() == nullptr;
+  if (absent || sha256(sections.data[i]) == sections.digests[i]) return {};
+  return Error{ErrorCode::corrupt, "section " + std::to_string(i) + " does not match its digest"};
+}
+
+Result<void> check_weights(const Sections& sections) {
+  const std::span<const std::byte> weights = sections[SectionKind::weights];
+  ByteReader sums(sections[SectionKind::checksums]);
+  const std::uint64_t blocks = div_up<std::uint64_t>(weights.size(), kChecksumBlock);
+  if (sums.remaining() != blocks * sizeof(std::uint32_t)) {
+    return Error{ErrorCode::corrupt, "checksums: one for each block of the weights expected"};
+  }
+  for (std::uint64_t block = 0; block < blocks; ++block) {
+    const std::uint64_t begin = block * kChecksumBlock;
+    const std::uint64_t size = std::min<std::uint64_t>(kChecksumBlock, weights.size() - begin);
+    RTAI_TRY(const std::uint32_t expected, sums.read<std::uint32_t>());
+    if (crc32c(weights.subspan(begin, size)) == expected) continue;
+    return Error{ErrorCode::corrupt, "weights: bytes " + std::to_string(begin) + " to " +
+                                         std::to_string(begin + size) + " were changed"};
+  }
+  return {};
+}
+
+template <class T, class Read>
+Result<std::vector<T>> read_list(ByteReader& reader, std::size_t smallest, Read&& read) {
+  RTAI_TRY(const std::uint32_t count, reader.read_count(smallest));
+  if (count > kMaxValues) {
+    return corrupt(reader.position() - 4, "a list of " + std::to_string(count));
+  }
+  std::vector<T> items;
+  items.reserve(count);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    RTAI_TRY(T item, read(reader));
+    items.push_back(std::move(item));
+  }
+  return items;
+}
+
+template <class Enum>
+Result<Enum> read_enum(ByteReader& reader, int count) {
+  const std::size_t at = reader.position();
+  RTAI_TRY(const auto number, reader.read<std::underlying_type_t<Enum>>());
+  if (number >= count) return corrupt(at, "unknown code " + std::to_string(number));
+  return static_cast<Enum>(number);
+}
+
+Result<ValueInfo> read_value(ByteReader& reader) {
+  ValueInfo value;
+  RTAI_TRY(value.rows, read_enum<Rows>(reader, 2));
+  RTAI_TRY(value.dtype, read_enum<DType>(reader, kDTypeCount));
+  RTAI_TRY(const std::uint16_t zero, reader.read<std::uint16_t>());
+  if (zero != 0) return corrupt(reader.position() - 2, "not zero");
+  RTAI_TRY(value.columns, reader.read<std::uint32_t>());
+  return value;
+}
+
+Result<TensorInfo> read_tensor(ByteReader& reader) {
+  TensorInfo tensor;
+  RTAI_TRY(tensor.name, reader.read_string(kMaxNameBytes));
+  RTAI_TRY(tensor.dtype, read_enum<DType>(reader, kDTypeCount));
+  RTAI_TRY(tensor.layout, read_enum<Layout>(reader, 2));
+  RTAI_TRY(const std::uint16_t zero, reader.read<std::uint16_t>());
+  if (zero != 0) return corrupt(reader.position() - 2, "not zero");
+  RTAI_TRY(tensor.dims[0], reader.read<Index>());
+  RTAI_TRY(tensor.dims[1], reader.read<Index>());
+  RTAI_TRY(tensor.offset, reader.read<std::uint64_t>());
+  RTAI_TRY(tensor.bytes, reader.read<std::uint64_t>());
+  return tensor;
+}
+
+Result<Step> read_step(ByteReader& reader) {
+  Step step;
+  RTAI_TRY(step.op, read_enum<OpKind>(reader, kOpKindCount));
+  RTAI_TRY(step.function, read_enum<Function>(reader, kFunctionCount));
+  RTAI_TRY(const std::uint8_t causal, reader.read<std::uint8_t>());
+  if (causal > 1) return corrupt(reader.position() - 1, "neither 0 nor 1");
+  step.causal = causal != 0;
+  RTAI_TRY(step.src, reader.read<decltype(step.src)>());
+  RTAI_TRY(step.dst, reader.read<std::int32_t>());
+  RTAI_TRY(step.tensors, reader.read<decltype(step.tensors)>());
+  RTAI_TRY(step.heads, reader.read<std::int32_t>());
+  RTAI_TRY(step.head_dim, reader.read<std::int32_t>());
+  RTAI_TRY(step.first, reader.read<std::int32_t>());
+  RTAI_TRY(step.last, reader.read<std::int32_t>());
+  RTAI_TRY(step.real, reader.read<float>());
+  return step;
+}
+
+Result<Output> read_output(ByteReader& reader) {
+  Output output;
+  RTAI_TRY(output.name, reader.read_string(kMaxNameBytes));
+  RTAI_TRY(output.value, reader.read<std::int32_t>());
+  return output;
+}
+
+Result<void> expect_end(const ByteReader& reader) {
+  if (reader.remaining() == 0) return {};
+  return corrupt(reader.position(), "bytes after the end of the section");
+}
+
+Result<Program> read_program(std::span<const std::byte> bytes) {
+  ByteReader reader(bytes);
+  Program program;
+  RTAI_TRY(program.values, read_list<ValueInfo>(reader, 8, read_value));
+  RTAI_TRY(program.inputs, read_list<std::string>(reader, 4, [](ByteReader& r) {
+             return r.read_string(kMaxNameBytes);
+           }));
+  RTAI_TRY(program.tensors, read_list<TensorInfo>(reader, 40, read_tensor));
+  RTAI_TRY(program.steps, read_list<Step>(reader, 60, read_step));
+  RTAI_TRY(program.outputs, read_list<Output>(reader, 8, read_output));
+  RTAI_TRY_VOID(expect_end(reader));
+  return program;
+}
+
+constexpr std::size_t kLongestText = std::size_t{1}
+                                     << 24;  // of a label or a fact, such as a report
+
+Result<std::vector<std::string>> read_labels(std::span<const std::byte> bytes) {
+  if (bytes.empty()) return std::vector<std::string>{};
+  ByteReader reader(bytes);
+  RTAI_TRY(std::vector<std::string> labels, read_list<std::string>(reader, 4, [](ByteReader& r) {
+             return r.read_string(kLongestText);
+           }));
+  RTAI_TRY_VOID(expect_end(reader));
+  return labels;
+}
+
+Result<std::map<std::string, std::string>> read_metadata(std::span<const std::byte> bytes) {
+  std::map<std::string, std::string> facts;
+  if (bytes.empty()) return facts;
+  ByteReader reader(bytes);
+  RTAI_TRY(const std::uint32_t count, reader.read_count(8));
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const std::size_t at = reader.position();
+    RTAI_TRY(std::string key, reader.read_string(kMaxNameBytes));
+    RTAI_TRY(std::string value, reader.read_string(kLongestText));
+    if (!facts.empty() && key <= facts.rbegin()->first)
+      return corrupt(at, "facts are not in order");
+    facts.emplace(std::move(key), std::move(value));
+  }
+  RTAI_TRY_VOID(expect_end(reader));
+  return facts;
+}
+
+}  // namespace
+
+bool looks_like_engine(std::span<const std::byte> bytes) {
+  return bytes.size() >= kMagic.size() &&
+         std::memcmp(bytes.data(), kMagic.data(), kMagic.size()) == 0;
+}
+
+Result<Engine> parse(std::span<const std::byte> bytes,
+                     std::shared_ptr<const void> storage,
+                     Verify verify_level) {
+  if (!looks_like_engine(bytes)) {
+    return Error{ErrorCode::invalid_input, "not an rtai engine file"};
+  }
+  RTAI_TRY(const Sections sections, read_sections(bytes));
+  for (const SectionKind required :
+       {SectionKind::program, SectionKind::weights, SectionKind::checksums}) {
+    if (sections[required].data() != nullptr) continue;
+    return Error{ErrorCode::corrupt,
+                 "section " + std::to_string(static_cast<int>(required)) + " is missing"};
+  }
+  for (const SectionKind kind :
+       {SectionKind::program, SectionKind::checksums, SectionKind::tokenizer, SectionKind::labels,
+        SectionKind::metadata}) {
+    RTAI_TRY_VOID(check_digest(sections, kind));
+  }
+  RTAI_TRY_VOID(check_weights(sections));
+  if (verify_level == Verify::digests) RTAI_TRY_VOID(check_digest(sections, SectionKind::weights));
+
+  Engine engine;
+  RTAI_TRY(engine.program, read_program(sections[SectionKind::program]).in("program"));
+  engine.weights = sections[SectionKind::weights];
+  RTAI_TRY_VOID(verify(engine.program, engine.weights.size()).in("program"));
+  engine.tokenizer = sections[SectionKind::tokenizer];
+  RTAI_TRY(engine.labels, read_labels(sections[SectionKind::labels]).in("labels"));
+  RTAI_TRY(engine.metadata, read_metadata(sections[SectionKind::metadata]).in("metadata"));
+  engine.storage = std::move(storage);
+  engine.file_bytes = bytes.size();
+  return engine;
+}
+
+Result<Engine> open(const std::filesystem::path& path, Verify verify_level) {
+  RTAI_TRY(MappedFile file, MappedFile::open(path));
+  const auto storage = std::make_shared<const MappedFile>(std::move(file));
+  return parse(storage->bytes(), storage, verify_level).in(path.string());
+}
+
+}  // namespace rtai::engine

@@ -1,0 +1,435 @@
+#include "runtime/exec/cpu_executor.h"
+
+#include "runtime/base/checked.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+
+namespace rtai::exec {
+namespace {
+
+struct IndexRange {
+  Index begin = 0;
+  Index end = 0;
+  Index size() const { return end - begin; }
+};
+
+/// Part `part` of `count` of [0, total), sizes differing by at most one unit.
+IndexRange share(Index total, int part, int count, Index unit = 1) {
+  const Index units = div_up(total, unit);
+  const Index begin = units * part / count * unit;
+  const Index end = units * (part + 1) / count * unit;
+  return {std::min(begin, total), std::min(end, total)};
+}
+
+/// What a thread does of one step.
+struct Work {
+  IndexRange rows;
+  Index block_begin = 0;  // row that stands first in the block
+  std::byte* block = nullptr;
+  std::byte* scratch = nullptr;
+  int part = 0;  // of the columns or heads
+  int parts = 1;
+  bool column_mode = false;  // threads share the columns of each step
+};
+
+/// Runs steps for one thread. Its methods turn slots into pointers and parts of steps into Args.
+class Worker {
+ public:
+  Worker(const RunState& state, const Work& work) : state_(state), work_(work) {}
+
+  void run(const PlanStep& step) const {
+    switch (step.kind) {
+      case StepKind::embedding:
+        return embedding(step);
+      case StepKind::quantize:
+        return quantize(step);
+      case StepKind::linear_i8:
+        return linear_i8(step);
+      case StepKind::linear_f32:
+        return linear_f32(step);
+      case StepKind::layer_norm:
+        return layer_norm(step);
+      case StepKind::attention:
+        return attention(step);
+      case StepKind::activation:
+        return activation(step);
+      case StepKind::add:
+        return add(step);
+      case StepKind::l2_normalize:
+        return l2_normalize(step);
+      case StepKind::first_token:
+        return first_token(step);
+      case StepKind::mean_pool:
+        return mean_pool(step);
+      case StepKind::columns:
+        return columns(step);
+    }
+  }
+
+ private:
+  const Slot& slot(SlotIndex i) const { return state_.plan->slots[static_cast<std::size_t>(i)]; }
+  const engine::TensorInfo& tensor(engine::TensorIndex i) const {
+    return state_.engine->program.tensors[static_cast<std::size_t>(i)];
+  }
+  template <class T>
+  const T* data(engine::TensorIndex i) const {
+    return state_.engine->data<T>(i).data();
+  }
+
+  std::byte* base(const Slot& s) const {
+    return (s.block ? work_.block : state_.shared) + s.offset;
+  }
+  /// Row `row` of a slot of floats.
+  float* row(SlotIndex i, Index r) const {
+    const Slot& s = slot(i);
+    return reinterpret_cast<float*>(base(s)) + (r - (s.block ? work_.block_begin : 0)) * s.columns;
+  }
+  float* first_row(SlotIndex i) const { return row(i, work_.rows.begin); }
+  QuantizedRows quantized(SlotIndex i, float fixed_scale) const {
+    const Slot& s = slot(i);
+    const Index r = work_.rows.begin - (s.block ? work_.block_begin : 0);
+    std::byte* memory = s.block ? work_.block : state_.shared;
+    return {.data = reinterpret_cast<std::uint8_t*>(memory + s.offset) + r * s.row_bytes(),
+            .stride = s.row_bytes(),
+            .scale = reinterpret_cast<float*>(memory + s.scale_offset) + r,
+            .fixed_scale = fixed_scale,
+            .flip = source_flip(state_.source_target)};
+  }
+  /// Rows of a step that is not split by columns: in column mode each thread takes some.
+  Worker by_rows() const {
+    if (work_.parts == 1) return *this;
+    Work mine = work_;
+    const IndexRange part = share(work_.rows.size(), work_.part, work_.parts);
+    mine.rows = {work_.rows.begin + part.begin, work_.rows.begin + part.end};
+    mine.parts = 1;
+    return {state_, mine};
+  }
+
+  LookupTable table(engine::TensorIndex rows, engine::TensorIndex scale) const {
+    if (rows == engine::kNone) return {};
+    return {.data = state_.engine->data<std::byte>(rows).data(),
+            .scale = scale == engine::kNone ? nullptr : data<float>(scale)};
+  }
+
+  void embedding(const PlanStep& step) const {
+    if (work_.parts > 1) return by_rows().embedding(step);
+    using namespace engine::embedding_tensor;
+    const auto& tensors = step.source->tensors;
+    const Embedding::Args args{.ids = state_.ids + work_.rows.begin,
+                               .positions = state_.positions + work_.rows.begin,
+                               .segments = state_.segments + work_.rows.begin,
+                               .word = table(tensors[word], tensors[word_scale]),
+                               .position = table(tensors[position], tensors[position_scale]),
+                               .segment = table(tensors[segment], tensors[segment_scale]),
+                               .dst = first_row(step.dst),
+                               .tokens = work_.rows.size(),
+                               .hidden = slot(step.dst).columns};
+    call(*state_.kernels->embedding, args);
+  }
+
+  void quantize(const PlanStep& step) const {
+    if (work_.parts > 1) return by_rows().quantize(step);
+    const Slot& src = slot(step.src);
+    // In column mode no thread knows a whole row's largest magnitude.
+    const bool known = step.absmax != kNoSlot && !work_.column_mode;
+    const QuantizeRows::Args args{.src = first_row(step.src),
+                                  .src_stride = src.columns,
+                                  .absmax = known ? first_row(step.absmax) : nullptr,
+                                  .dst = quantized(step.dst, step.fixed_scale),
+                                  .rows = work_.rows.size(),
+                                  .columns = src.columns};
+    call(*state_.kernels->quantize_rows, args);
+  }
+
+  /// The fields that both linear ops share, for this thread's columns.
+  template <class Args>
+  void fill_linear(const PlanStep& step, const IndexRange& part, Args& args) const {
+    using namespace engine::linear_tensor;
+    const auto& tensors = step.source->tensors;
+    args.bias = tensors[bias] == engine::kNone ? nullptr : data<float>(tensors[bias]) + part.begin;
+    args.residual = step.src2 == kNoSlot ? nullptr : first_row(step.src2) + part.begin;
+    args.residual_stride = slot(step.dst).columns;
+    args.dst = first_row(step.dst) + part.begin;
+    args.dst_stride = slot(step.dst).columns;
+    args.absmax = nullptr;
+    if (step.absmax != kNoSlot && !work_.column_mode) {
+      args.absmax = first_row(step.absmax);
+      std::fill_n(args.absmax, work_.rows.size(), 0.0f);
+    }
+    args.function = step.function;
+    args.rows = work_.rows.size();
+    args.columns = part.size();
+    args.k = tensor(tensors[weight]).dims[1];
+  }
+
+  /// Whole tiles of 64 columns where there are enough of them, else panels of 16.
+  IndexRange my_columns(const PlanStep& step) const {
+    const Index columns = slot(step.dst).columns;
+    return share(columns, work_.part, work_.parts, columns >= 64 * work_.parts ? 64 : 16);
+  }
+
+  void linear_i8(const PlanStep& step) const {
+    using namespace engine::linear_tensor;
+    const IndexRange part = my_columns(step);
+    if (part.size() == 0) return;
+    const auto& tensors = step.source->tensors;
+    const QuantizedRows src = quantized(step.src, 0);
+    LinearI8::Args args{};
+    fill_linear(step, part, args);
+    args.src = src.data;
+    args.src_stride = src.stride;
+    args.src_scale = src.scale;
+    args.flip = src.flip;
+    args.weight = data<std::int8_t>(tensors[weight]) + part.begin * round_up<Index>(args.k, 4);
+    args.weight_scale = data<float>(tensors[weight_scale]) + part.begin;
+    args.weight_sum = data<std::int32_t>(tensors[weight_sum]) + part.begin;
+    call(*state_.kernels->linear_i8, args);
+  }
+
+  void linear_f32(const PlanStep& step) const {
+    using namespace engine::linear_tensor;
+    const IndexRange part = my_columns(step);
+    if (part.size() == 0) return;
+    LinearF32::Args args{};
+    fill_linear(step, part, args);
+    args.src = first_row(step.src);
+    args.src_stride = slot(step.src).columns;
+    args.weight = data<float>(step.source->tensors[weight]) + part.begin * args.k;
+    call(*state_.kernels->linear_f32, args);
+  }
+
+  void layer_norm(const PlanStep& step) const {
+    if (work_.parts > 1) return by_rows().layer_norm(step);
+    using namespace engine::layer_norm_tensor;
+    const Index hidden = slot(step.dst).columns;
+    LayerNorm::Args args{.src = first_row(step.src),
+                         .src_stride = hidden,
+                         .weight = data<float>(step.source->tensors[weight]),
+                         .bias = data<float>(step.source->tensors[bias]),
+                         .dst = first_row(step.dst),
+                         .dst_stride = hidden,
+                         .quantized = {},
+                         .rows = work_.rows.size(),
+                         .hidden = hidden,
+                         .epsilon = step.source->real};
+    if (step.quantized != kNoSlot) args.quantized = quantized(step.quantized, step.fixed_scale);
+    call(*state_.kernels->layer_norm, args);
+  }
+
+  void attention(const PlanStep& step) const {
+    const IndexRange heads = share(step.source->heads, work_.part, work_.parts);
+    if (heads.size() == 0) return;
+    const Index head_dim = step.source->head_dim;
+    const Index width = step.source->heads * head_dim;
+    const Index column = heads.begin * head_dim;
+    // The first sequence that reaches into our rows.
+    const auto* sequence =
+        std::upper_bound(state_.offsets.data(), state_.offsets.data() + state_.offsets.size(),
+                         static_cast<std::int32_t>(work_.rows.begin)) -
+        1;
+    for (; *sequence < work_.rows.end; ++sequence) {
+      const Index begin = std::max<Index>(sequence[0], work_.rows.begin);
+      const Index end = std::min<Index>(sequence[1], work_.rows.end);
+      const float* first_token_row = row(step.src, sequence[0]);
+      const Attention::Args args{.query = row(step.src, begin) + column,
+                                 .key = first_token_row + width + column,
+                                 .value = first_token_row + 2 * width + column,
+                                 .qkv_stride = 3 * width,
+                                 .dst = row(step.dst, begin) + column,
+                                 .dst_stride = width,
+                                 .queries = end - begin,
+                                 .first_query = begin - sequence[0],
+                                 .tokens = sequence[1] - sequence[0],
+                                 .heads = heads.size(),
+                                 .head_dim = head_dim,
+                                 .scale = step.source->real,
+                                 .causal = step.source->causal};
+      call(*state_.kernels->attention, args);
+    }
+  }
+
+  void activation(const PlanStep& step) const {
+    if (work_.parts > 1) return by_rows().activation(step);
+    const Activation::Args args{.src = first_row(step.src),
+                                .dst = first_row(step.dst),
+                                .function = step.function,
+                                .elements = work_.rows.size() * slot(step.dst).columns};
+    call(*state_.kernels->activation, args);
+  }
+
+  void add(const PlanStep& step) const {
+    if (work_.parts > 1) return by_rows().add(step);
+    const Add::Args args{.a = first_row(step.src),
+                         .b = first_row(step.src2),
+                         .dst = first_row(step.dst),
+                         .elements = work_.rows.size() * slot(step.dst).columns};
+    call(*state_.kernels->add, args);
+  }
+
+  void l2_normalize(const PlanStep& step) const {
+    if (work_.parts > 1) return by_rows().l2_normalize(step);
+    const L2Normalize::Args args{.src = first_row(step.src),
+                                 .dst = first_row(step.dst),
+                                 .rows = work_.rows.size(),
+                                 .hidden = slot(step.dst).columns};
+    call(*state_.kernels->l2_normalize, args);
+  }
+
+  void first_token(const PlanStep& step) const {
+    if (work_.parts > 1) return by_rows().first_token(step);
+    const auto bytes = static_cast<std::size_t>(slot(step.dst).row_bytes());
+    for (Index s = work_.rows.begin; s < work_.rows.end; ++s) {
+      std::memcpy(row(step.dst, s), row(step.src, state_.offsets[static_cast<std::size_t>(s)]),
+                  bytes);
+    }
+  }
+
+  void mean_pool(const PlanStep& step) const {
+    if (work_.parts > 1) return by_rows().mean_pool(step);
+    for (Index s = work_.rows.begin; s < work_.rows.end; ++s) {
+      const Index begin = state_.offsets[static_cast<std::size_t>(s)];
+      const Index end = state_.offsets[static_cast<std::size_t>(s) + 1];
+      const MeanPool::Args args{.src = row(step.src, begin),
+                                .dst = row(step.dst, s),
+                                .rows = end - begin,
+                                .hidden = slot(step.dst).columns};
+      call(*state_.kernels->mean_pool, args);
+    }
+  }
+
+  void columns(const PlanStep& step) const {
+    if (work_.parts > 1) return by_rows().columns(step);
+    const auto bytes = static_cast<std::size_t>(slot(step.dst).row_bytes());
+    for (Index r = work_.rows.begin; r < work_.rows.end; ++r) {
+      std::memcpy(row(step.dst, r), row(step.src, r) + step.source->first, bytes);
+    }
+  }
+
+  template <class Op>
+  void call(const Kernel<Op>& kernel, const typename Op::Args& args) const {
+    ExecContext context{.scratch = work_.scratch};
+    kernel.run(args, context);
+  }
+
+  const RunState& state_;
+  Work work_;
+};
+
+/// Below this many rows for each thread, threads share columns instead.
+constexpr Index kFewRows = 24;
+
+struct Job {
+  Team* team;
+  RunState* state;
+};
+
+/// One member's walk through the plan.
+class Member {
+ public:
+  Member(Team& team, RunState& state, int index)
+      : team_(team), state_(state), index_(index), count_(team.size()) {}
+
+  void run() {
+    const auto& segments = state_.plan->segments;
+    for (std::size_t g = 0; g < segments.size(); ++g) {
+      const Segment& segment = segments[g];
+      const Index rows = segment.rows == Rows::tokens ? state_.tokens : state_.sequences;
+      const bool by_columns = count_ > 1 && rows < kFewRows * count_ && rows <= kBlockRows;
+      // Rows of other threads are needed, or threads owned other rows so far.
+      const bool meets = g > 0 && (!segment.row_local || by_columns != was_by_columns_ ||
+                                   segment.rows != segments[g - 1].rows);
+      if (meets && !just_met_) meet();
+      if (by_columns)
+        run_by_columns(segment, rows);
+      else
+        run_by_rows(segment, rows);
+      was_by_columns_ = by_columns;
+    }
+  }
+
+ private:
+  std::byte* block_of(int member) const { return state_.blocks + member * state_.block_bytes; }
+
+  Work work_on(IndexRange rows) const {
+    return {.rows = rows,
+            .block_begin = rows.begin,
+            .block = block_of(index_),
+            .scratch = state_.scratch + index_ * state_.scratch_bytes};
+  }
+
+  void meet() {
+    team_.barrier();
+    just_met_ = true;
+  }
+
+  void run_by_rows(const Segment& segment, Index rows) {
+    just_met_ = false;
+    const IndexRange mine = share(rows, index_, count_);
+    if (!segment.row_local) return run_steps(segment, work_on(mine));
+    // Blocks of equal height: 130 rows are better 44 + 43 + 43 than 64 + 64 + 2.
+    const auto blocks = static_cast<int>(div_up(mine.size(), kBlockRows));
+    for (int b = 0; b < blocks; ++b) {
+      const IndexRange block = share(mine.size(), b, blocks);
+      run_steps(segment, work_on({mine.begin + block.begin, mine.begin + block.end}));
+    }
+  }
+
+  void run_by_columns(const Segment& segment, Index rows) {
+    Work work = work_on({0, rows});
+    work.block = block_of(0);
+    work.part = index_;
+    work.parts = count_;
+    work.column_mode = true;
+    for (int i = segment.begin; i < segment.end; ++i) {
+      run_step(i, work);
+      meet();
+    }
+  }
+
+  void run_steps(const Segment& segment, const Work& work) {
+    if (work.rows.size() == 0) return;
+    for (int i = segment.begin; i < segment.end; ++i)
+      run_step(i, work);
+  }
+
+  void run_step(int i, const Work& work) {
+    const PlanStep& step = state_.plan->steps[static_cast<std::size_t>(i)];
+    if (index_ != 0 || state_.step_times.empty()) return Worker(state_, work).run(step);
+    const auto start = std::chrono::steady_clock::now();
+    Worker(state_, work).run(step);
+    const auto time = std::chrono::steady_clock::now() - start;
+    state_.step_times[static_cast<std::size_t>(i)] += time.count();
+  }
+
+  Team& team_;
+  RunState& state_;
+  int index_;
+  int count_;
+  bool was_by_columns_ = false;
+  bool just_met_ = false;
+};
+
+void run_member(void* data, int member) noexcept {
+  const auto* job = static_cast<Job*>(data);
+  Member(*job->team, *job->state, member).run();
+}
+
+}  // namespace
+
+void execute(Team& team, RunState& state) noexcept {
+  Job job{&team, &state};
+  team.run(&run_member, &job);
+}
+
+Index scratch_bytes(const engine::Program& program, Index longest) {
+  std::size_t most = 0;
+  for (const engine::Step& step : program.steps) {
+    if (step.op != engine::OpKind::attention) continue;
+    most = std::max(most, Attention::scratch_bytes(longest, step.head_dim));
+  }
+  return round_up<Index>(static_cast<Index>(most), 4096);
+}
+
+}  // namespace rtai::exec

@@ -1,0 +1,53 @@
+// The threads that run a session: one persistent team, the caller among them.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <thread>
+#include <vector>
+
+namespace rtai {
+
+/// Cores this process may use: its affinity mask, cut by the CPU quota of its control group. At
+/// least 1.
+int usable_cores();
+
+/// Members wait for work by spinning for a moment, then sleeping: an idle team uses no processor.
+class Team {
+ public:
+  /// Starts size - 1 threads.
+  explicit Team(int size);
+  Team(const Team&) = delete;
+  Team& operator=(const Team&) = delete;
+  ~Team();
+
+  int size() const { return size_; }
+
+  using Work = void (*)(void* data, int member) noexcept;
+
+  /// Calls work(data, member) for every member, the caller being member 0; returns when all have.
+  /// One caller at a time.
+  void run(Work work, void* data) noexcept;
+
+  /// Returns when every member has called it. Only from inside the work.
+  void barrier() noexcept;
+
+ private:
+  struct alignas(64) Flag {
+    std::atomic<std::uint32_t> value{0};
+  };
+
+  void serve(int member) noexcept;
+
+  int size_;
+  Work work_ = nullptr;
+  void* data_ = nullptr;
+  Flag job_;      // number of the current job; members wait for it to change
+  Flag arrived_;  // members at the barrier
+  Flag phase_;    // number of barriers passed
+  std::atomic<bool> stop_{false};
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace rtai

@@ -1,0 +1,42 @@
+#pragma once
+
+#include "runtime/base/checked.h"
+#include "runtime/kernels/kernel.h"
+
+namespace rtai {
+
+/// dst[t] = softmax(q[t] . k^T * scale) . v, for the query tokens of one sequence, head by head
+///
+/// Shapes: query [queries, heads * head_dim], key and value [tokens, heads * head_dim] of the whole
+/// sequence, dst [queries, heads * head_dim]; all with row strides, so that they may be columns of
+/// one qkv matrix. first_query is the place of the first query in the sequence.
+/// Softmax is over the tokens of the sequence in f32, from the largest score down; causal hides
+/// tokens after the query.
+/// Scratch: scratch_bytes. Planned: queries, tokens, heads, head_dim >= 1; query rows are not dst.
+/// Source: Vaswani et al. 2017, arXiv:1706.03762.
+struct Attention {
+  static constexpr std::string_view kName = "attention";
+  struct Args {
+    const float* query;
+    const float* key;
+    const float* value;
+    Index qkv_stride;
+    float* dst;
+    Index dst_stride;
+    Index queries;
+    Index first_query;
+    Index tokens;
+    Index heads;
+    Index head_dim;
+    float scale;
+    bool causal;
+  };
+
+  /// One head's keys in panels of 16 tokens, and the scores of a block of 16 queries.
+  static constexpr std::size_t scratch_bytes(Index tokens, Index head_dim) {
+    const Index padded = round_up<Index>(tokens, 16);
+    return static_cast<std::size_t>(padded * (head_dim + 16)) * sizeof(float);
+  }
+};
+
+}  // namespace rtai

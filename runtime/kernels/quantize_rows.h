@@ -1,0 +1,40 @@
+#pragma once
+
+#include "runtime/kernels/kernel.h"
+
+namespace rtai {
+
+/// Where a quantized copy of some rows goes.
+///
+/// Integers are symmetric, in [-127, 127]. `flip` says how the byte stores them: 0 as signed, 0x80
+/// as integer + 128, which is what vpdpbusd takes. Bytes from `columns` to the next multiple of 64
+/// hold zero (that is, `flip`), so that kernels may read whole 64-byte blocks.
+struct QuantizedRows {
+  std::uint8_t* data = nullptr;  // [rows, stride]
+  Index stride = 0;              // bytes, a multiple of 64
+  float* scale = nullptr;        // [rows]: real value = integer * scale
+  float fixed_scale = 0;         // > 0: the scale of every row (static); 0: absmax / 127 (dynamic)
+  std::uint8_t flip = 0;
+};
+
+/// dst[r, i] = clamp(rint(src[r, i] * (1 / scale_r)), -127, 127), ties to even
+///
+/// Dynamic: scale_r = absmax_r / 127, and the factor is 127 / absmax_r; a row of zeros has scale 1
+/// and factor 0. Static: scale_r = fixed_scale, factor 1 / fixed_scale. NaN gives an unspecified
+/// integer in range.
+/// Shapes: src [rows, columns] with row stride src_stride.
+/// Planned: columns >= 1; dst.stride >= round_up(columns, 64).
+/// Tolerance against the reference: none; the same bytes.
+struct QuantizeRows {
+  static constexpr std::string_view kName = "quantize_rows";
+  struct Args {
+    const float* src;
+    Index src_stride;
+    const float* absmax;  // [rows], if the producer knows it; else null
+    QuantizedRows dst;
+    Index rows;
+    Index columns;
+  };
+};
+
+}  // namespace rtai
