@@ -64,7 +64,7 @@ class Case {
     write(path, model.SerializeAsString());
   }
 
-  TempFolder folder;
+  testing::TempFolder folder;
   const ir::Tensor weight = reference::f32({2}, {1.5f, -2});
 
  private:
