@@ -1,7 +1,7 @@
 // Models of other projects: each is imported or refused with a reason, and none can do harm.
 #include "libopt/onnx/import.h"
 #include "libopt/reference/interpret.h"
-#include "tests/support/shared.h"
+#include "tests/support/shared_files.h"
 
 #include <catch2/catch.hpp>
 #include <fmt/format.h>
@@ -38,15 +38,15 @@ std::vector<ir::Tensor> plain_inputs(const ir::Graph& graph) {
 }
 
 TEST_CASE("models of other projects are imported or refused with a reason") {
-  const fs::path folder = shared_folder() / "data" / "onnx-wild";
-  if (!fs::is_directory(folder)) {
-    WARN("skipped: " << folder << " is missing");
+  const auto folder = testing::shared_file("data/onnx-wild");
+  if (!folder) {
+    WARN("skipped: data/onnx-wild is not there");
     return;
   }
   int imported = 0;
   int refused = 0;
   int ran = 0;
-  for (const fs::path& path : models_in(folder)) {
+  for (const fs::path& path : models_in(*folder)) {
     INFO(path);
     const auto graph = onnx_io::import_onnx(path);
     if (!graph) {
@@ -71,13 +71,13 @@ TEST_CASE("models of other projects are imported or refused with a reason") {
 
 TEST_CASE("the shared models are imported and answer") {
   for (const char* name : {"demo-snips", "minilm-snips", "minilm-banking77"}) {
-    const fs::path path = shared_folder() / "models" / name / "model.onnx";
-    if (!fs::exists(path)) {
-      WARN("skipped: " << path << " is missing");
+    const auto path = testing::shared_file(fs::path("models") / name / "model.onnx");
+    if (!path) {
+      WARN("skipped: models/" << name << " is not there");
       continue;
     }
-    INFO(path);
-    const auto graph = onnx_io::import_onnx(path);
+    INFO(*path);
+    const auto graph = onnx_io::import_onnx(*path);
     REQUIRE(graph);
     const auto outputs = reference::interpret(*graph, plain_inputs(*graph));
     INFO((outputs ? "" : outputs.error().message()));
