@@ -3,6 +3,7 @@
 #include "tools/cli.h"
 #include "tools/version.h"
 
+#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
 #include <csignal>
