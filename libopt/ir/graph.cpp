@@ -198,6 +198,11 @@ void Graph::set_input(NodeId id, std::size_t i, ValueId value) {
   if (value != kNoValue) value_at(value).users.push_back(id);
 }
 
+void Graph::resize_inputs(NodeId id, std::size_t count) {
+  std::vector<ValueId>& inputs = node(id).inputs_;
+  if (inputs.size() < count) inputs.resize(count, kNoValue);
+}
+
 void Graph::replace_uses(ValueId from, ValueId to) {
   if (from == to) return;
   const std::vector<NodeId> users = std::exchange(value_at(from).users, {});

@@ -149,6 +149,7 @@ class Graph {
   void set_constant(ValueId value, Tensor tensor);
   void set_type(ValueId value, Type type) { value_at(value).type = std::move(type); }
   void rename(ValueId value, std::string name);
+  void rename_node(NodeId id, std::string name) { node(id).name_ = std::move(name); }
 
   const Value& value(ValueId id) const { return values_[static_cast<std::size_t>(id)]; }
   const Type& type(ValueId id) const { return value(id).type; }
@@ -169,6 +170,8 @@ class Graph {
   /// Removes a node whose outputs nothing uses.
   void erase(NodeId id);
   void set_input(NodeId id, std::size_t i, ValueId value);
+  /// Adds absent inputs at the end until there are `count`; never removes one.
+  void resize_inputs(NodeId id, std::size_t count);
   /// Every use of `from`, graph outputs included, becomes a use of `to`.
   void replace_uses(ValueId from, ValueId to);
 

@@ -10,4 +10,47 @@ void TokenBatch::append(std::span<const std::int32_t> sequence_ids,
   offsets.push_back(std::ssize(ids));
 }
 
+TokenBatch slice(const TokenBatch& texts, Index first, Index last) {
+  TokenBatch part;
+  for (Index s = first; s < last; ++s) {
+    const auto begin = static_cast<std::size_t>(texts.offsets[static_cast<std::size_t>(s)]);
+    const auto size =
+        static_cast<std::size_t>(texts.offsets[static_cast<std::size_t>(s) + 1]) - begin;
+    part.append(std::span(texts.ids).subspan(begin, size),
+                std::span(texts.segments).subspan(begin, size));
+  }
+  return part;
+}
+
+std::vector<ir::Tensor> model_inputs(const ir::Graph& graph, const TokenBatch& texts) {
+  std::vector<ir::Tensor> inputs = {ir::Tensor::from<std::int32_t>({texts.tokens()}, texts.ids)};
+  if (graph.inputs().size() > 1) {
+    inputs.push_back(ir::Tensor::from<std::int32_t>({texts.tokens()}, texts.segments));
+  }
+  return inputs;
+}
+
+Result<void> for_each_batch(const ir::Graph& graph,
+                            const TokenBatch& texts,
+                            Evaluator& evaluator,
+                            std::span<const ir::ValueId> wanted,
+                            const std::function<void(std::span<const ir::Tensor> values,
+                                                     std::span<const Index> offsets)>& use) {
+  constexpr Index kTokensAtOnce = 4096;
+  for (Index first = 0; first < texts.sequences();) {
+    Index last = first + 1;
+    const Index begin = texts.offsets[static_cast<std::size_t>(first)];
+    while (last < texts.sequences() &&
+           texts.offsets[static_cast<std::size_t>(last) + 1] - begin <= kTokensAtOnce) {
+      ++last;
+    }
+    const TokenBatch part = slice(texts, first, last);
+    RTAI_TRY(const std::vector<ir::Tensor> values,
+             evaluator.run(graph, model_inputs(graph, part), part.offsets, wanted));
+    use(values, part.offsets);
+    first = last;
+  }
+  return {};
+}
+
 }  // namespace rtai

@@ -5,6 +5,7 @@
 #include "runtime/base/result.h"
 
 #include <chrono>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -41,5 +42,22 @@ class Evaluator {
   /// length, threads, device), at the precision of the graph's own weights.
   virtual Result<Milliseconds> latency(const ir::Graph& graph) = 0;
 };
+
+/// Runs a whole model over a token batch, some thousand tokens at a time, and hands the values of
+/// `wanted` for those tokens to `use`, so that memory does not grow with the number of texts.
+///
+/// Errors: as Evaluator::run.
+Result<void> for_each_batch(const ir::Graph& graph,
+                            const TokenBatch& texts,
+                            Evaluator& evaluator,
+                            std::span<const ir::ValueId> wanted,
+                            const std::function<void(std::span<const ir::Tensor> values,
+                                                     std::span<const Index> offsets)>& use);
+
+/// Sequences [first, last) of a batch.
+TokenBatch slice(const TokenBatch& texts, Index first, Index last);
+
+/// The graph inputs of a whole model for these tokens: ids, then segments if the graph reads them.
+std::vector<ir::Tensor> model_inputs(const ir::Graph& graph, const TokenBatch& texts);
 
 }  // namespace rtai

@@ -108,7 +108,7 @@ Result<Options> parse_options(const OptionValues& values) {
     std::vector<std::string_view> names;
     std::apply(
         [&](const auto&... field) {
-          const auto try_field = [&](const auto& f) {
+          [[maybe_unused]] const auto try_field = [&](const auto& f) {
             names.push_back(f.name);
             if (f.name != name) return;
             known = true;

@@ -1,0 +1,90 @@
+// rtai: makes BERT-class models answer in milliseconds.
+#include "runtime/base/mapped_file.h"
+#include "tools/cli.h"
+#include "tools/version.h"
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <new>
+
+namespace rtai::tools {
+namespace {
+
+void on_interrupt(int signal) {
+  discard_unfinished_writes();
+  ::_exit(128 + signal);
+}
+
+int report(const Error& error) {
+  std::fputs(fmt::format("rtai: {}\n", error.message()).c_str(), stderr);
+  if (error.code() == ErrorCode::internal) {
+    std::fputs("rtai: this is a defect in rtai; please report it with the command that showed it\n",
+               stderr);
+  }
+  return exit_code(error.code());
+}
+
+int run(int argc, char** argv) {
+  CLI::App app{"Makes BERT-class models answer in milliseconds: prune, quantize, run and measure."};
+  app.name("rtai");
+  app.set_version_flag("--version", std::string(version()));
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.get_formatter()->column_width(34);
+
+  GlobalFlags flags;
+  app.add_flag("--quiet", flags.quiet, "Print results only");
+  app.add_flag("--verbose", flags.verbose, "Print every step");
+  app.add_option("--seed", flags.seed, "Seed of everything random")->capture_default_str();
+  app.add_option("--color", flags.color, "Colours: auto, always or never")
+      ->check(CLI::IsMember({"auto", "always", "never"}))
+      ->capture_default_str();
+
+  Action chosen;
+  Commands commands{app, flags, chosen};
+  // add_prune(commands);
+  add_quantize(commands);
+  add_compile(commands);
+  add_bench(commands);
+  add_run(commands);
+  add_eval(commands);
+  add_compare(commands);
+  add_inspect(commands);
+  add_verify(commands);
+  add_devices(commands);
+  add_passes(commands);
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    // CLI11 has codes of its own above 100; 0 is --help and --version.
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+
+  TerminalLog log(flags);
+  const Result<int> result = chosen(log);
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+    return report({ErrorCode::io, "standard output cannot be written"});
+  }
+  return result ? *result : report(result.error());
+}
+
+}  // namespace
+}  // namespace rtai::tools
+
+int main(int argc, char** argv) {
+  std::signal(SIGINT, &rtai::tools::on_interrupt);
+  std::signal(SIGTERM, &rtai::tools::on_interrupt);
+  std::signal(SIGPIPE, SIG_IGN);
+  try {
+    return rtai::tools::run(argc, argv);
+  } catch (const std::bad_alloc&) {
+    return rtai::tools::report({rtai::ErrorCode::device, "out of memory"});
+  } catch (const std::exception& error) {
+    return rtai::tools::report({rtai::ErrorCode::internal, error.what()});
+  }
+}

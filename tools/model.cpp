@@ -1,0 +1,296 @@
+#include "tools/model.h"
+
+#include "libopt/ir/ops.h"
+#include "libopt/lower/lower.h"
+#include "libopt/onnx/export.h"
+#include "libopt/onnx/import.h"
+#include "libopt/pass/pipeline.h"
+#include "libopt/raise/prove.h"
+#include "passes/passes.h"
+#include "runtime/base/digest.h"
+#include "runtime/base/mapped_file.h"
+#include "tools/model_files.h"
+#include "tools/tokenizer_files.h"
+#include "tools/version.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+
+namespace rtai::tools {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::array<std::string_view, 5> kTaskNames = {"unknown", "sequence-classification",
+                                                        "token-classification",
+                                                        "sentence-embedding", "question-answering"};
+
+bool is_engine_file(const fs::path& path) {
+  std::error_code ignored;
+  if (!fs::is_regular_file(path, ignored)) return false;
+  if (path.extension() == ".rtai") return true;
+  const Result<MappedFile> file = MappedFile::open(path);
+  return file && engine::looks_like_engine(file->bytes());
+}
+
+Result<Model> load_engine(const fs::path& path) {
+  RTAI_TRY(engine::Engine opened, engine::open(path));
+  Model model;
+  model.name = path.string();
+  model.bytes = opened.file_bytes;
+  if (!opened.tokenizer.empty()) {
+    RTAI_TRY(model.tokenizer,
+             text::Tokenizer::deserialize(opened.tokenizer).in(path.string() + ": tokenizer"));
+  }
+  model.labels = opened.labels;
+  model.metadata = opened.metadata;
+  const auto fact = [&](const char* key) {
+    const auto found = model.metadata.find(key);
+    return found == model.metadata.end() ? std::string() : found->second;
+  };
+  model.task = task_from_name(fact("task")).value_or(Task::unknown);
+  model.multi_label = fact("problem_type") == "multi_label_classification";
+  model.engine = std::make_shared<const engine::Engine>(std::move(opened));
+  return model;
+}
+
+/// Appends what sentence-transformers does after the encoder.
+Result<void> append_pooling(ir::Graph& graph, const Pooling& pooling) {
+  ir::ValueId hidden = graph.outputs()[0];
+  if (graph.type(hidden).dims->front() != ir::Dim("tokens")) return {};  // the graph pools already
+  RTAI_TRY(hidden,
+           ir::append(graph, pooling.mean ? ir::Op::mean_pool : ir::Op::first_token, {hidden}));
+  if (pooling.normalize) {
+    RTAI_TRY(hidden, ir::append(graph, ir::Op::l2_normalize, {hidden}));
+  }
+  graph.rename(hidden, "sentence_embedding");
+  graph.set_outputs({hidden});
+  graph.erase_dead();
+  return {};
+}
+
+/// What the outputs look like, when no file says what they are for.
+Task guess_task(const ir::Graph& graph, std::size_t labels) {
+  const ir::ValueId first = graph.outputs()[0];
+  const std::string& name = graph.name(first);
+  const std::vector<ir::Dim>& dims = *graph.type(first).dims;
+  const bool per_token = dims[0] == ir::Dim("tokens");
+  if (name == "start_logits") return Task::question_answering;
+  if (name.find("embedding") != std::string::npos && !per_token) return Task::sentence_embedding;
+  const bool classes = dims[1] == ir::Dim(static_cast<Index>(labels)) || name == "logits";
+  if (!classes) return Task::unknown;
+  return per_token ? Task::token_classification : Task::sequence_classification;
+}
+
+Result<Model> load_onnx(const fs::path& path, Log& log) {
+  RTAI_TRY(ModelFiles files, find_model_files(path, log));
+  RTAI_TRY(const MappedFile onnx, MappedFile::open(files.onnx));
+  RTAI_TRY(const ir::Graph imported,
+           onnx_io::import_onnx(files.onnx, {}, log).in(files.onnx.string()));
+  ir::Graph graph = imported;
+  PassContext context{.log = &log};
+  RTAI_TRY([[maybe_unused]] const std::vector<PassRecord> records,
+           run_pipeline(std::string(passes::kRaisePipeline) + ",name-layers", graph, context,
+                        passes::make)
+               .in(files.onnx.string()));
+  RTAI_TRY(const raise::Proof proof, raise::prove(imported, graph).in(files.onnx.string()));
+  log.info(fmt::format("{}: understood and proved, largest difference {:.1e}", path.string(),
+                       proof.difference));
+
+  Model model;
+  model.name = path.string();
+  model.bytes = onnx.bytes().size();
+  model.metadata["source_sha256"] = to_hex(sha256(onnx.bytes()));
+  model.metadata["source_name"] = files.onnx.filename().string();
+  if (!files.model_type.empty()) model.metadata["model_type"] = files.model_type;
+  if (files.multi_label) model.metadata["problem_type"] = "multi_label_classification";
+  if (files.pooling) RTAI_TRY_VOID(append_pooling(graph, *files.pooling));
+  model.task = files.pooling ? Task::sentence_embedding
+                             : files.task.value_or(guess_task(graph, files.labels.size()));
+  model.labels = std::move(files.labels);
+  model.multi_label = files.multi_label;
+  model.tokenizer = std::move(files.tokenizer);
+  model.config_text = std::move(files.config_text);
+  model.graph = std::move(graph);
+  return model;
+}
+
+/// What the embeddings of a model have rows for.
+struct EmbeddingRows {
+  Index words = 0;      // 0: the model reads no ids
+  Index positions = 0;  // 0: no limit
+};
+
+EmbeddingRows embedding_rows(const Model& model) {
+  EmbeddingRows rows;
+  if (model.engine) {
+    rows.positions = engine::longest_sequence(model.engine->program);
+    for (const engine::Step& step : model.engine->program.steps) {
+      if (step.op != engine::OpKind::embedding) continue;
+      const auto word = static_cast<std::size_t>(step.tensors[engine::embedding_tensor::word]);
+      rows.words = model.engine->program.tensors[word].dims[0];
+    }
+    return rows;
+  }
+  for (const ir::NodeId id : model.graph->nodes_of(ir::Op::embedding)) {
+    const ir::Node& node = model.graph->node(id);
+    rows.words = model.graph->constant(node.input(ir::Embedding::word))->dim(0);
+    const ir::Tensor* position = model.graph->constant(node.input(ir::Embedding::position));
+    if (position == nullptr) continue;
+    rows.positions = position->dim(0) - node.attributes().integer("position_offset", 0);
+  }
+  return rows;
+}
+
+/// The tokenizer must give ids and lengths that the model has rows for.
+Result<void> fit_tokenizer(Model& model, Log& log) {
+  if (!model.tokenizer) return {};
+  const EmbeddingRows rows = embedding_rows(model);
+  const Index limit = model.tokenizer->settings().max_length;
+  if (rows.positions > 0 && (limit == 0 || rows.positions < limit)) {
+    RTAI_TRY_VOID(model.tokenizer->set_max_length(static_cast<std::int32_t>(rows.positions)));
+  }
+  if (rows.words > 0 && model.tokenizer->id_limit() > rows.words) {
+    log.warning(
+        fmt::format("{}: the tokenizer knows {} ids, the model has {}: some texts cannot be run",
+                    model.name, model.tokenizer->id_limit(), rows.words));
+  }
+  return {};
+}
+
+Result<std::vector<std::byte>> onnx_bytes(const Model& model) {
+  return onnx_io::export_onnx(*model.graph, {.producer_version = std::string(version())});
+}
+
+/// config.json for a model that did not bring one.
+std::string make_config(const Model& model) {
+  nlohmann::ordered_json config = {{"model_type", "bert"},
+                                   {"id2label", nlohmann::ordered_json::object()}};
+  for (std::size_t i = 0; i < model.labels.size(); ++i)
+    config["id2label"][std::to_string(i)] = model.labels[i];
+  return config.dump(2) + "\n";
+}
+
+/// Writes the files of a folder, the model last: until it is there the folder is not taken for one.
+Result<void> fill_folder(const Model& model, const fs::path& folder) {
+  RTAI_TRY(const std::vector<std::byte> onnx, onnx_bytes(model));
+  if (model.tokenizer) RTAI_TRY_VOID(save_tokenizer(*model.tokenizer, folder));
+  RTAI_TRY_VOID(write_file_atomically(
+      folder / "config.json", model.config_text.empty() ? make_config(model) : model.config_text));
+  const std::span<const std::byte> part(onnx);
+  return write_file_atomically(folder / "model.onnx", std::span(&part, 1));
+}
+
+/// A new folder is filled under another name and renamed; in one that exists each file is replaced
+/// whole, and what else lies there stays.
+Result<void> save_folder(const Model& model, const fs::path& folder) {
+  std::error_code status;
+  if (fs::is_directory(folder, status)) return fill_folder(model, folder);
+  std::string staging =
+      (folder.parent_path() / ("." + folder.filename().string() + ".XXXXXX")).string();
+  if (::mkdtemp(staging.data()) == nullptr) {
+    return Error{ErrorCode::io, fmt::format("{}: cannot be written", folder.string())};
+  }
+  Result<void> result = fill_folder(model, staging);
+  if (result) {
+    fs::permissions(staging, fs::perms(0755), status);
+    fs::rename(staging, folder, status);
+    if (status)
+      result = Error{ErrorCode::io, fmt::format("{}: {}", folder.string(), status.message())};
+  }
+  if (!result) fs::remove_all(staging, status);
+  return result;
+}
+
+fs::path without_trailing_slash(const fs::path& path) {
+  return path.has_filename() ? path : path.parent_path();
+}
+
+}  // namespace
+
+std::string_view task_name(Task task) {
+  return kTaskNames[static_cast<std::size_t>(task)];
+}
+
+std::optional<Task> task_from_name(std::string_view name) {
+  const auto* found = std::find(kTaskNames.begin(), kTaskNames.end(), name);
+  if (found == kTaskNames.end()) return std::nullopt;
+  return static_cast<Task>(found - kTaskNames.begin());
+}
+
+std::string Model::dtype() const {
+  std::array<std::uint64_t, kDTypeCount> totals{};
+  if (graph) {
+    for (const ir::ValueId id : graph->constants()) {
+      const ir::Tensor& tensor = *graph->constant(id);
+      totals[static_cast<std::size_t>(tensor.dtype())] += tensor.bytes().size();
+    }
+  } else if (engine) {
+    for (const engine::TensorInfo& tensor : engine->program.tensors) {
+      totals[static_cast<std::size_t>(tensor.dtype)] += tensor.bytes;
+    }
+  }
+  const auto* largest = std::max_element(totals.begin(), totals.end());
+  return std::string(dtype_name(static_cast<DType>(largest - totals.begin())));
+}
+
+Result<Model> load_model(const fs::path& path, Log& log) {
+  RTAI_TRY(Model model, is_engine_file(path) ? load_engine(path) : load_onnx(path, log));
+  RTAI_TRY_VOID(fit_tokenizer(model, log));
+  return model;
+}
+
+Result<std::shared_ptr<const engine::Engine>> make_engine(const Model& model) {
+  if (model.engine) return model.engine;
+  RTAI_TRY(engine::Engine made, lower(*model.graph));
+  return std::make_shared<const engine::Engine>(std::move(made));
+}
+
+Result<void> save_model(const Model& model, const fs::path& path) {
+  RTAI_TRY_VOID(check_output_path(path));
+  if (path.extension() == ".onnx") {
+    RTAI_TRY(const std::vector<std::byte> onnx, onnx_bytes(model));
+    const std::span<const std::byte> part(onnx);
+    return write_file_atomically(path, std::span(&part, 1));
+  }
+  if (path.extension() != ".rtai") return save_folder(model, without_trailing_slash(path));
+  RTAI_TRY(engine::Engine made, lower(*model.graph));
+  std::vector<std::byte> tokenizer;
+  if (model.tokenizer) tokenizer = model.tokenizer->serialize();
+  made.tokenizer = tokenizer;
+  made.labels = model.labels;
+  made.metadata = model.metadata;
+  made.metadata["task"] = task_name(model.task);
+  made.metadata["rtai_version"] = version();
+  return engine::save(made, path);
+}
+
+Result<void> check_output_path(const fs::path& path) {
+  const fs::path target = without_trailing_slash(path);
+  const std::string ending = target.extension().string();
+  std::error_code ignored;
+  const bool is_file_ending = ending == ".onnx" || ending == ".rtai";
+  if (is_file_ending && fs::is_directory(target, ignored)) {
+    return Error{ErrorCode::invalid_input, fmt::format("{}: is a folder", path.string())};
+  }
+  if (!is_file_ending && fs::exists(target, ignored) && !fs::is_directory(target, ignored)) {
+    return Error{
+        ErrorCode::invalid_input,
+        fmt::format("{}: expected a name that ends in .onnx or .rtai, or a folder", path.string())};
+  }
+  const fs::path parent = target.has_parent_path() ? target.parent_path() : fs::path(".");
+  if (!fs::is_directory(parent, ignored)) {
+    std::error_code status;
+    fs::create_directories(parent, status);
+    if (status)
+      return Error{ErrorCode::io, fmt::format("{}: {}", parent.string(), status.message())};
+  }
+  if (::access(parent.c_str(), W_OK) == 0) return {};
+  return Error{ErrorCode::io, fmt::format("{}: this folder cannot be written to", parent.string())};
+}
+
+}  // namespace rtai::tools

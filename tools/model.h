@@ -1,0 +1,66 @@
+// Models as commands are given them: an ONNX file, a folder of Hugging Face files, or an engine.
+#pragma once
+
+#include "libopt/ir/graph.h"
+#include "runtime/base/log.h"
+#include "runtime/base/result.h"
+#include "runtime/engine/engine.h"
+#include "runtime/text/tokenizer.h"
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace rtai::tools {
+
+/// What the answers of a model are.
+enum class Task : std::uint8_t {
+  unknown,
+  sequence_classification,
+  token_classification,
+  sentence_embedding,
+  question_answering,
+};
+std::string_view task_name(Task task);
+std::optional<Task> task_from_name(std::string_view name);
+
+/// A model with what travels with it. Either `graph` is there (it came from ONNX and can be pruned
+/// and quantized) or `engine` (it came from an engine and can only run).
+struct Model {
+  std::string name;  // as it was given
+  std::optional<ir::Graph> graph;
+  std::shared_ptr<const engine::Engine> engine;
+  std::optional<text::Tokenizer> tokenizer;
+  std::vector<std::string> labels;
+  Task task = Task::unknown;
+  bool multi_label = false;                     // sequence classification by sigmoid
+  std::map<std::string, std::string> metadata;  // travels into engines
+  std::uint64_t bytes = 0;                      // of the file the weights came from
+  std::string config_text;                      // config.json as it was, for folders
+
+  /// Bytes of the weights' data type that dominates: "f32", "i8".
+  std::string dtype() const;
+};
+
+/// Loads any form. ONNX is imported, raised to the transformer level and proved against the
+/// original graph.
+///
+/// Errors: those of reading the files, each with the file's name in front.
+Result<Model> load_model(const std::filesystem::path& path, Log& log);
+
+/// The engine of a model: its own, or one lowered from its graph with tokenizer, labels, metadata.
+Result<std::shared_ptr<const engine::Engine>> make_engine(const Model& model);
+
+/// Writes a model that has a graph, by the ending of `path`: .onnx, .rtai, or a folder with
+/// model.onnx, config.json, and the tokenizer's files. A folder appears whole or not at all.
+///
+/// Errors: invalid_input for another ending; those of exporting and writing.
+Result<void> save_model(const Model& model, const std::filesystem::path& path);
+
+/// Checks before hours of work that `path` can be written: the ending is known, the folder exists.
+Result<void> check_output_path(const std::filesystem::path& path);
+
+}  // namespace rtai::tools

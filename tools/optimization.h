@@ -1,0 +1,80 @@
+// What prune, quantize and optimize have in common: load, measure, change, measure again, write,
+// judge.
+#pragma once
+
+#include "tools/cli.h"
+#include "tools/engine_evaluator.h"
+#include "tools/model.h"
+#include "tools/report/optimization.h"
+#include "tools/text_data.h"
+#include "tools/workload.h"
+
+#include <optional>
+#include <string>
+
+namespace rtai::tools {
+
+struct OptimizationFlags {
+  std::string model;
+  std::string output;
+  std::optional<std::string> calibration;
+  int calibration_texts = 512;
+  std::optional<std::string> evaluation;
+  std::optional<double> max_drop;  // points
+  std::optional<std::string> report;
+  std::optional<std::string> json;
+  WorkloadFlags workload;
+
+  void add_to(CLI::App& command);
+};
+
+/// One optimization from start to verdict. The output is written before any gate is judged: the
+/// best that was found is never lost.
+class Optimization {
+ public:
+  /// Checks the flags, loads the model and the texts, measures quality and latency before.
+  static Result<Optimization> start(std::string command,
+                                    const OptimizationFlags& flags,
+                                    const GlobalFlags& global,
+                                    Log& log);
+
+  /// Runs passes on the model.
+  Result<void> run(const std::string& pipeline);
+
+  /// Writes the output, measures again, writes the report, prints it; 0 or the code of a missed
+  /// gate.
+  Result<int> finish();
+
+  const Model& model() const { return model_; }
+  OptimizationReport& report() { return report_; }
+  const TokenBatch& calibration() const { return calibration_; }
+  const Workload& workload() const { return workload_; }
+  EngineEvaluator& evaluator() { return evaluator_; }
+  Log& log() { return *log_; }
+  std::uint64_t seed() const { return global_->seed; }
+
+ private:
+  Optimization(const OptimizationFlags& flags,
+               const GlobalFlags& global,
+               Model model,
+               Workload workload,
+               Log& log);
+  Result<void> measure_before();
+  Result<void> measure_after();
+  void judge();
+
+  const OptimizationFlags* flags_;
+  const GlobalFlags* global_;
+  Log* log_;
+  Model model_;
+  Workload workload_;
+  EngineEvaluator evaluator_;
+  TokenBatch calibration_;
+  std::vector<Sample> samples_;  // that quality is measured on
+  std::vector<Answer> answers_before_;
+  std::vector<PassRecord> records_;
+  OptimizationReport report_;
+  std::chrono::steady_clock::time_point started_;
+};
+
+}  // namespace rtai::tools

@@ -1,0 +1,134 @@
+#include "tools/report/optimization.h"
+
+#include "libopt/ir/encoder.h"
+#include "libopt/ir/ops.h"
+#include "tools/report/table.h"
+
+#include <fmt/format.h>
+
+namespace rtai::tools {
+namespace {
+
+template <class T>
+Json optional_json(const std::optional<T>& value) {
+  return value ? Json(*value) : Json(nullptr);
+}
+
+Json latency_json(const std::optional<LatencySummary>& latency) {
+  if (!latency) return nullptr;
+  return {{"min", latency->min}, {"p50", latency->p50}, {"p99", latency->p99}};
+}
+
+Json passes_json(const std::vector<PassRecord>& passes) {
+  Json list = Json::array();
+  for (const PassRecord& record : passes) {
+    Json counters = Json::object();
+    for (const Counter& counter : record.report.counters)
+      counters[counter.name] = counter.value;
+    list.push_back({{"name", record.name},
+                    {"ms", record.time.count()},
+                    {"parameters_before", record.before.parameters},
+                    {"parameters_after", record.after.parameters},
+                    {"counters", counters}});
+  }
+  return list;
+}
+
+std::string precision_of(const ir::Graph& graph, ir::NodeId linear) {
+  const ir::Node& node = graph.node(linear);
+  const DType dtype = graph.type(node.input(ir::Linear::weight)).dtype;
+  if (dtype != DType::i8) return std::string(dtype_name(dtype));
+  return node.attributes().real("src_scale", 0.0f) > 0 ? "i8 static" : "i8 dynamic";
+}
+
+Index width_of(const ir::Graph& graph, ir::NodeId linear) {
+  return graph.constant(graph.node(linear).input(ir::Linear::weight))->dim(0);
+}
+
+std::string value_text(const std::optional<double>& value) {
+  return value ? fmt::format("{:.4f}", *value) : "not measured";
+}
+
+}  // namespace
+
+Json quality_json(const std::optional<Quality>& quality) {
+  if (!quality) return nullptr;
+  return {{"metric", quality->metric},
+          {"value", optional_json(quality->value)},
+          {"agreement", optional_json(quality->agreement)}};
+}
+
+Json describe_layers(const ir::Graph& graph) {
+  Json layers = Json::array();
+  for (const ir::EncoderLayer& layer : ir::find_layers(graph)) {
+    Json precision = Json::object();
+    Json described = {{"heads", 0}, {"ffn", 0}};
+    if (layer.attention) {
+      described["heads"] = ir::head_shape(graph.node(layer.attention->attention)).heads;
+      precision["qkv"] = precision_of(graph, layer.attention->qkv);
+      precision["attention_out"] = precision_of(graph, layer.attention->out);
+    }
+    if (layer.ffn) {
+      described["ffn"] = width_of(graph, layer.ffn->in);
+      precision["ffn_in"] = precision_of(graph, layer.ffn->in);
+      precision["ffn_out"] = precision_of(graph, layer.ffn->out);
+    }
+    described["precision"] = std::move(precision);
+    described["sensitivity"] = nullptr;
+    described["cost_us"] = nullptr;
+    layers.push_back(std::move(described));
+  }
+  return layers;
+}
+
+Json OptimizationReport::json() const {
+  return {{"command", command},
+          {"verdict", missed.empty() ? "met" : "missed"},
+          {"missed", missed},
+          {"model", model},
+          {"output", output},
+          {"request", request},
+          {"seed", seed},
+          {"layers", layers},
+          {"passes", passes_json(passes)},
+          {"latency_ms",
+           {{"predicted", optional_json(predicted_ms)},
+            {"before", latency_json(latency_before)},
+            {"after", latency_json(latency_after)}}},
+          {"bytes", {{"before", bytes_before}, {"after", bytes_after}}},
+          {"quality",
+           {{"before", quality_json(quality_before)}, {"after", quality_json(quality_after)}}},
+          {"candidates", candidates},
+          {"seconds", seconds}};
+}
+
+std::string OptimizationReport::text() const {
+  std::string text = fmt::format("{} -> {}\n\n", model, output);
+  Table table({"", "before", "after", "change"});
+  table.add({"size", human_bytes(static_cast<double>(bytes_before)),
+             human_bytes(static_cast<double>(bytes_after)),
+             bytes_after > 0 ? fmt::format("{:.2f}x smaller", static_cast<double>(bytes_before) /
+                                                                  static_cast<double>(bytes_after))
+                             : ""});
+  if (latency_before && latency_after) {
+    table.add({"latency p50", human_ms(latency_before->p50), human_ms(latency_after->p50),
+               fmt::format("{:.2f}x faster", latency_before->p50 / latency_after->p50)});
+  }
+  if (quality_before && quality_after) {
+    const bool measured = quality_before->value && quality_after->value;
+    table.add(
+        {quality_after->metric, value_text(quality_before->value), value_text(quality_after->value),
+         measured
+             ? fmt::format("{:+.2f} points", 100 * (*quality_after->value - *quality_before->value))
+             : ""});
+    if (quality_after->agreement)
+      table.add({"agreement", "", fmt::format("{:.2f} %", 100 * *quality_after->agreement), ""});
+  }
+  text += table.text();
+  for (const std::string& gate : missed)
+    text += fmt::format("missed: {}\n", gate);
+  text += fmt::format("\n{:.1f} s\n", seconds);
+  return text;
+}
+
+}  // namespace rtai::tools

@@ -1,0 +1,52 @@
+// The report of prune, quantize and optimize: what was asked, what was done, what it cost and won.
+#pragma once
+
+#include "libopt/pass/pipeline.h"
+#include "tools/cli.h"
+#include "tools/json.h"
+#include "tools/metrics.h"
+#include "tools/timing.h"
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace rtai::tools {
+
+/// Quality of one model on the data at hand.
+struct Quality {
+  std::string metric;
+  std::optional<double> value;      // needs labels
+  std::optional<double> agreement;  // with the model before; nothing for that model itself
+};
+
+/// {"metric", "value", "agreement"}, or null.
+Json quality_json(const std::optional<Quality>& quality);
+
+struct OptimizationReport {
+  std::string command;  // "quantize"
+  std::string model;
+  std::string output;
+  Json request = Json::object();
+  std::uint64_t seed = 0;
+  std::vector<PassRecord> passes;
+  Json layers = Json::array();      // per-layer decisions
+  Json candidates = Json::array();  // on the speed/quality front
+  std::uint64_t bytes_before = 0;
+  std::uint64_t bytes_after = 0;
+  std::optional<double> predicted_ms;
+  std::optional<LatencySummary> latency_before;
+  std::optional<LatencySummary> latency_after;
+  std::optional<Quality> quality_before;
+  std::optional<Quality> quality_after;
+  std::vector<std::string> missed;  // gates, one line each; empty: met
+  double seconds = 0;
+
+  Json json() const;
+  std::string text() const;
+};
+
+/// What each layer of a graph looks like: heads, FFN width, precision.
+Json describe_layers(const ir::Graph& graph);
+
+}  // namespace rtai::tools

@@ -1,0 +1,196 @@
+#include "tools/text_data.h"
+
+#include "runtime/base/mapped_file.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <limits>
+
+namespace rtai::tools {
+namespace {
+
+using Json = nlohmann::json;
+
+Error bad_line(std::string message) {
+  return {ErrorCode::invalid_input, std::move(message)};
+}
+
+Result<std::string> get_text(const Json& object, const char* key) {
+  const auto found = object.find(key);
+  if (found == object.end() || !found->is_string()) {
+    return bad_line(fmt::format("\"{}\": expected a string", key));
+  }
+  return found->get<std::string>();
+}
+
+Result<std::vector<std::string>> get_texts(const Json& object, const char* key) {
+  const auto found = object.find(key);
+  if (found == object.end() || !found->is_array()) {
+    return bad_line(fmt::format("\"{}\": expected a list of strings", key));
+  }
+  std::vector<std::string> texts;
+  for (const Json& item : *found) {
+    if (!item.is_string()) return bad_line(fmt::format("\"{}\": expected a list of strings", key));
+    texts.push_back(item.get<std::string>());
+  }
+  return texts;
+}
+
+Result<std::vector<std::int32_t>> get_numbers(const Json& object, const char* key) {
+  const auto found = object.find(key);
+  const Error error = bad_line(fmt::format("\"{}\": expected a list of whole numbers", key));
+  if (found == object.end() || !found->is_array()) return error;
+  std::vector<std::int32_t> numbers;
+  for (const Json& item : *found) {
+    if (!item.is_number_integer()) return error;
+    const auto wide = item.get<std::int64_t>();
+    if (wide < std::numeric_limits<std::int32_t>::min() ||
+        wide > std::numeric_limits<std::int32_t>::max()) {
+      return bad_line(fmt::format("\"{}\": {} is not a token", key, wide));
+    }
+    numbers.push_back(static_cast<std::int32_t>(wide));
+  }
+  return numbers;
+}
+
+/// {"input_ids", "attention_mask", "token_type_ids"}: what the mask leaves out is dropped.
+Result<Sample> ids_sample(const Json& object) {
+  Sample sample;
+  RTAI_TRY(const std::vector<std::int32_t> ids, get_numbers(object, "input_ids"));
+  std::vector<std::int32_t> mask(ids.size(), 1);
+  std::vector<std::int32_t> segments(ids.size(), 0);
+  if (object.contains("attention_mask")) {
+    RTAI_TRY(mask, get_numbers(object, "attention_mask"));
+  }
+  if (object.contains("token_type_ids")) {
+    RTAI_TRY(segments, get_numbers(object, "token_type_ids"));
+  }
+  if (mask.size() != ids.size() || segments.size() != ids.size()) {
+    return bad_line("input_ids, attention_mask and token_type_ids differ in length");
+  }
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    if (mask[i] == 0) continue;
+    sample.ids.push_back(ids[i]);
+    sample.segments.push_back(segments[i]);
+  }
+  if (sample.ids.empty()) return bad_line("no tokens");
+  return sample;
+}
+
+Result<Sample> words_sample(const Json& object) {
+  Sample sample;
+  RTAI_TRY(sample.words, get_texts(object, "tokens"));
+  if (object.contains("tags")) {
+    RTAI_TRY(sample.tags, get_texts(object, "tags"));
+    if (sample.tags.size() != sample.words.size()) {
+      return bad_line(
+          fmt::format("{} tokens but {} tags", sample.words.size(), sample.tags.size()));
+    }
+  }
+  sample.text = fmt::format("{}", fmt::join(sample.words, " "));
+  return sample;
+}
+
+Result<Sample> pair_sample(const Json& object) {
+  Sample sample;
+  RTAI_TRY(sample.text, get_text(object, "text_a"));
+  RTAI_TRY(sample.text_b, get_text(object, "text_b"));
+  if (const auto score = object.find("score"); score != object.end()) {
+    if (!score->is_number()) return bad_line("\"score\": expected a number");
+    sample.score = score->get<double>();
+  }
+  if (object.contains("label")) {
+    RTAI_TRY(sample.label, get_text(object, "label"));
+  }
+  return sample;
+}
+
+Result<Sample> text_sample(const Json& object) {
+  Sample sample;
+  RTAI_TRY(sample.text, get_text(object, "text"));
+  if (const auto label = object.find("label"); label != object.end()) {
+    // Some data sets number their classes.
+    if (label->is_number_integer())
+      sample.label = std::to_string(label->get<std::int64_t>());
+    else {
+      RTAI_TRY(sample.label, get_text(object, "label"));
+    }
+  }
+  return sample;
+}
+
+}  // namespace
+
+Result<Sample> parse_sample(std::string_view line) {
+  const Json object = Json::parse(line, nullptr, false);
+  if (object.is_discarded() || !object.is_object()) return bad_line("expected a JSON object");
+  if (object.contains("input_ids")) return ids_sample(object);
+  if (object.contains("tokens")) return words_sample(object);
+  if (object.contains("text_a")) return pair_sample(object);
+  if (object.contains("text")) return text_sample(object);
+  return bad_line("expected one of \"text\", \"tokens\", \"text_a\" or \"input_ids\"");
+}
+
+Result<std::vector<Sample>> read_samples(const std::filesystem::path& path) {
+  const std::string ending = path.extension().string();
+  if (ending != ".txt" && ending != ".jsonl") {
+    return Error{ErrorCode::invalid_input,
+                 fmt::format("{}: expected a .txt or .jsonl file", path.string())};
+  }
+  RTAI_TRY(const MappedFile file, MappedFile::open(path));
+  const std::string_view content = file.text();
+  std::vector<Sample> samples;
+  std::size_t number = 0;
+  for (std::size_t begin = 0; begin < content.size();) {
+    const std::size_t end = std::min(content.find('\n', begin), content.size());
+    std::string_view line = content.substr(begin, end - begin);
+    begin = end + 1;
+    ++number;
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (line.find_first_not_of(" \t") == std::string_view::npos) continue;
+    if (ending == ".txt") {
+      samples.emplace_back(std::string(line));
+      continue;
+    }
+    RTAI_TRY(Sample sample,
+             parse_sample(line).in(fmt::format("{}: line {}", path.string(), number)));
+    samples.push_back(std::move(sample));
+  }
+  if (samples.empty()) {
+    return Error{ErrorCode::invalid_input, fmt::format("{}: no text in this file", path.string())};
+  }
+  return samples;
+}
+
+Result<text::Encoding> encode(const Sample& sample, const text::Tokenizer* tokenizer) {
+  if (!sample.ids.empty()) {
+    text::Encoding encoding;
+    encoding.ids = sample.ids;
+    encoding.segments = sample.segments;
+    encoding.offsets.resize(sample.ids.size());
+    encoding.words.assign(sample.ids.size(), -1);
+    return encoding;
+  }
+  if (tokenizer == nullptr) {
+    return Error{
+        ErrorCode::invalid_input,
+        "the model has no tokenizer: give a folder with its files, or ids in a .jsonl file"};
+  }
+  if (!sample.words.empty()) return tokenizer->encode_words(sample.words);
+  if (sample.question) return tokenizer->encode_pair(*sample.question, sample.text);
+  if (sample.text_b) return tokenizer->encode_pair(sample.text, *sample.text_b);
+  return tokenizer->encode(sample.text);
+}
+
+Result<TokenBatch> encode_all(const std::vector<Sample>& samples,
+                              const text::Tokenizer* tokenizer) {
+  TokenBatch batch;
+  for (const Sample& sample : samples) {
+    RTAI_TRY(const text::Encoding encoding, encode(sample, tokenizer));
+    batch.append(encoding.ids, encoding.segments);
+  }
+  return batch;
+}
+
+}  // namespace rtai::tools

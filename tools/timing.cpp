@@ -1,0 +1,100 @@
+#include "tools/timing.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <numeric>
+
+namespace rtai::tools {
+namespace {
+
+double percentile(const std::vector<double>& sorted, double share) {
+  const auto rank = static_cast<std::size_t>(std::ceil(share * static_cast<double>(sorted.size())));
+  return sorted[std::max<std::size_t>(rank, 1) - 1];
+}
+
+double median_of(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return percentile(values, 0.5);
+}
+
+}  // namespace
+
+LatencySummary summarize(std::vector<double> samples) {
+  std::sort(samples.begin(), samples.end());
+  LatencySummary summary;
+  summary.min = samples.front();
+  summary.max = samples.back();
+  summary.mean =
+      std::accumulate(samples.begin(), samples.end(), 0.0) / static_cast<double>(samples.size());
+  summary.p50 = percentile(samples, 0.50);
+  summary.p90 = percentile(samples, 0.90);
+  summary.p95 = percentile(samples, 0.95);
+  summary.p99 = percentile(samples, 0.99);
+  for (double& sample : samples)
+    sample = std::fabs(sample - summary.p50);
+  summary.mad = median_of(std::move(samples));
+  return summary;
+}
+
+Result<BenchSession> BenchSession::create(std::shared_ptr<const engine::Engine> engine,
+                                          const Workload& workload,
+                                          bool profile) {
+  RTAI_TRY(WorkloadTokens tokens, make_tokens(engine->program, workload));
+  RTAI_TRY(Session session,
+           Session::create(std::move(engine), {.threads = workload.threads,
+                                               .target = workload.target,
+                                               .max_tokens = std::ssize(tokens.ids),
+                                               .max_sequences = workload.batch,
+                                               .profile = profile}));
+  BenchSession bench(std::move(session), std::move(tokens));
+  RTAI_TRY(bench.first_run_ms_, bench.run_once());
+  return bench;
+}
+
+Result<double> BenchSession::run_once() {
+  const Batch batch{.ids = tokens_.ids,
+                    .segments = tokens_.segments,
+                    .offsets = tokens_.offsets,
+                    .hidden = tokens_.hidden};
+  const auto start = std::chrono::steady_clock::now();
+  RTAI_TRY_VOID(session_.run(batch));
+  const std::chrono::duration<double, std::milli> time = std::chrono::steady_clock::now() - start;
+  return time.count();
+}
+
+Result<void> BenchSession::measure(int count, bool keep) {
+  for (int i = 0; i < count; ++i) {
+    RTAI_TRY(const double ms, run_once());
+    if (!keep) continue;
+    samples_.push_back(ms);
+    total_ms_ += ms;
+  }
+  if (!keep) session_.take_profile();
+  return {};
+}
+
+BenchRun BenchSession::finish() {
+  BenchRun run;
+  run.profile = session_.take_profile();
+  run.latency = summarize(samples_);
+  run.samples = std::move(samples_);
+  run.first_run_ms = first_run_ms_;
+  run.threads = session_.threads();
+  run.target = std::string(session_.target());
+  run.tokens = std::ssize(tokens_.ids);
+  return run;
+}
+
+Result<BenchRun> bench_engine(const std::shared_ptr<const engine::Engine>& engine,
+                              const Workload& workload,
+                              const BenchOptions& options) {
+  RTAI_TRY(BenchSession bench, BenchSession::create(engine, workload, options.profile));
+  RTAI_TRY_VOID(bench.measure(options.warmup, false));
+  RTAI_TRY_VOID(bench.measure(options.iterations, true));
+  while (bench.total_ms() < options.duration_s * 1e3)
+    RTAI_TRY_VOID(bench.measure(10, true));
+  return bench.finish();
+}
+
+}  // namespace rtai::tools

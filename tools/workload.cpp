@@ -1,0 +1,127 @@
+#include "tools/workload.h"
+
+#include "runtime/base/mapped_file.h"
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstdlib>
+#include <random>
+
+namespace rtai::tools {
+namespace {
+
+/// One whole number a line, or any text lines counted by their words plus the two special tokens.
+Result<std::vector<int>> read_lengths(const std::string& path) {
+  RTAI_TRY(const MappedFile file, MappedFile::open(path));
+  std::vector<int> lengths;
+  std::string_view rest = file.text();
+  while (!rest.empty()) {
+    const std::size_t end = std::min(rest.find('\n'), rest.size());
+    const std::string_view line = rest.substr(0, end);
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    int length = 0;
+    const auto [stop, status] = std::from_chars(line.data(), line.data() + line.size(), length);
+    const std::string_view after(stop, static_cast<std::size_t>(line.data() + line.size() - stop));
+    if (status != std::errc{} || length < 1 ||
+        after.find_first_not_of(" \t\r") != std::string_view::npos) {
+      return Error{ErrorCode::invalid_input,
+                   fmt::format("{}: expected one length in tokens a line, found '{}'", path,
+                               line.substr(0, 40))};
+    }
+    lengths.push_back(length);
+  }
+  if (lengths.empty())
+    return Error{ErrorCode::invalid_input, fmt::format("{}: no lengths in this file", path)};
+  return lengths;
+}
+
+}  // namespace
+
+void WorkloadFlags::add_to(CLI::App& command) {
+  const std::string group = "Workload";
+  command.add_option("--batch", workload.batch, "Sequences at once")
+      ->check(CLI::Range(1, 1 << 16))
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--seq", workload.seq, "Tokens of each sequence, all real")
+      ->check(CLI::Range(1, 1 << 16))
+      ->capture_default_str()
+      ->group(group);
+  command
+      .add_option("--lengths", lengths_file,
+                  "File with a length in tokens a line, instead of --seq")
+      ->group(group);
+  command.add_option("--threads", workload.threads, "Threads (default: usable cores)")
+      ->check(CLI::Range(1, 1024))
+      ->group(group);
+  command.add_option("--device", workload.device, "cpu or cuda[:i]")
+      ->capture_default_str()
+      ->group(group);
+  command
+      .add_option("--target", workload.target,
+                  "Instruction set to use (default: the best; see `rtai devices`)")
+      ->envname("RTAI_TARGET")
+      ->group(group);
+}
+
+Result<Workload> WorkloadFlags::resolve(const GlobalFlags& flags) const {
+  Workload resolved = workload;
+  resolved.seed = flags.seed;
+  if (resolved.device.starts_with("cuda")) {
+    return Error{
+        ErrorCode::device,
+        fmt::format("device '{}': this rtai was built without a GPU runtime", resolved.device)};
+  }
+  if (resolved.device != "cpu") {
+    return Error{ErrorCode::device,
+                 fmt::format("unknown device '{}'; known: cpu, cuda[:i]", resolved.device)};
+  }
+  if (!lengths_file.empty()) {
+    RTAI_TRY(resolved.lengths, read_lengths(lengths_file));
+  }
+  return resolved;
+}
+
+Result<WorkloadTokens> make_tokens(const engine::Program& program, const Workload& workload) {
+  Index vocabulary = 1;
+  for (const engine::Step& step : program.steps) {
+    if (step.op != engine::OpKind::embedding) continue;
+    const auto word = static_cast<std::size_t>(step.tensors[engine::embedding_tensor::word]);
+    vocabulary = program.tensors[word].dims[0];
+  }
+  const Index longest = engine::longest_sequence(program);
+  std::mt19937_64 random(workload.seed);
+  WorkloadTokens tokens;
+  tokens.offsets.push_back(0);
+  for (int s = 0; s < workload.batch; ++s) {
+    const int length =
+        workload.lengths.empty()
+            ? workload.seq
+            : workload.lengths[static_cast<std::size_t>(s) % workload.lengths.size()];
+    if (length > longest) {
+      return Error{
+          ErrorCode::invalid_input,
+          fmt::format("sequences of {} tokens; the model has {} positions", length, longest)};
+    }
+    for (int t = 0; t < length; ++t) {
+      tokens.ids.push_back(
+          static_cast<std::int32_t>(random() % static_cast<std::uint64_t>(vocabulary)));
+    }
+    tokens.offsets.push_back(static_cast<std::int32_t>(tokens.ids.size()));
+  }
+  tokens.segments.assign(tokens.ids.size(), 0);
+  for (std::size_t i = 0; i < program.inputs.size(); ++i) {
+    if (program.values[i].dtype != DType::f32) continue;
+    tokens.hidden.resize(tokens.ids.size() * static_cast<std::size_t>(program.values[i].columns));
+    for (float& value : tokens.hidden) {
+      value = static_cast<float>(static_cast<double>(random() >> 11) * 0x1p-52 - 1.0);
+    }
+  }
+  return tokens;
+}
+
+}  // namespace rtai::tools

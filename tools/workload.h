@@ -1,0 +1,44 @@
+// The workload flags: what a model is measured on.
+#pragma once
+
+#include "runtime/engine/engine.h"
+#include "tools/cli.h"
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace rtai::tools {
+
+struct Workload {
+  int batch = 1;
+  int seq = 128;             // tokens of every sequence, when `lengths` is empty
+  std::vector<int> lengths;  // token counts to draw sequences from, in turn
+  int threads = 0;           // 0: usable cores
+  std::string device = "cpu";
+  std::string target;  // empty: the best
+  std::uint64_t seed = 0;
+};
+
+/// Flags that a command with a workload has; resolve() gives the workload.
+struct WorkloadFlags {
+  Workload workload;
+  std::string lengths_file;
+
+  void add_to(CLI::App& command);
+  /// Errors: those of reading --lengths; device for a device that is not there.
+  Result<Workload> resolve(const GlobalFlags& flags) const;
+};
+
+/// Random but valid tokens for one run of the workload.
+struct WorkloadTokens {
+  std::vector<std::int32_t> ids;
+  std::vector<std::int32_t> segments;
+  std::vector<std::int32_t> offsets;
+  std::vector<float> hidden;  // for programs that begin in the middle
+};
+
+/// Errors: invalid_input if the sequences are longer than the model allows.
+Result<WorkloadTokens> make_tokens(const engine::Program& program, const Workload& workload);
+
+}  // namespace rtai::tools
