@@ -1,11 +1,14 @@
-// A folder that lives as long as a test.
+// A folder that is gone when the test ends.
 #pragma once
 
-#include <cstdlib>
+#include <stdlib.h>
+
+#include <algorithm>
 #include <filesystem>
 #include <string>
+#include <vector>
 
-namespace rtai {
+namespace rtai::testing {
 
 class TempFolder {
  public:
@@ -21,10 +24,18 @@ class TempFolder {
   }
 
   const std::filesystem::path& path() const { return path_; }
-  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
+
+  /// What lies in it, sorted.
+  std::vector<std::string> names() const {
+    std::vector<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(path_))
+      names.push_back(entry.path().filename().string());
+    std::sort(names.begin(), names.end());
+    return names;
+  }
 
  private:
   std::filesystem::path path_;
 };
 
-}  // namespace rtai
+}  // namespace rtai::testing

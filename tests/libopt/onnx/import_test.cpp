@@ -350,7 +350,7 @@ TEST_CASE("a missing file and bytes that are no model are told apart") {
   REQUIRE_FALSE(missing);
   CHECK(missing.error().code() == ErrorCode::not_found);
   const auto folder = import_onnx(std::filesystem::path("/"));
-  CHECK(folder.error().message() == "/: is not a regular file");
+  CHECK(folder.error().message() == "is not a regular file");
   const std::string text = "this is not a model";
   const auto garbage = import_onnx(std::as_bytes(std::span(text)));
   CHECK(garbage.error().code() == ErrorCode::invalid_input);
