@@ -3,7 +3,14 @@
 
 #include "libopt/ir/graph.h"
 
+#include <string_view>
+
 namespace rtai::raise {
+
+/// The passes that lead from an imported graph to the transformer level, for run_pipeline().
+inline constexpr std::string_view kPipeline =
+    "fold-constants,widen-floats,drop-identities,trace-types,fuse-layer-norm,fuse-activations,"
+    "raise-transformer";
 
 /// The graph of the transformer level (libopt/ir/ops.h) that computes the outputs of an imported
 /// encoder for packed tokens. Inputs become `ids` and, where the model has them, `segments`
@@ -12,7 +19,7 @@ namespace rtai::raise {
 /// Every node is read in order and its results given a meaning: rows of tokens seen through some
 /// axes, attention scores, probabilities, or plain numbers of masks and shapes. Nothing is matched
 /// by name, and nothing by a list of nodes. Expects gelu and layer_normalization as operators (the
-/// passes fuse-gelu and fuse-layer-norm) and f32 throughout (widen-floats).
+/// passes fuse-activations and fuse-layer-norm) and f32 throughout (widen-floats).
 ///
 /// Errors: unsupported, in one line naming the first node that does not fit, what its inputs mean
 /// and what was expected; invalid_input where the graph cannot run at all.
