@@ -112,7 +112,7 @@ Result<void> compare(const std::string& name,
                                i / actual.dim(-1), i % actual.dim(-1), actual.value(i),
                                expected.value(i))};
     }
-    proof.max_difference = std::max(proof.max_difference, difference);
+    proof.difference = std::max(proof.difference, difference);
   }
   proof.magnitude = std::max(proof.magnitude, magnitude);
   return {};

@@ -18,8 +18,8 @@ struct ProofOptions {
 };
 
 struct Proof {
-  double max_difference = 0;  // at real tokens, over all outputs
-  double magnitude = 0;       // the largest of the imported graph's results there
+  double difference = 0;  // the largest at real tokens, over all outputs
+  double magnitude = 0;   // the largest of the imported graph's results there
 };
 
 /// Runs `imported` on a padded batch with random ids and `raised` on the same tokens packed, both

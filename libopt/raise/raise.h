@@ -2,15 +2,9 @@
 #pragma once
 
 #include "libopt/ir/graph.h"
-
-#include <string_view>
+#include "runtime/base/log.h"
 
 namespace rtai::raise {
-
-/// The passes that lead from an imported graph to the transformer level, for run_pipeline().
-inline constexpr std::string_view kPipeline =
-    "fold-constants,widen-floats,drop-identities,trace-types,fuse-layer-norm,fuse-activations,"
-    "raise-transformer";
 
 /// The graph of the transformer level (libopt/ir/ops.h) that computes the outputs of an imported
 /// encoder for packed tokens. Inputs become `ids` and, where the model has them, `segments`
@@ -21,8 +15,10 @@ inline constexpr std::string_view kPipeline =
 /// by name, and nothing by a list of nodes. Expects gelu and layer_normalization as operators (the
 /// passes fuse-activations and fuse-layer-norm) and f32 throughout (widen-floats).
 ///
+/// The log hears of what had to be assumed: positions that were an input count from 0.
+///
 /// Errors: unsupported, in one line naming the first node that does not fit, what its inputs mean
 /// and what was expected; invalid_input where the graph cannot run at all.
-Result<ir::Graph> raise_transformer(const ir::Graph& imported);
+Result<ir::Graph> raise_transformer(const ir::Graph& imported, Log& log = silent_log());
 
 }  // namespace rtai::raise

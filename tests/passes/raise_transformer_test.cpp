@@ -1,5 +1,4 @@
 #include "libopt/raise/prove.h"
-#include "libopt/raise/raise.h"
 #include "tests/passes/pass_test.h"
 
 namespace rtai::passes {
@@ -103,7 +102,7 @@ constexpr std::string_view kOldExport = R"(
 }  // namespace
 
 TEST_CASE("the pipeline raises an old export of a whole layer") {
-  const ir::Graph graph = run(raise::kPipeline, kOldExport);
+  const ir::Graph graph = run(kRaisePipeline, kOldExport);
   CHECK(ops(graph) ==
         "embedding linear attention linear add layer_norm linear activation linear add first_token "
         "linear activation linear");
@@ -115,16 +114,16 @@ TEST_CASE("the pipeline raises an old export of a whole layer") {
 }
 
 TEST_CASE("the pipeline leaves a raised graph as it is") {
-  const ir::Graph once = run(raise::kPipeline, kOldExport);
+  const ir::Graph once = run(kRaisePipeline, kOldExport);
   ir::Graph twice = once;
   PassContext context;
-  const auto records = run_pipeline(raise::kPipeline, twice, context, &make);
+  const auto records = run_pipeline(kRaisePipeline, twice, context, &make);
   REQUIRE(records);
   CHECK(ir::print(twice) == ir::print(once));
 }
 
 TEST_CASE("the pipeline gives the same bytes each time") {
-  CHECK(ir::print(run(raise::kPipeline, kOldExport)) == ir::print(run(raise::kPipeline, kOldExport)));
+  CHECK(ir::print(run(kRaisePipeline, kOldExport)) == ir::print(run(kRaisePipeline, kOldExport)));
 }
 
 TEST_CASE("raise-transformer does not take a lone addition for a raised graph") {

@@ -1,7 +1,6 @@
 // Real models, raised and proved from their files.
 #include "libopt/onnx/import.h"
 #include "libopt/raise/prove.h"
-#include "libopt/raise/raise.h"
 #include "tests/passes/pass_test.h"
 #include "tests/support/shared_files.h"
 
@@ -20,7 +19,7 @@ std::optional<ir::Graph> raised_file(const std::string& relative) {
   REQUIRE(imported);
   ir::Graph graph = *imported;
   PassContext context;
-  const auto records = run_pipeline(raise::kPipeline, graph, context, &make);
+  const auto records = run_pipeline(kRaisePipeline, graph, context, &make);
   INFO((records ? "" : records.error().message()));
   REQUIRE(records);
   const auto proof = raise::prove(*imported, graph);
