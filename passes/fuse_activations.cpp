@@ -248,7 +248,8 @@ class FuseActivations final : public PassWith<NoOptions> {
     std::map<ValueId, ValueId> replaced;  // the variable of one may be the result of another
     for (const Found& activation : found) {
       const auto x = replaced.find(activation.variable);
-      replaced[graph.result(activation.node)] =
+      const ValueId before = graph.result(activation.node);
+      replaced[before] =
           replace(graph, activation.node, x == replaced.end() ? activation.variable : x->second,
                   *activation.function);
     }

@@ -26,10 +26,10 @@ class RaiseTransformer final : public PassWith<NoOptions> {
  public:
   const PassInfo& info() const override { return kInfo; }
 
-  Result<PassReport> run(ir::Graph& graph, PassContext& /*context*/) override {
+  Result<PassReport> run(ir::Graph& graph, PassContext& context) override {
     if (is_done(graph)) return PassReport{};
     const auto nodes = static_cast<double>(graph.order().size());
-    RTAI_TRY(graph, raise::raise_transformer(graph));
+    RTAI_TRY(graph, raise::raise_transformer(graph, *context.log));
     return PassReport{
         .changed = true,
         .counters = {{"nodes before", nodes},

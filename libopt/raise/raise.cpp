@@ -177,8 +177,12 @@ Result<OutputTerm> read_output(Reading& reading, ValueId output) {
 
 }  // namespace
 
-Result<ir::Graph> raise_transformer(const ir::Graph& imported) {
+Result<ir::Graph> raise_transformer(const ir::Graph& imported, Log& log) {
   RTAI_TRY(const Trace runs, trace(imported));
+  if (const auto positions = runs.interface.find(Role::positions)) {
+    log.warning(fmt::format("input '{}' is taken to count the tokens of a sequence from 0",
+                            imported.name(imported.inputs()[*positions])));
+  }
   Reading reading(imported, runs);
   read_inputs(reading);
   for (const ir::NodeId id : imported.order()) {

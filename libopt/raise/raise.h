@@ -2,6 +2,7 @@
 #pragma once
 
 #include "libopt/ir/graph.h"
+#include "runtime/base/log.h"
 
 namespace rtai::raise {
 
@@ -12,10 +13,12 @@ namespace rtai::raise {
 /// Every node is read in order and its results given a meaning: rows of tokens seen through some
 /// axes, attention scores, probabilities, or plain numbers of masks and shapes. Nothing is matched
 /// by name, and nothing by a list of nodes. Expects gelu and layer_normalization as operators (the
-/// passes fuse-gelu and fuse-layer-norm) and f32 throughout (widen-floats).
+/// passes fuse-activations and fuse-layer-norm) and f32 throughout (widen-floats).
+///
+/// The log hears of what had to be assumed: positions that were an input count from 0.
 ///
 /// Errors: unsupported, in one line naming the first node that does not fit, what its inputs mean
 /// and what was expected; invalid_input where the graph cannot run at all.
-Result<ir::Graph> raise_transformer(const ir::Graph& imported);
+Result<ir::Graph> raise_transformer(const ir::Graph& imported, Log& log = silent_log());
 
 }  // namespace rtai::raise

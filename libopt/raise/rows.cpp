@@ -43,10 +43,14 @@ ir::Tensor product(const ir::Tensor& a, double b) {
   return result;
 }
 
-/// The term plus a vector, or nothing if it has no bias of its own.
+/// Which terms may take a vector as part of their bias.
+enum class Takers : std::uint8_t { linear, any };
+
+/// The term plus a vector, or nothing if it has no bias that could take it.
 std::optional<TermId> plus_vector(Reading& reading,
                                   TermId id,
                                   const Addend& vector,
+                                  Takers takers,
                                   int depth = 0) {
   const Term term = reading.term(id);
   if (const auto* linear = std::get_if<LinearTerm>(&term.kind)) {
@@ -54,6 +58,16 @@ std::optional<TermId> plus_vector(Reading& reading,
     changed.bias = sum(linear->bias, vector);
     return reading.add(std::move(changed), term.columns, term.name);
   }
+  if (const auto* add = std::get_if<AddTerm>(&term.kind); add != nullptr && depth < kDeepestSum) {
+    const AddTerm sides = *add;
+    if (const auto b = plus_vector(reading, sides.b, vector, takers, depth + 1)) {
+      return reading.add(AddTerm{sides.a, *b}, term.columns, term.name);
+    }
+    if (const auto a = plus_vector(reading, sides.a, vector, takers, depth + 1)) {
+      return reading.add(AddTerm{*a, sides.b}, term.columns, term.name);
+    }
+  }
+  if (takers == Takers::linear) return std::nullopt;
   if (const auto* norm = std::get_if<LayerNormTerm>(&term.kind)) {
     LayerNormTerm changed = *norm;
     changed.bias = sum(norm->bias, vector);
@@ -64,16 +78,13 @@ std::optional<TermId> plus_vector(Reading& reading,
     changed.row = sum(embedding->row, vector);
     return reading.add(std::move(changed), term.columns, term.name);
   }
-  if (const auto* add = std::get_if<AddTerm>(&term.kind); add != nullptr && depth < kDeepestSum) {
-    const AddTerm sides = *add;
-    if (const auto b = plus_vector(reading, sides.b, vector, depth + 1)) {
-      return reading.add(AddTerm{sides.a, *b}, term.columns, term.name);
-    }
-    if (const auto a = plus_vector(reading, sides.a, vector, depth + 1)) {
-      return reading.add(AddTerm{*a, sides.b}, term.columns, term.name);
-    }
-  }
   return std::nullopt;
+}
+
+/// A residual is used elsewhere, too, and would be computed twice: linear layers come first.
+std::optional<TermId> plus_vector(Reading& reading, TermId id, const Addend& vector) {
+  const auto linear = plus_vector(reading, id, vector, Takers::linear);
+  return linear ? linear : plus_vector(reading, id, vector, Takers::any);
 }
 
 /// The term times a number, or nothing if it has no weights of its own.

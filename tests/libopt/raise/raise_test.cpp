@@ -370,6 +370,19 @@ TEST_CASE("a bias finds the linear layer or the normalization that takes it") {
         return %3
       })")) == "linear add");
   }
+  SECTION("behind the residual, and not in the normalization that the residual is") {
+    CHECK(ops(raised(R"(
+      graph (%x: f32[b, s, 6]) {
+        @w: f32[6, 6] = random
+        @b: f32[6] = random
+        @g: f32[6] = random
+        %n = layer_normalization(%x, @g, @b) : f32
+        %1 = matmul(%n, @w) : f32
+        %2 = add(%1, %n) : f32
+        %3 = add(%2, @b) : f32
+        return %3
+      })")) == "layer_norm linear add");
+  }
   SECTION("in heads, on one part of a fused projection") {
     CHECK(ops(raised(R"(
       graph (%x: f32[b, s, 6]) {
