@@ -1,11 +1,11 @@
 // Answers the passes' questions with rtai's own runtime.
 #pragma once
 
-#include <memory>
-#include <string>
-
 #include "libopt/pass/evaluator.h"
 #include "tools/workload.h"
+
+#include <memory>
+#include <string>
 
 namespace rtai::tools {
 
@@ -13,7 +13,8 @@ class EngineEvaluator final : public Evaluator {
  public:
   explicit EngineEvaluator(Workload workload) : workload_(std::move(workload)) {}
 
-  Result<std::vector<ir::Tensor>> run(const ir::Graph& graph, std::span<const ir::Tensor> inputs,
+  Result<std::vector<ir::Tensor>> run(const ir::Graph& graph,
+                                      std::span<const ir::Tensor> inputs,
                                       std::span<const Index> offsets,
                                       std::span<const ir::ValueId> wanted) override;
 

@@ -1,8 +1,6 @@
-// What prune, quantize and optimize have in common: load, measure, change, measure again, write, judge.
+// What prune, quantize and optimize have in common: load, measure, change, measure again, write,
+// judge.
 #pragma once
-
-#include <optional>
-#include <string>
 
 #include "tools/cli.h"
 #include "tools/engine_evaluator.h"
@@ -10,6 +8,9 @@
 #include "tools/report/optimization.h"
 #include "tools/text_data.h"
 #include "tools/workload.h"
+
+#include <optional>
+#include <string>
 
 namespace rtai::tools {
 
@@ -27,18 +28,21 @@ struct OptimizationFlags {
   void add_to(CLI::App& command);
 };
 
-/// One optimization from start to verdict. The output is written before any gate is judged: the best
-/// that was found is never lost.
+/// One optimization from start to verdict. The output is written before any gate is judged: the
+/// best that was found is never lost.
 class Optimization {
  public:
   /// Checks the flags, loads the model and the texts, measures quality and latency before.
-  static Result<Optimization> start(std::string command, const OptimizationFlags& flags,
-                                    const GlobalFlags& global, Log& log);
+  static Result<Optimization> start(std::string command,
+                                    const OptimizationFlags& flags,
+                                    const GlobalFlags& global,
+                                    Log& log);
 
   /// Runs passes on the model.
   Result<void> run(const std::string& pipeline);
 
-  /// Writes the output, measures again, writes the report, prints it; 0 or the code of a missed gate.
+  /// Writes the output, measures again, writes the report, prints it; 0 or the code of a missed
+  /// gate.
   Result<int> finish();
 
   const Model& model() const { return model_; }
@@ -50,7 +54,11 @@ class Optimization {
   std::uint64_t seed() const { return global_->seed; }
 
  private:
-  Optimization(const OptimizationFlags& flags, const GlobalFlags& global, Model model, Workload workload, Log& log);
+  Optimization(const OptimizationFlags& flags,
+               const GlobalFlags& global,
+               Model model,
+               Workload workload,
+               Log& log);
   Result<void> measure_before();
   Result<void> measure_after();
   void judge();
@@ -62,7 +70,7 @@ class Optimization {
   Workload workload_;
   EngineEvaluator evaluator_;
   TokenBatch calibration_;
-  std::vector<Sample> samples_;   // that quality is measured on
+  std::vector<Sample> samples_;  // that quality is measured on
   std::vector<Answer> answers_before_;
   std::vector<PassRecord> records_;
   OptimizationReport report_;

@@ -13,6 +13,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace rtai::text {
@@ -51,19 +52,18 @@ struct Offset {
 /// A text as the model takes it. All vectors are [tokens].
 struct Encoding {
   std::vector<std::int32_t> ids;
-  std::vector<std::int32_t>
-      segments;                     // 0; 1 for the second text of a pair and the separator after it
-  std::vector<Offset> offsets;      // {0, 0} for [CLS] and [SEP]
-  std::vector<std::int32_t> words;  // which word of its text it belongs to; -1 for [CLS] and [SEP]
-  bool truncated = false;           // the text had more tokens than max_length leaves room for
+  std::vector<std::int32_t> segments;  // 1 from the second text of a pair on, else 0
+  std::vector<Offset> offsets;         // {0, 0} for [CLS] and [SEP]
+  std::vector<std::int32_t> words;     // which word of its text; -1 for [CLS] and [SEP]
+  bool truncated = false;              // the text had more tokens than max_length leaves room for
 };
 
 /// Immutable but for its length limit; one object serves any number of threads.
 ///
 /// Bytes that are not UTF-8 count as U+FFFD (one for each maximal run that begins a character, as
 /// in Python's bytes.decode(errors="replace")); clean_text drops that character. Time and memory
-/// are linear in the text; reading stops where max_length is reached. A text longer than 4 GiB is
-/// cut there.
+/// are linear in the text; but for pairs, reading stops where max_length is reached. A text longer
+/// than 4 GiB is cut there.
 class Tokenizer {
  public:
   /// `vocabulary[id]` is the piece of that id; an empty one leaves the id unused, of equal ones the
