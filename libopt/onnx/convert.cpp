@@ -273,8 +273,9 @@ class Converter {
     RTAI_TRY_VOID(node.finish());
     for (std::size_t i = 0; i < node.output_count(); ++i) {
       if (!node.wants_output(i)) continue;
-      if (i >= results.size())
-        return misfit(fmt::format("makes {} outputs at most", results.size()));
+      if (i >= results.size() || results[i] == ir::kNoValue) {
+        return Error{ErrorCode::unsupported, fmt::format("output {} is not supported", i)};
+      }
       bind(proto.output(static_cast<int>(i)), results[i]);
     }
     return {};
@@ -294,7 +295,7 @@ class Converter {
       if (named_[value] != output.name()) {
         build_.set_source(output.name());
         RTAI_TRY(value, build_.add(ir::Op::identity, {value}));
-        build_.graph().rename(value, output.name());
+        take_name(value, output.name());
       }
       outputs.push_back(value);
       declare(value, output);
@@ -315,7 +316,16 @@ class Converter {
   /// The first name a value is given becomes its own.
   void bind(const std::string& name, ValueId value) {
     values_.emplace(name, value);
-    if (named_.emplace(value, name).second) build_.graph().rename(value, name);
+    if (!named_.emplace(value, name).second) return;
+    take_name(value, name);
+  }
+
+  /// Names of the file go before those that the graph gives to new values.
+  void take_name(ValueId value, const std::string& name) {
+    ir::Graph& graph = build_.graph();
+    const std::optional<ValueId> holder = graph.find_value(name);
+    if (holder && *holder != value) graph.rename(*holder, name + ".inner");
+    graph.rename(value, name);
   }
 
   onnx::GraphProto& graph_;

@@ -47,7 +47,10 @@ std::string transposed_bytes(const Tensor& weight) {
 class Exporter {
  public:
   Exporter(const ir::Graph& graph, const ExportOptions& options)
-      : graph_(graph), write_(options.producer_version), names_(graph.value_count()) {}
+      : graph_(graph),
+        dynamic_scale_(options.dynamic_scale),
+        write_(options.producer_version),
+        names_(graph.value_count()) {}
 
   Result<std::vector<std::byte>> run() {
     RTAI_TRY_VOID(ir::verify(graph_));
@@ -288,8 +291,10 @@ class Exporter {
                            part(node, "product"));
     } else if (src_scale > 0) {
       result = static_product(node, src_scale);
+    } else if (dynamic_scale_ == DynamicScale::row) {
+      result = product_by_rows(node);
     } else {
-      result = dynamic_product(node);
+      result = product_by_batch(node);
     }
     if (node.input(L::bias) != ir::kNoValue) {
       return finish(node, "Add", {result, constant(node.input(L::bias))});
@@ -319,7 +324,7 @@ class Exporter {
   }
 
   /// A scale for each row, its largest magnitude over 127, and an exact product of integers.
-  std::string dynamic_product(const Node& node) {
+  std::string product_by_rows(const Node& node) {
     using L = ir::Linear;
     const std::string& src = name_of(node.input(L::src));
     const std::string magnitudes = write_.node("Abs", {src}, part(node, "magnitudes"));
@@ -346,6 +351,22 @@ class Exporter {
     const std::string by_row = write_.node("Mul", {real, scale}, part(node, "by_row"));
     return write_.node("Mul", {by_row, constant(node.input(L::weight_scale))},
                        part(node, "product"));
+  }
+
+  /// One scale and zero point for all rows, in the order that ONNX Runtime fuses.
+  std::string product_by_batch(const Node& node) {
+    using L = ir::Linear;
+    const Names quantized = write_.node(
+        "DynamicQuantizeLinear", {name_of(node.input(L::src))},
+        Names{part(node, "quantized"), part(node, "src_scale"), part(node, "src_zero")}, {});
+    const std::string sums = write_.node(
+        "MatMulInteger", {quantized[0], constant(node.input(L::weight), true), quantized[2]},
+        part(node, "sums"));
+    constexpr Index kFloat = 1;
+    const std::string real = write_.node("Cast", {sums}, part(node, "sums_real"), {{"to", kFloat}});
+    const std::string scale = write_.node(
+        "Mul", {quantized[1], constant(node.input(L::weight_scale))}, part(node, "scale"));
+    return write_.node("Mul", {real, scale}, part(node, "product"));
   }
 
   Result<void> layer_norm(const Node& node) {
@@ -451,6 +472,7 @@ class Exporter {
   }
 
   const ir::Graph& graph_;
+  DynamicScale dynamic_scale_;
   ModelWriter write_;
   Names names_;  // of each value, once it is written
   std::map<std::pair<ValueId, bool>, std::string> constants_;

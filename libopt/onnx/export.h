@@ -5,13 +5,21 @@
 #include "runtime/base/result.h"
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
 namespace rtai::onnx_io {
 
+/// What shares one scale when a dynamic int8 linear quantizes its source.
+enum class DynamicScale : std::uint8_t {
+  row,  // each row, as rtai does: the same answers to the last bits, but ONNX Runtime is slow at it
+  batch,  // all rows, with a zero point: what ONNX Runtime is fast at; answers move a little
+};
+
 struct ExportOptions {
   std::string producer_version = {};
+  DynamicScale dynamic_scale = DynamicScale::row;
 };
 
 /// A serialized model of opset 17, standard operators only; the same graph gives the same bytes.
@@ -23,10 +31,8 @@ struct ExportOptions {
 /// and end_logits are.
 ///
 /// int8 weights stay int8. A linear with a static scale is QuantizeLinear, DequantizeLinear,
-/// MatMul. A dynamic one computes the scale of each row as rtai does (Abs, ReduceMax, Div) and
-/// multiplies with MatMulInteger, so that results agree to the last bits; DynamicQuantizeLinear,
-/// which has one scale for the whole batch, would not. The only difference: QuantizeLinear
-/// saturates at -128, rtai at -127.
+/// MatMul, which saturates at -128 where rtai does at -127. A dynamic one is Abs, ReduceMax, Div,
+/// Round, MatMulInteger, or DynamicQuantizeLinear, MatMulInteger, as the options say.
 ///
 /// Errors: unsupported for operators below the transformer level and for models above 2 GiB.
 Result<std::vector<std::byte>> export_onnx(const ir::Graph& graph,

@@ -157,7 +157,12 @@ constexpr bool is_message(Kind kind) {
 
 /// Memory of an empty message.
 Index message_bytes(Kind kind) {
-  constexpr Index kSmall = 64;  // the most that the remaining ones take
+  constexpr std::size_t kLargestOther = std::max(
+      {sizeof(onnx::SparseTensorProto), sizeof(onnx::ValueInfoProto), sizeof(onnx::TypeProto),
+       sizeof(onnx::TypeProto::Tensor), sizeof(onnx::TypeProto::Map),
+       sizeof(onnx::TensorShapeProto), sizeof(onnx::TensorShapeProto::Dimension),
+       sizeof(onnx::TensorAnnotation), sizeof(onnx::StringStringEntryProto),
+       sizeof(onnx::TensorProto::Segment), sizeof(onnx::OperatorSetIdProto)});
   const auto bytes = [&]() -> std::size_t {
     switch (kind) {
       case Kind::graph:
@@ -173,7 +178,7 @@ Index message_bytes(Kind kind) {
       case Kind::training:
         return sizeof(onnx::TrainingInfoProto);
       default:
-        return kSmall;
+        return kLargestOther;
     }
   };
   return static_cast<Index>(bytes()) + kAllocation;

@@ -166,24 +166,26 @@ T saturate(double value) {
 
 template <class Base, class Exponent>
 Base power(Base base, Exponent exponent) {
-  if constexpr (std::integral<Base> && std::integral<Exponent>) {
-    return integer_power(base, static_cast<std::int64_t>(exponent));
-  } else if constexpr (std::same_as<Base, float>) {
-    return std::pow(base, static_cast<float>(exponent));
+  if constexpr (std::integral<Exponent>) {
+    return integer_power(base, exponent);
+  } else if constexpr (std::floating_point<Base>) {
+    return std::pow(base, exponent);
   } else {
-    return saturate<Base>(std::pow(static_cast<double>(base), static_cast<double>(exponent)));
+    return saturate<Base>(std::pow(static_cast<double>(base), exponent));
   }
 }
 
+/// The exponent, whatever its type, is converted to `Exponent` first.
 template <class Base, class Exponent>
 Result<Tensor> power_of(const Call& call) {
-  RTAI_TRY(const ir::Dims dims, broadcast(call[0].dims(), call[1].dims()));
+  RTAI_TRY(const Tensor exponent, call.convert(call[1], ir::dtype_of<Exponent>()));
+  RTAI_TRY(const ir::Dims dims, broadcast(call[0].dims(), exponent.dims()));
   RTAI_TRY(Tensor result, call.allocate(call[0].dtype(), dims));
   const Base* x = call[0].data<Base>().data();
-  const Exponent* y = call[1].data<Exponent>().data();
+  const Exponent* y = exponent.data<Exponent>().data();
   Base* dst = result.mutable_data<Base>().data();
   for_each_row<2>(
-      dims, {broadcast_strides(call[0].dims(), dims), broadcast_strides(call[1].dims(), dims)},
+      dims, {broadcast_strides(call[0].dims(), dims), broadcast_strides(exponent.dims(), dims)},
       [&](const Row<2>& row) {
         for (Index i = 0; i < row.count; ++i) {
           dst[row.dst + i] = power(x[row.at[0] + i * row.step[0]], y[row.at[1] + i * row.step[1]]);
@@ -228,11 +230,16 @@ Result<Tensors> div(const Call& call) {
 }
 
 Result<Tensors> pow(const Call& call) {
+  if (call[1].dtype() == DType::boolean) return wrong_type(DType::boolean);
+  const bool real_exponent = call[1].dtype() == DType::f32 || call[1].dtype() == DType::f64;
   using Bases = Types<float, double, std::int32_t, std::int64_t>;
-  return one(with_type(Bases{}, call[0].dtype(), [&](auto base) {
-    return with_type(Numbers{}, call[1].dtype(), [&](auto exponent) {
-      return power_of<decltype(base), decltype(exponent)>(call);
-    });
+  return one(with_type(Bases{}, call[0].dtype(), [&](auto zero) {
+    using Base = decltype(zero);
+    if constexpr (std::floating_point<Base>) {
+      return power_of<Base, Base>(call);
+    } else {
+      return real_exponent ? power_of<Base, double>(call) : power_of<Base, std::int64_t>(call);
+    }
   }));
 }
 

@@ -19,10 +19,22 @@ using ir::Tensor;
 template <class T>
 using Accumulator = std::conditional_t<std::floating_point<T>, double, std::uint64_t>;
 
+// The element types that ONNX reduces.
+using Summable = Types<float, double, std::int32_t, std::uint32_t, std::int64_t, std::uint64_t>;
+using Comparable = Types<float,
+                         double,
+                         bool,
+                         std::int8_t,
+                         std::uint8_t,
+                         std::int32_t,
+                         std::uint32_t,
+                         std::int64_t,
+                         std::uint64_t>;
+
 // A reduction: where it starts, how it takes one more element, what it makes of `count` of them.
 
 struct Sum {
-  using List = Numbers;
+  using List = Summable;
   template <class T>
   struct On {
     using State = Accumulator<T>;
@@ -33,7 +45,7 @@ struct Sum {
 };
 
 struct Mean {
-  using List = Numbers;
+  using List = Summable;
   template <class T>
   struct On : Sum::On<T> {
     using State = Accumulator<T>;
@@ -52,7 +64,7 @@ struct Mean {
 };
 
 struct SumSquare {
-  using List = Numbers;
+  using List = Summable;
   template <class T>
   struct On : Sum::On<T> {
     using State = Accumulator<T>;
@@ -63,7 +75,7 @@ struct SumSquare {
 };
 
 struct EuclideanNorm {
-  using List = Numbers;
+  using List = Summable;
   template <class T>
   struct On : SumSquare::On<T> {
     using State = Accumulator<T>;
@@ -74,7 +86,7 @@ struct EuclideanNorm {
 };
 
 struct Product {
-  using List = Numbers;
+  using List = Summable;
   template <class T>
   struct On {
     using State = Accumulator<T>;
@@ -96,7 +108,7 @@ constexpr T kHighest = std::numeric_limits<T>::has_infinity ? std::numeric_limit
                                                             : std::numeric_limits<T>::max();
 
 struct Largest {
-  using List = NumbersAndBool;
+  using List = Comparable;
   template <class T>
   struct On {
     using State = Best<T>;
@@ -107,7 +119,7 @@ struct Largest {
 };
 
 struct Smallest {
-  using List = NumbersAndBool;
+  using List = Comparable;
   template <class T>
   struct On {
     using State = Best<T>;
@@ -248,7 +260,7 @@ Result<Tensors> cum_sum(const Call& call) {
   RTAI_TRY(Tensor result, call.allocate(src.dtype(), src.dims()));
   if (result.elements() == 0) return Tensors{result};
   const AxisView view = around_axis(src.dims(), axis);
-  RTAI_TRY_VOID(with_type(Numbers{}, src.dtype(), [&](auto zero) -> Result<void> {
+  RTAI_TRY_VOID(with_type(Summable{}, src.dtype(), [&](auto zero) -> Result<void> {
     using T = decltype(zero);
     const T* from = src.data<T>().data();
     T* to = result.mutable_data<T>().data();

@@ -39,6 +39,47 @@ ir::Dims broadcast_strides(std::span<const Index> dims, std::span<const Index> t
   return strides;
 }
 
+template <std::size_t N>
+void for_each_row(const ir::Dims& dims,
+                  const std::array<ir::Dims, N>& strides,
+                  const std::function<void(const Row<N>&)>& f) {
+  const std::size_t rank = dims.size();
+  Row<N> row;
+  row.count = rank == 0 ? 1 : dims[rank - 1];
+  for (const Index dim : dims) {
+    if (dim == 0) return;
+  }
+  for (std::size_t i = 0; i < N; ++i)
+    row.step[i] = rank == 0 ? 0 : strides[i][rank - 1];
+
+  ir::Dims place(rank, 0);
+  while (true) {
+    f(row);
+    row.dst += row.count;
+    std::size_t axis = rank < 2 ? 0 : rank - 1;  // axis - 1 is the one to advance
+    for (; axis > 0; --axis) {
+      const std::size_t a = axis - 1;
+      for (std::size_t i = 0; i < N; ++i)
+        row.at[i] += strides[i][a];
+      if (++place[a] < dims[a]) break;
+      for (std::size_t i = 0; i < N; ++i)
+        row.at[i] -= strides[i][a] * dims[a];
+      place[a] = 0;
+    }
+    if (axis == 0) return;
+  }
+}
+
+template void for_each_row<1>(const ir::Dims&,
+                              const std::array<ir::Dims, 1>&,
+                              const std::function<void(const Row<1>&)>&);
+template void for_each_row<2>(const ir::Dims&,
+                              const std::array<ir::Dims, 2>&,
+                              const std::function<void(const Row<2>&)>&);
+template void for_each_row<3>(const ir::Dims&,
+                              const std::array<ir::Dims, 3>&,
+                              const std::function<void(const Row<3>&)>&);
+
 Result<ir::Tensor> copy_strided(const Call& call,
                                 const ir::Tensor& src,
                                 const ir::Dims& dims,

@@ -5,6 +5,7 @@
 #include "libopt/reference/internal/call.h"
 
 #include <array>
+#include <functional>
 #include <span>
 
 namespace rtai::reference {
@@ -28,35 +29,14 @@ struct Row {
   std::array<Index, N> step{};
 };
 
-/// Calls f(row) for every row of `dims` in row-major order; `strides` has those of N operands.
-template <std::size_t N, class F>
-void for_each_row(const ir::Dims& dims, const std::array<ir::Dims, N>& strides, F&& f) {
-  const std::size_t rank = dims.size();
-  Row<N> row;
-  row.count = rank == 0 ? 1 : dims[rank - 1];
-  for (const Index dim : dims) {
-    if (dim == 0) return;
-  }
-  for (std::size_t i = 0; i < N; ++i)
-    row.step[i] = rank == 0 ? 0 : strides[i][rank - 1];
-
-  ir::Dims place(rank, 0);
-  while (true) {
-    f(row);
-    row.dst += row.count;
-    std::size_t axis = rank < 2 ? 0 : rank - 1;  // axis - 1 is the one to advance
-    for (; axis > 0; --axis) {
-      const std::size_t a = axis - 1;
-      for (std::size_t i = 0; i < N; ++i)
-        row.at[i] += strides[i][a];
-      if (++place[a] < dims[a]) break;
-      for (std::size_t i = 0; i < N; ++i)
-        row.at[i] -= strides[i][a] * dims[a];
-      place[a] = 0;
-    }
-    if (axis == 0) return;
-  }
-}
+/// Calls f(row) for every row of `dims` in row-major order; `strides` has those of N operands, 1
+/// to 3.
+///
+/// `f` is no template parameter: what calls this is compiled for many element types, the walk once.
+template <std::size_t N>
+void for_each_row(const ir::Dims& dims,
+                  const std::array<ir::Dims, N>& strides,
+                  const std::function<void(const Row<N>&)>& f);
 
 /// A new tensor of `dims` whose element at some place is src[offset + place . strides].
 Result<ir::Tensor> copy_strided(const Call& call,

@@ -95,9 +95,12 @@ void check_rows(const Tensor& packed, const Tensor& padded, bool token_rows, dou
 }
 
 /// Exports, imports and runs both; returns the imported model for a closer look.
-ir::Graph check_round_trip(const std::string& text, double tolerance = 1e-5) {
+ir::Graph check_round_trip(const std::string& text,
+                           double tolerance = 1e-5,
+                           DynamicScale dynamic_scale = DynamicScale::row) {
   const ir::Graph graph = parse(text);
-  const auto bytes = export_onnx(graph, {.producer_version = "1.2"});
+  const auto bytes =
+      export_onnx(graph, {.producer_version = "1.2", .dynamic_scale = dynamic_scale});
   INFO((bytes ? "" : bytes.error().message()));
   REQUIRE(bytes);
   if (const char* folder = std::getenv("RTAI_KEEP_EXPORTED")) {  // to try other runtimes on them
@@ -265,6 +268,16 @@ TEST_CASE("dynamic int8 linears agree to the last bits") {
   for (const ir::ValueId id : model.constants()) {
     CHECK(model.constant(id)->dtype() != DType::f64);
   }
+}
+
+TEST_CASE("dynamic int8 linears with one scale for the batch stay close") {
+  const ir::Graph model = check_round_trip("graph (%ids: i32[tokens]) {" + kInt8 + R"(
+    %logits = linear(%e, @w1, @b1, @s1)
+    return %logits
+  })",
+                                           0.05, DynamicScale::batch);
+  CHECK(model.nodes_of(ir::Op::dynamic_quantize_linear).size() == 1);
+  CHECK(model.nodes_of(ir::Op::matmul_integer).size() == 1);
 }
 
 TEST_CASE("static int8 linears are exported as QDQ") {

@@ -125,6 +125,19 @@ TEST_CASE("Identity is an alias, but an output keeps its name") {
   CHECK(outputs->at(2) == f32({2}, {1, 2}));
 }
 
+TEST_CASE("names of the file go before those that import makes up") {
+  // An old Softmax of unknown rank becomes four nodes, whose values are named by number.
+  for (int i = 0; i < 12; ++i) {
+    const std::string name = "flatten" + std::to_string(i);
+    onnx::ModelProto model = onnx_model(
+        11, "(float[1] x) => (float " + name + ") { y = Softmax (x)  " + name + " = Neg(y) }");
+    model.mutable_graph()->mutable_input(0)->mutable_type()->mutable_tensor_type()->clear_shape();
+    const auto graph = import_onnx(onnx_bytes(model));
+    REQUIRE(graph);
+    CHECK(graph->name(graph->outputs()[0]) == name);
+  }
+}
+
 TEST_CASE("inputs without a shape and dimensions without a size are taken as they are") {
   onnx::ModelProto model =
       onnx_model(17, "(float[2, n, 4] x, float[2] w) => (float y) { y = Add(x, w) }");
