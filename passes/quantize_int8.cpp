@@ -123,13 +123,11 @@ class QuantizeInt8 final : public PassWith<Options> {
     const ir::ValueId old = graph.node(id).input(i);
     RTAI_TRY(QuantizedMatrix matrix, quantize_rows(*graph.constant(old)));
     const std::string name = graph.name(old);
-    const ir::ValueId integers = graph.add_constant(name + ".i8", std::move(matrix.integers));
+    graph.rename(old,
+                 name + ".f32");  // goes away at the end, unless another layer keeps it as it is
+    const ir::ValueId integers = graph.add_constant(name, std::move(matrix.integers));
     const ir::ValueId scales = graph.add_constant(name + "_scale", std::move(matrix.scales));
     graph.set_input(id, i, integers);
-    if (graph.users(old).empty()) {
-      graph.erase_dead();
-      graph.rename(integers, name);
-    }
     return scales;
   }
 

@@ -1,13 +1,13 @@
 #include "tools/cli.h"
 
+#include "runtime/base/mapped_file.h"
+
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-
-#include "runtime/base/mapped_file.h"
 
 namespace rtai::tools {
 namespace {
@@ -49,7 +49,9 @@ int exit_code(ErrorCode code) {
 TerminalLog::TerminalLog(const GlobalFlags& flags)
     : flags_(flags), terminal_(::isatty(STDERR_FILENO) != 0) {}
 
-TerminalLog::~TerminalLog() { clear_line(); }
+TerminalLog::~TerminalLog() {
+  clear_line();
+}
 
 void TerminalLog::clear_line() {
   if (!line_open_) return;
@@ -110,6 +112,8 @@ Result<void> write_json(const Json& document, const std::string& target) {
   return Error{ErrorCode::io, "standard output cannot be written"};
 }
 
-bool is_stdout(const std::optional<std::string>& json_target) { return json_target == "-"; }
+bool is_stdout(const std::optional<std::string>& json_target) {
+  return json_target == "-";
+}
 
 }  // namespace rtai::tools

@@ -1,18 +1,20 @@
 // rtai bench: latency of models on a workload, measured in turn.
-#include <fmt/format.h>
-#include <sys/resource.h>
-
-#include <chrono>
-
 #include "runtime/exec/team.h"
 #include "runtime/kernels/target.h"
 #include "tools/cli.h"
 #include "tools/gates.h"
 #include "tools/machine.h"
+#include "tools/metrics.h"
 #include "tools/model.h"
+#include "tools/report/optimization.h"
 #include "tools/report/table.h"
 #include "tools/timing.h"
 #include "tools/version.h"
+
+#include <fmt/format.h>
+#include <sys/resource.h>
+
+#include <chrono>
 
 namespace rtai::tools {
 namespace {
@@ -21,6 +23,7 @@ struct BenchFlags {
   std::vector<std::string> models;
   WorkloadFlags workload;
   BenchOptions options;
+  std::optional<std::string> evaluation;
   std::optional<std::string> json;
   std::vector<std::string> fail_if;
 };
@@ -33,9 +36,13 @@ struct Contestant {
   double load_ms = 0;
   BenchSession session;
   BenchRun run = {};
+  std::optional<Quality> quality = {};  // with --eval; agreement is with the first model
 };
 
-Result<Contestant> make_contestant(const std::string& name, const Workload& workload, bool profile, Log& log) {
+Result<Contestant> make_contestant(const std::string& name,
+                                   const Workload& workload,
+                                   bool profile,
+                                   Log& log) {
   const auto start = std::chrono::steady_clock::now();
   RTAI_TRY(const Model model, load_model(name, log));
   RTAI_TRY(const auto engine, make_engine(model));
@@ -51,9 +58,11 @@ Result<Contestant> make_contestant(const std::string& name, const Workload& work
 /// Rounds of a few runs of each, so that a change of the machine's mood meets all of them alike.
 Result<void> measure(std::vector<Contestant>& contestants, const BenchOptions& options, Log& log) {
   constexpr int kRunsOfARound = 5;
-  for (Contestant& contestant : contestants) RTAI_TRY_VOID(contestant.session.measure(options.warmup, false));
+  for (Contestant& contestant : contestants)
+    RTAI_TRY_VOID(contestant.session.measure(options.warmup, false));
   const auto finished = [&](const Contestant& c) {
-    return c.session.count() >= options.iterations && c.session.total_ms() >= options.duration_s * 1e3;
+    return c.session.count() >= options.iterations &&
+           c.session.total_ms() >= options.duration_s * 1e3;
   };
   bool all_done = false;
   while (!all_done) {
@@ -64,12 +73,37 @@ Result<void> measure(std::vector<Contestant>& contestants, const BenchOptions& o
       const int runs = left > 0 ? std::min(left, kRunsOfARound) : kRunsOfARound;
       if (!finished(contestant)) RTAI_TRY_VOID(contestant.session.measure(runs, true));
       all_done = all_done && finished(contestant);
-      done += std::min(1.0, static_cast<double>(contestant.session.count()) / std::max(1, options.iterations));
+      done += std::min(
+          1.0, static_cast<double>(contestant.session.count()) / std::max(1, options.iterations));
     }
     log.progress("measuring", done, static_cast<double>(contestants.size()));
   }
   log.progress("measuring", 0, 0);
-  for (Contestant& contestant : contestants) contestant.run = contestant.session.finish();
+  for (Contestant& contestant : contestants)
+    contestant.run = contestant.session.finish();
+  return {};
+}
+
+/// Answers the labelled texts with every model.
+Result<void> judge(std::vector<Contestant>& contestants,
+                   const std::string& data,
+                   const Workload& workload,
+                   Log& log) {
+  RTAI_TRY(const std::vector<Sample> samples, read_samples(data));
+  std::optional<Model> first;
+  std::vector<Answer> first_answers;
+  for (Contestant& contestant : contestants) {
+    RTAI_TRY(Model model, load_model(contestant.name, log));
+    RTAI_TRY(Evaluation evaluation,
+             evaluate(model, samples, workload.threads, workload.target, log));
+    contestant.quality = Quality{evaluation.score.metric, evaluation.score.value, std::nullopt};
+    if (first) {
+      contestant.quality->agreement = agreement(model, evaluation.answers, *first, first_answers);
+      continue;
+    }
+    first = std::move(model);
+    first_answers = std::move(evaluation.answers);
+  }
   return {};
 }
 
@@ -78,11 +112,14 @@ Json latency_json(const LatencySummary& latency) {
           {"p95", latency.p95}, {"p99", latency.p99},   {"max", latency.max}, {"mad", latency.mad}};
 }
 
-double share_of(const StepProfile& step, double total) { return total > 0 ? step.seconds / total : 0; }
+double share_of(const StepProfile& step, double total) {
+  return total > 0 ? step.seconds / total : 0;
+}
 
 Json ops_json(const BenchRun& run, const Peaks& peaks) {
   double total = 0;
-  for (const StepProfile& step : run.profile) total += step.seconds;
+  for (const StepProfile& step : run.profile)
+    total += step.seconds;
   Json ops = Json::array();
   for (const StepProfile& step : run.profile) {
     const double percent = percent_of_peak(step, peaks);
@@ -120,6 +157,7 @@ Json result_json(const Contestant& c, const Workload& workload, const std::optio
                  {"throughput_per_s", workload.batch / seconds},
                  {"tokens_per_s", static_cast<double>(c.run.tokens) / seconds},
                  {"peak_rss_bytes", peak_rss_bytes()}};
+  if (c.quality) result["quality"] = quality_json(c.quality);
   if (peaks) result["ops"] = ops_json(c.run, *peaks);
   return result;
 }
@@ -141,17 +179,31 @@ Figures figures_of(const BenchRun& run, const Contestant& c, const Workload& wor
 
 std::string summary_text(const std::vector<Contestant>& contestants, const Workload& workload) {
   const Contestant& first = contestants.front();
-  std::string text = fmt::format("{} | {} threads | target {} | batch {} | {}\n\n", cpu_name(), first.run.threads,
-                                 first.run.target, workload.batch,
-                                 workload.lengths.empty() ? fmt::format("{} tokens each", workload.seq)
-                                                          : fmt::format("{} tokens in all", first.run.tokens));
-  Table table({"model", "dtype", "size", "load", "min", "p50", "p90", "p99", "per second", "speed-up"});
+  std::string text =
+      fmt::format("{} | {} threads | target {} | batch {} | {}\n\n", cpu_name(), first.run.threads,
+                  first.run.target, workload.batch,
+                  workload.lengths.empty() ? fmt::format("{} tokens each", workload.seq)
+                                           : fmt::format("{} tokens in all", first.run.tokens));
+  Table table(
+      {"model", "dtype", "size", "load", "min", "p50", "p90", "p99", "per second", "speed-up"});
   for (const Contestant& c : contestants) {
     const LatencySummary& l = c.run.latency;
-    table.add({c.name, c.dtype, human_bytes(static_cast<double>(c.bytes)), human_ms(c.load_ms), human_ms(l.min),
-               human_ms(l.p50), human_ms(l.p90), human_ms(l.p99),
-               fmt::format("{:.0f}", workload.batch / (l.p50 * 1e-3)),
-               fmt::format("{:.2f}x", first.run.latency.p50 / l.p50)});
+    std::vector<std::string> row = {c.name,
+                                    c.dtype,
+                                    human_bytes(static_cast<double>(c.bytes)),
+                                    human_ms(c.load_ms),
+                                    human_ms(l.min),
+                                    human_ms(l.p50),
+                                    human_ms(l.p90),
+                                    human_ms(l.p99),
+                                    fmt::format("{:.0f}", workload.batch / (l.p50 * 1e-3)),
+                                    fmt::format("{:.2f}x", first.run.latency.p50 / l.p50)};
+    if (c.quality) {
+      row.push_back(c.quality->value ? fmt::format("{:.4f}", *c.quality->value) : "");
+      row.push_back(c.quality->agreement ? fmt::format("{:.2f} %", 100 * *c.quality->agreement)
+                                         : "");
+    }
+    table.add(std::move(row));
   }
   text += table.text();
   text += fmt::format("\n{} runs each, in turn; tokenization and loading are not in the latency\n",
@@ -161,14 +213,18 @@ std::string summary_text(const std::vector<Contestant>& contestants, const Workl
 
 std::string profile_text(const Contestant& c, const Peaks& peaks) {
   double total = 0;
-  for (const StepProfile& step : c.run.profile) total += step.seconds;
-  std::string text = fmt::format("\n{}: {} a run on thread 0; limit {:.0f} int8 GOPS, {:.0f} f32 GFLOPS\n\n", c.name,
-                                 human_ms(total * 1e3), peaks.int8_gops, peaks.f32_gflops);
+  for (const StepProfile& step : c.run.profile)
+    total += step.seconds;
+  std::string text =
+      fmt::format("\n{}: {} a run on thread 0; limit {:.0f} int8 GOPS, {:.0f} f32 GFLOPS\n\n",
+                  c.name, human_ms(total * 1e3), peaks.int8_gops, peaks.f32_gflops);
   Table table({"step", "kernel", "time", "share", "weights", "GOP", "of limit"});
   for (const StepProfile& step : c.run.profile) {
     const double percent = percent_of_peak(step, peaks);
-    table.add({step.name, step.kernel.empty() ? step.kind : step.kernel, fmt::format("{:.1f} us", step.seconds * 1e6),
-               fmt::format("{:.1f} %", 100 * share_of(step, total)), step.bytes > 0 ? human_bytes(step.bytes) : "",
+    table.add({step.name, step.kernel.empty() ? step.kind : step.kernel,
+               fmt::format("{:.1f} us", step.seconds * 1e6),
+               fmt::format("{:.1f} %", 100 * share_of(step, total)),
+               step.bytes > 0 ? human_bytes(step.bytes) : "",
                step.operations > 0 ? fmt::format("{:.3f}", step.operations * 1e-9) : "",
                percent > 0 ? fmt::format("{:.0f} %", percent) : ""});
   }
@@ -184,18 +240,22 @@ Result<int> run_bench(const BenchFlags& flags, const GlobalFlags& global, Log& l
     contestants.push_back(std::move(contestant));
   }
   RTAI_TRY_VOID(measure(contestants, flags.options, log));
+  if (flags.evaluation) RTAI_TRY_VOID(judge(contestants, *flags.evaluation, workload, log));
   std::optional<Peaks> peaks;
   if (flags.options.profile) peaks = measure_peaks(contestants.front().run.threads);
 
   if (!is_stdout(flags.json)) {
     std::string text = summary_text(contestants, workload);
     if (peaks) {
-      for (const Contestant& contestant : contestants) text += profile_text(contestant, *peaks);
+      for (const Contestant& contestant : contestants)
+        text += profile_text(contestant, *peaks);
     }
     print(global, text);
   }
   if (flags.json) {
-    Json document = {{"rtai_version", version()}, {"machine", machine_json(contestants.front().run)}, {"results", Json::array()}};
+    Json document = {{"rtai_version", version()},
+                     {"machine", machine_json(contestants.front().run)},
+                     {"results", Json::array()}};
     for (const Contestant& contestant : contestants) {
       document["results"].push_back(result_json(contestant, workload, peaks));
     }
@@ -203,7 +263,8 @@ Result<int> run_bench(const BenchFlags& flags, const GlobalFlags& global, Log& l
   }
   int code = 0;
   for (const Contestant& contestant : contestants) {
-    RTAI_TRY(const std::vector<std::string> missed, missed_gates(gates, figures_of(contestant.run, contestant, workload)));
+    RTAI_TRY(const std::vector<std::string> missed,
+             missed_gates(gates, figures_of(contestant.run, contestant, workload)));
     for (const std::string& line : missed) {
       log.warning(fmt::format("{}: gate missed: {}", contestant.name, line));
       code = exit_code(ErrorCode::gate);
@@ -216,21 +277,28 @@ Result<int> run_bench(const BenchFlags& flags, const GlobalFlags& global, Log& l
 
 void add_bench(Commands& commands) {
   auto flags = std::make_shared<BenchFlags>();
-  CLI::App& command = *commands.app.add_subcommand("bench", "Measure the latency of models, in turn");
+  CLI::App& command =
+      *commands.app.add_subcommand("bench", "Measure the latency of models, in turn");
   command.add_option("models", flags->models, "ONNX files, folders or engines")->required();
   flags->workload.add_to(command);
   command.add_option("--warmup", flags->options.warmup, "Runs before measuring")
-      ->check(CLI::Range(0, 1'000'000))->capture_default_str();
+      ->check(CLI::Range(0, 1'000'000))
+      ->capture_default_str();
   command.add_option("--iterations", flags->options.iterations, "Runs to measure, at least")
-      ->check(CLI::Range(1, 10'000'000))->capture_default_str();
+      ->check(CLI::Range(1, 10'000'000))
+      ->capture_default_str();
   command.add_option("--duration", flags->options.duration_s, "Seconds to measure, at least")
       ->check(CLI::Range(0.0, 86'400.0));
-  command.add_flag("--profile", flags->options.profile, "Time every step, against the machine's measured limits");
-  command.add_option("--json", flags->json, "Write the results as JSON to this file, - for standard output");
+  command.add_flag("--profile", flags->options.profile,
+                   "Time every step, against the machine's measured limits");
+  command.add_option("--json", flags->json,
+                     "Write the results as JSON to this file, - for standard output");
   command.add_option("--fail-if", flags->fail_if, "Exit with 7 if this holds, as in 'p99_ms>5'");
   command.footer("Example: rtai bench model.onnx model.rtai --batch 1 --seq 128");
   command.callback([flags, &commands] {
-    commands.chosen = [flags, &global = commands.flags](Log& log) { return run_bench(*flags, global, log); };
+    commands.chosen = [flags, &global = commands.flags](Log& log) {
+      return run_bench(*flags, global, log);
+    };
   });
 }
 

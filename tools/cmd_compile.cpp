@@ -1,9 +1,9 @@
 // rtai compile: an engine with unchanged numerics.
-#include <fmt/format.h>
-
 #include "tools/cli.h"
 #include "tools/model.h"
 #include "tools/report/table.h"
+
+#include <fmt/format.h>
 
 namespace rtai::tools {
 namespace {
@@ -23,8 +23,11 @@ Result<int> run_compile(const CompileFlags& flags, const GlobalFlags& global, Lo
   RTAI_TRY_VOID(save_model(model, flags.output));
   std::error_code ignored;
   const auto bytes = std::filesystem::file_size(flags.output, ignored);
-  if (ignored) print(global, fmt::format("{} -> {}\n", flags.model, flags.output));
-  else print(global, fmt::format("{} -> {} ({})\n", flags.model, flags.output, human_bytes(static_cast<double>(bytes))));
+  if (ignored)
+    print(global, fmt::format("{} -> {}\n", flags.model, flags.output));
+  else
+    print(global, fmt::format("{} -> {} ({})\n", flags.model, flags.output,
+                              human_bytes(static_cast<double>(bytes))));
   return 0;
 }
 
@@ -32,14 +35,19 @@ Result<int> run_compile(const CompileFlags& flags, const GlobalFlags& global, Lo
 
 void add_compile(Commands& commands) {
   auto flags = std::make_shared<CompileFlags>();
-  CLI::App& command = *commands.app.add_subcommand("compile", "Write a model as an engine, with the same numerics");
+  CLI::App& command =
+      *commands.app.add_subcommand("compile", "Write a model as an engine, with the same numerics");
   command.add_option("model", flags->model, "ONNX file or folder")->required();
-  command.add_option("-o,--output", flags->output, "Where to write: .rtai, .onnx or a folder")->required();
+  command.add_option("-o,--output", flags->output, "Where to write: .rtai, .onnx or a folder")
+      ->required();
   command.add_option("--dtype", flags->dtype, "Element type of the weights")
-      ->check(CLI::IsMember({"f32"}))->capture_default_str();
+      ->check(CLI::IsMember({"f32"}))
+      ->capture_default_str();
   command.footer("Example: rtai compile model.onnx -o model.rtai");
   command.callback([flags, &commands] {
-    commands.chosen = [flags, &global = commands.flags](Log& log) { return run_compile(*flags, global, log); };
+    commands.chosen = [flags, &global = commands.flags](Log& log) {
+      return run_compile(*flags, global, log);
+    };
   });
 }
 

@@ -1,11 +1,11 @@
 // rtai devices: what this machine has, what was chosen and why.
-#include <fmt/format.h>
-
 #include "runtime/exec/team.h"
 #include "runtime/kernels/target.h"
 #include "tools/cli.h"
 #include "tools/machine.h"
 #include "tools/report/table.h"
+
+#include <fmt/format.h>
 
 namespace rtai::tools {
 namespace {
@@ -25,21 +25,25 @@ Result<int> run_devices(const std::optional<std::string>& json, const GlobalFlag
                               {"threads", threads},
                               {"target", target_name(chosen)},
                               {"targets", targets},
-                              {"peak", {{"int8_gops", peaks.int8_gops},
-                                        {"f32_gflops", peaks.f32_gflops},
-                                        {"read_gb_per_s", peaks.read_gb_per_s}}},
+                              {"peak",
+                               {{"int8_gops", peaks.int8_gops},
+                                {"f32_gflops", peaks.f32_gflops},
+                                {"read_gb_per_s", peaks.read_gb_per_s}}},
                               {"gpus", Json::array()}},
                              *json));
   }
   if (is_stdout(json)) return 0;
   std::string text = fmt::format("cpu      {}\nthreads  {} usable\n", cpu_name(), threads);
-  text += fmt::format("peak     {:.0f} int8 GOPS, {:.0f} f32 GFLOPS, {:.0f} GB/s read, measured on {} threads\n\n",
-                      peaks.int8_gops, peaks.f32_gflops, peaks.read_gb_per_s, threads);
+  text += fmt::format(
+      "peak     {:.0f} int8 GOPS, {:.0f} f32 GFLOPS, {:.0f} GB/s read, measured on {} threads\n\n",
+      peaks.int8_gops, peaks.f32_gflops, peaks.read_gb_per_s, threads);
   Table table({"target", "", ""});
   for (const Target target : all_targets()) {
     const std::string reason = availability_reason(target);
     table.add({std::string(target_name(target)), is_available(target) ? "available" : "no",
-               target == chosen ? "chosen: the best available" : reason == "ok" ? "" : reason});
+               target == chosen ? "chosen: the best available"
+               : reason == "ok" ? ""
+                                : reason});
   }
   text += table.text() + "\ngpu      none: this rtai was built without a GPU runtime\n";
   print(global, text);
@@ -50,7 +54,8 @@ Result<int> run_devices(const std::optional<std::string>& json, const GlobalFlag
 
 void add_devices(Commands& commands) {
   auto json = std::make_shared<std::optional<std::string>>();
-  CLI::App& command = *commands.app.add_subcommand("devices", "Show processors, instruction sets and what would be used");
+  CLI::App& command = *commands.app.add_subcommand(
+      "devices", "Show processors, instruction sets and what would be used");
   command.add_option("--json", *json, "Write as JSON to this file, - for standard output");
   command.footer("Example: rtai devices");
   command.callback([json, &commands] {

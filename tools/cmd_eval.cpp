@@ -1,10 +1,10 @@
 // rtai eval: how right a model is on labelled data, and how often it agrees with another.
-#include <fmt/format.h>
-
 #include "tools/cli.h"
 #include "tools/gates.h"
 #include "tools/metrics.h"
 #include "tools/workload.h"
+
+#include <fmt/format.h>
 
 namespace rtai::tools {
 namespace {
@@ -19,7 +19,9 @@ struct EvalFlags {
   std::string target;
 };
 
-Json optional_json(const std::optional<double>& value) { return value ? Json(*value) : Json(nullptr); }
+Json optional_json(const std::optional<double>& value) {
+  return value ? Json(*value) : Json(nullptr);
+}
 
 Result<int> run_eval(const EvalFlags& flags, const GlobalFlags& global, Log& log) {
   RTAI_TRY(const std::vector<Gate> gates, parse_gates(flags.fail_if));
@@ -31,10 +33,12 @@ Result<int> run_eval(const EvalFlags& flags, const GlobalFlags& global, Log& log
   std::optional<double> drop;
   if (flags.reference) {
     RTAI_TRY(const Model reference, load_model(*flags.reference, log));
-    RTAI_TRY(const Evaluation other, evaluate(reference, samples, flags.threads, flags.target, log));
+    RTAI_TRY(const Evaluation other,
+             evaluate(reference, samples, flags.threads, flags.target, log));
     agreed = agreement(model, evaluation.answers, reference, other.answers);
     reference_value = other.score.value;
-    if (reference_value && evaluation.score.value) drop = 100 * (*reference_value - *evaluation.score.value);
+    if (reference_value && evaluation.score.value)
+      drop = 100 * (*reference_value - *evaluation.score.value);
   }
 
   if (flags.json) {
@@ -51,8 +55,11 @@ Result<int> run_eval(const EvalFlags& flags, const GlobalFlags& global, Log& log
     std::string text = fmt::format("{}: {} samples\n", flags.model, samples.size());
     text += evaluation.score.value
                 ? fmt::format("  {:<10} {:.4f}\n", evaluation.score.metric, *evaluation.score.value)
-                : fmt::format("  {:<10} not measured: the data has no labels for it\n", evaluation.score.metric);
-    if (reference_value) text += fmt::format("  {:<10} {:.4f} ({:+.2f} points)\n", "reference", *reference_value, -*drop);
+                : fmt::format("  {:<10} not measured: the data has no labels for it\n",
+                              evaluation.score.metric);
+    if (reference_value)
+      text +=
+          fmt::format("  {:<10} {:.4f} ({:+.2f} points)\n", "reference", *reference_value, -*drop);
     if (agreed) text += fmt::format("  {:<10} {:.2f} %\n", "agreement", 100 * *agreed);
     print(global, text);
   }
@@ -62,7 +69,8 @@ Result<int> run_eval(const EvalFlags& flags, const GlobalFlags& global, Log& log
   if (agreed) figures["agreement"] = *agreed;
   if (drop) figures["drop_points"] = *drop;
   RTAI_TRY(const std::vector<std::string> missed, missed_gates(gates, figures));
-  for (const std::string& line : missed) log.warning("gate missed: " + line);
+  for (const std::string& line : missed)
+    log.warning("gate missed: " + line);
   return missed.empty() ? 0 : exit_code(ErrorCode::gate);
 }
 
@@ -72,15 +80,23 @@ void add_eval(Commands& commands) {
   auto flags = std::make_shared<EvalFlags>();
   CLI::App& command = *commands.app.add_subcommand("eval", "Score a model on labelled data");
   command.add_option("model", flags->model, "ONNX file, folder or engine")->required();
-  command.add_option("--data", flags->data, "Labelled .jsonl file, or texts for agreement alone")->required();
+  command.add_option("--data", flags->data, "Labelled .jsonl file, or texts for agreement alone")
+      ->required();
   command.add_option("--reference", flags->reference, "Model to compare the answers with");
-  command.add_option("--threads", flags->threads, "Threads (default: usable cores)")->check(CLI::Range(1, 1024));
+  command.add_option("--threads", flags->threads, "Threads (default: usable cores)")
+      ->check(CLI::Range(1, 1024));
   command.add_option("--target", flags->target, "Instruction set to use")->envname("RTAI_TARGET");
-  command.add_option("--json", flags->json, "Write the result as JSON to this file, - for standard output");
-  command.add_option("--fail-if", flags->fail_if, "Exit with 7 if this holds, as in 'accuracy<0.9'");
-  command.footer("Example: rtai eval model.rtai --data test.jsonl --reference model.onnx --fail-if 'drop_points>1'");
+  command.add_option("--json", flags->json,
+                     "Write the result as JSON to this file, - for standard output");
+  command.add_option("--fail-if", flags->fail_if,
+                     "Exit with 7 if this holds, as in 'accuracy<0.9'");
+  command.footer(
+      "Example: rtai eval model.rtai --data test.jsonl --reference model.onnx --fail-if "
+      "'drop_points>1'");
   command.callback([flags, &commands] {
-    commands.chosen = [flags, &global = commands.flags](Log& log) { return run_eval(*flags, global, log); };
+    commands.chosen = [flags, &global = commands.flags](Log& log) {
+      return run_eval(*flags, global, log);
+    };
   });
 }
 

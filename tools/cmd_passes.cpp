@@ -1,8 +1,8 @@
 // rtai passes: the passes, their options, their sources.
-#include <fmt/format.h>
-
 #include "passes/passes.h"
 #include "tools/cli.h"
+
+#include <fmt/format.h>
 
 namespace rtai::tools {
 namespace {
@@ -16,7 +16,8 @@ std::string as_text() {
   for (const passes::MakePass make : passes::all()) {
     const std::unique_ptr<Pass> pass = make();
     const PassInfo& info = pass->info();
-    text += fmt::format("{} ({})\n    {}\n", info.name, exactness_name(info.exactness), info.summary);
+    text +=
+        fmt::format("{} ({})\n    {}\n", info.name, exactness_name(info.exactness), info.summary);
     if (info.source != "-") text += fmt::format("    source: {}\n", info.source);
     for (const OptionInfo& option : pass->options()) {
       text += fmt::format("    {}={}  {}\n", option.name, option.default_value, option.help);
@@ -28,13 +29,14 @@ std::string as_text() {
 
 std::string as_markdown() {
   std::string text =
-      "# Passes\n\nWritten by `rtai passes --markdown`, in the order of `passes/passes.inc`. A pipeline is text: "
+      "# Passes\n\nWritten by `rtai passes --markdown`, in the order of `passes/passes.inc`. A "
+      "pipeline is text: "
       "`name-layers,quantize-int8{mode=static}`.\n";
   for (const passes::MakePass make : passes::all()) {
     const std::unique_ptr<Pass> pass = make();
     const PassInfo& info = pass->info();
-    text += fmt::format("\n## {}\n\n{} ({}). Source: {}\n", info.name, info.summary, exactness_name(info.exactness),
-                        info.source);
+    text += fmt::format("\n## {}\n\n{} ({}). Source: {}\n", info.name, info.summary,
+                        exactness_name(info.exactness), info.source);
     if (pass->options().empty()) continue;
     text += "\n| option | default | meaning |\n| --- | --- | --- |\n";
     for (const OptionInfo& option : pass->options()) {
@@ -51,7 +53,8 @@ Json as_json() {
     const PassInfo& info = pass->info();
     Json options = Json::array();
     for (const OptionInfo& option : pass->options()) {
-      options.push_back({{"name", option.name}, {"default", option.default_value}, {"help", option.help}});
+      options.push_back(
+          {{"name", option.name}, {"default", option.default_value}, {"help", option.help}});
     }
     list.push_back({{"name", info.name},
                     {"summary", info.summary},
@@ -77,12 +80,15 @@ Result<int> run_passes(const PassesFlags& flags, const GlobalFlags& global) {
 
 void add_passes(Commands& commands) {
   auto flags = std::make_shared<PassesFlags>();
-  CLI::App& command = *commands.app.add_subcommand("passes", "List the passes, their options and sources");
+  CLI::App& command =
+      *commands.app.add_subcommand("passes", "List the passes, their options and sources");
   command.add_flag("--markdown", flags->markdown, "As docs/passes.md has it");
   command.add_option("--json", flags->json, "Write as JSON to this file, - for standard output");
   command.footer("Example: rtai passes");
   command.callback([flags, &commands] {
-    commands.chosen = [flags, &global = commands.flags](Log&) { return run_passes(*flags, global); };
+    commands.chosen = [flags, &global = commands.flags](Log&) {
+      return run_passes(*flags, global);
+    };
   });
 }
 

@@ -1,8 +1,4 @@
 // rtai quantize: weights and activations as int8, with what it cost.
-#include <fmt/format.h>
-
-#include <chrono>
-
 #include "libopt/pass/pipeline.h"
 #include "passes/passes.h"
 #include "tools/cli.h"
@@ -11,6 +7,10 @@
 #include "tools/model.h"
 #include "tools/optimization.h"
 #include "tools/workload.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
 
 namespace rtai::tools {
 namespace {
@@ -24,7 +24,8 @@ struct QuantizeFlags {
 Result<int> run_quantize(const QuantizeFlags& flags, const GlobalFlags& global, Log& log) {
   RTAI_TRY(Optimization work, Optimization::start("quantize", flags.common, global, log));
   std::string pipeline = fmt::format("quantize-int8{{mode={}", flags.mode);
-  if (!flags.keep_float.empty()) pipeline += fmt::format(",keep-float={}", fmt::join(flags.keep_float, ";"));
+  if (!flags.keep_float.empty())
+    pipeline += fmt::format(",keep-float={}", fmt::join(flags.keep_float, ";"));
   pipeline += "}";
   work.report().request = {{"mode", flags.mode}, {"keep_float", flags.keep_float}};
   RTAI_TRY_VOID(work.run(pipeline));
@@ -35,14 +36,22 @@ Result<int> run_quantize(const QuantizeFlags& flags, const GlobalFlags& global, 
 
 void add_quantize(Commands& commands) {
   auto flags = std::make_shared<QuantizeFlags>();
-  CLI::App& command = *commands.app.add_subcommand("quantize", "Store weights as int8 and compute in int8");
+  CLI::App& command =
+      *commands.app.add_subcommand("quantize", "Store weights as int8 and compute in int8");
   flags->common.add_to(command);
-  command.add_option("--mode", flags->mode, "dynamic: a scale for each token; static: one, from calibration")
-      ->check(CLI::IsMember({"dynamic", "static"}))->capture_default_str();
+  command
+      .add_option("--mode", flags->mode,
+                  "dynamic: a scale for each token; static: one, from calibration")
+      ->check(CLI::IsMember({"dynamic", "static"}))
+      ->capture_default_str();
   command.add_option("--keep-float", flags->keep_float, "Layers to leave as they are, as 'head.*'");
-  command.footer("Example: rtai quantize model -o model.rtai --calib texts.txt --eval test.jsonl --max-drop 1");
+  command.footer(
+      "Example: rtai quantize model -o model.rtai --calib texts.txt --eval test.jsonl --max-drop "
+      "1");
   command.callback([flags, &commands] {
-    commands.chosen = [flags, &global = commands.flags](Log& log) { return run_quantize(*flags, global, log); };
+    commands.chosen = [flags, &global = commands.flags](Log& log) {
+      return run_quantize(*flags, global, log);
+    };
   });
 }
 

@@ -1,12 +1,12 @@
 // rtai run: text in, answer out.
+#include "tools/cli.h"
+#include "tools/predict.h"
+#include "tools/workload.h"
+
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <iostream>
-
-#include "tools/cli.h"
-#include "tools/predict.h"
-#include "tools/workload.h"
 
 namespace rtai::tools {
 namespace {
@@ -23,7 +23,8 @@ struct RunFlags {
 
 Json rows_json(const SampleOutput& output) {
   Json rows = Json::array();
-  for (Index r = 0; r < output.rows; ++r) rows.push_back(std::vector<float>(output.row(r).begin(), output.row(r).end()));
+  for (Index r = 0; r < output.rows; ++r)
+    rows.push_back(std::vector<float>(output.row(r).begin(), output.row(r).end()));
   return rows;
 }
 
@@ -34,30 +35,41 @@ Json output_json(const Predictor& predictor, std::size_t i, const SampleOutput& 
   return rows == engine::Rows::tokens ? rows_json(output) : rows_json(output)[0];
 }
 
-Json spans_json(const Answer& answer, const std::vector<text::LabelledSpan>& spans, const std::string& text) {
+Json spans_json(const Answer& answer,
+                const std::vector<text::LabelledSpan>& spans,
+                const std::string& text) {
   Json list = Json::array();
   for (const text::LabelledSpan& span : spans) {
     const std::uint32_t start = answer.words[span.begin].characters.begin;
     const std::uint32_t end = answer.words[span.end - 1].characters.end;
-    list.push_back({{"label", span.label}, {"start", start}, {"end", end}, {"text", code_point_range(text, start, end)}});
+    list.push_back({{"label", span.label},
+                    {"start", start},
+                    {"end", end},
+                    {"text", code_point_range(text, start, end)}});
   }
   return list;
 }
 
-Result<std::vector<text::LabelledSpan>> spans_of(const std::vector<std::string>& names, const Answer& answer) {
+Result<std::vector<text::LabelledSpan>> spans_of(const std::vector<std::string>& names,
+                                                 const Answer& answer) {
   std::vector<text::WordLabel> labels;
-  for (const AnsweredWord& word : answer.words) labels.push_back(word.label);
+  for (const AnsweredWord& word : answer.words)
+    labels.push_back(word.label);
   return text::find_spans(labels, names);
 }
 
 /// Names for every class the model can give.
 std::vector<std::string> all_names(const Model& model, Index classes) {
   std::vector<std::string> names;
-  for (Index i = 0; i < classes; ++i) names.push_back(label_name(model, static_cast<std::size_t>(i)));
+  for (Index i = 0; i < classes; ++i)
+    names.push_back(label_name(model, static_cast<std::size_t>(i)));
   return names;
 }
 
-Result<Json> answer_json(const Model& model, const Sample& sample, const Answer& answer, const std::vector<std::string>& names) {
+Result<Json> answer_json(const Model& model,
+                         const Sample& sample,
+                         const Answer& answer,
+                         const std::vector<std::string>& names) {
   Json line = {{"text", sample.text}};
   if (sample.text_b) line["text_b"] = *sample.text_b;
   switch (model.task) {
@@ -65,7 +77,8 @@ Result<Json> answer_json(const Model& model, const Sample& sample, const Answer&
       line["label"] = names[answer.classes.label];
       line["score"] = answer.classes.score;
       Json scores = Json::object();
-      for (std::size_t i = 0; i < answer.classes.scores.size(); ++i) scores[names[i]] = answer.classes.scores[i];
+      for (std::size_t i = 0; i < answer.classes.scores.size(); ++i)
+        scores[names[i]] = answer.classes.scores[i];
       line["scores"] = std::move(scores);
       return line;
     }
@@ -73,11 +86,13 @@ Result<Json> answer_json(const Model& model, const Sample& sample, const Answer&
       Json words = Json::array();
       for (const AnsweredWord& word : answer.words) {
         const bool labelled = word.label.label != text::WordLabel::kNone;
-        words.push_back({{"word", word.word},
-                         {"start", word.characters.begin},
-                         {"end", word.characters.end},
-                         {"label", labelled ? Json(names[static_cast<std::size_t>(word.label.label)]) : Json(nullptr)},
-                         {"score", labelled ? Json(word.label.score) : Json(nullptr)}});
+        words.push_back(
+            {{"word", word.word},
+             {"start", word.characters.begin},
+             {"end", word.characters.end},
+             {"label",
+              labelled ? Json(names[static_cast<std::size_t>(word.label.label)]) : Json(nullptr)},
+             {"score", labelled ? Json(word.label.score) : Json(nullptr)}});
       }
       line["words"] = std::move(words);
       RTAI_TRY(const std::vector<text::LabelledSpan> spans, spans_of(names, answer));
@@ -90,10 +105,14 @@ Result<Json> answer_json(const Model& model, const Sample& sample, const Answer&
   }
 }
 
-Result<std::string> answer_text(const Model& model, const Sample& sample, const Answer& answer, const std::vector<std::string>& names) {
+Result<std::string> answer_text(const Model& model,
+                                const Sample& sample,
+                                const Answer& answer,
+                                const std::vector<std::string>& names) {
   switch (model.task) {
     case Task::sequence_classification:
-      return fmt::format("{} ({:.1f} %)\n", names[answer.classes.label], 100 * answer.classes.score);
+      return fmt::format("{} ({:.1f} %)\n", names[answer.classes.label],
+                         100 * answer.classes.score);
     case Task::token_classification: {
       RTAI_TRY(const std::vector<text::LabelledSpan> spans, spans_of(names, answer));
       std::string text;
@@ -118,7 +137,8 @@ class Runner {
   Result<void> answer(const Sample& sample) {
     RTAI_TRY(const text::Encoding encoding, encode_for(model_, sample));
     if (encoding.truncated) {
-      log_.warning(fmt::format("a text longer than the model's {} tokens was cut", encoding.ids.size()));
+      log_.warning(
+          fmt::format("a text longer than the model's {} tokens was cut", encoding.ids.size()));
     }
     RTAI_TRY(const auto outputs, predictor_.run(std::span(&encoding, 1), silent_log()));
     const std::vector<SampleOutput>& output = outputs.front();
@@ -166,7 +186,7 @@ Result<void> answer_standard_input(Runner& runner) {
     if (!std::getline(std::cin, line)) break;
     if (line.ends_with('\r')) line.pop_back();
     if (line.find_first_not_of(" \t") == std::string::npos) continue;
-    RTAI_TRY_VOID(runner.answer({.text = line}));
+    RTAI_TRY_VOID(runner.answer(Sample(line)));
   }
   if (prompt) std::cerr << '\n';
   return {};
@@ -187,7 +207,8 @@ Result<int> run_run(const RunFlags& flags, Log& log) {
     RTAI_TRY_VOID(answer_standard_input(runner));
     return 0;
   }
-  for (const std::string& text : flags.texts) RTAI_TRY_VOID(runner.answer({.text = text}));
+  for (const std::string& text : flags.texts)
+    RTAI_TRY_VOID(runner.answer(Sample(text)));
   return 0;
 }
 
@@ -195,18 +216,19 @@ Result<int> run_run(const RunFlags& flags, Log& log) {
 
 void add_run(Commands& commands) {
   auto flags = std::make_shared<RunFlags>();
-  CLI::App& command = *commands.app.add_subcommand("run", "Answer texts: from the command line, a file or standard input");
+  CLI::App& command = *commands.app.add_subcommand(
+      "run", "Answer texts: from the command line, a file or standard input");
   command.add_option("model", flags->model, "ONNX file, folder or engine")->required();
   command.add_option("text", flags->texts, "Texts; none: a line at a time from standard input");
   command.add_option("--data", flags->data, ".txt or .jsonl file with a sample a line");
   command.add_flag("--json", flags->json, "One JSON object a line");
   command.add_flag("--logits", flags->logits, "With --json: ids and logits too");
-  command.add_option("--threads", flags->threads, "Threads (default: usable cores)")->check(CLI::Range(1, 1024));
+  command.add_option("--threads", flags->threads, "Threads (default: usable cores)")
+      ->check(CLI::Range(1, 1024));
   command.add_option("--target", flags->target, "Instruction set to use")->envname("RTAI_TARGET");
   command.footer("Example: rtai run model.rtai \"play the new album by westbam\"");
-  command.callback([flags, &commands] {
-    commands.chosen = [flags](Log& log) { return run_run(*flags, log); };
-  });
+  command.callback(
+      [flags, &commands] { commands.chosen = [flags](Log& log) { return run_run(*flags, log); }; });
 }
 
 }  // namespace rtai::tools

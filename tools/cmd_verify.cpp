@@ -1,10 +1,10 @@
 // rtai verify: every byte of an engine against its digests.
-#include <fmt/format.h>
-
 #include "runtime/engine/engine.h"
 #include "runtime/text/tokenizer.h"
 #include "tools/cli.h"
 #include "tools/report/table.h"
+
+#include <fmt/format.h>
 
 namespace rtai::tools {
 namespace {
@@ -16,7 +16,8 @@ Result<int> run_verify(const std::string& path, const GlobalFlags& global) {
              text::Tokenizer::deserialize(engine.tokenizer).in(path + ": tokenizer"));
   }
   print(global, fmt::format("{}: ok, {} in {} tensors, every digest matches\n", path,
-                            human_bytes(static_cast<double>(engine.file_bytes)), engine.program.tensors.size()));
+                            human_bytes(static_cast<double>(engine.file_bytes)),
+                            engine.program.tensors.size()));
   return 0;
 }
 

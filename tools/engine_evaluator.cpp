@@ -1,10 +1,10 @@
 #include "tools/engine_evaluator.h"
 
-#include <algorithm>
-
 #include "libopt/lower/lower.h"
 #include "runtime/exec/session.h"
 #include "tools/timing.h"
+
+#include <algorithm>
 
 namespace rtai::tools {
 namespace {
@@ -15,14 +15,18 @@ Result<std::shared_ptr<const engine::Engine>> engine_of(const ir::Graph& graph) 
 }
 
 /// Ids, segments and hidden states by the type of their tensor.
-Result<Batch> batch_of(const ir::Graph& graph, std::span<const ir::Tensor> inputs,
+Result<Batch> batch_of(const ir::Graph& graph,
+                       std::span<const ir::Tensor> inputs,
                        std::span<const std::int32_t> offsets) {
   Batch batch{.ids = {}, .segments = {}, .offsets = offsets};
   int integers = 0;
   for (std::size_t i = 0; i < graph.inputs().size(); ++i) {
-    if (inputs[i].dtype() == DType::f32) batch.hidden = inputs[i].data<float>();
-    else if (integers++ == 0) batch.ids = inputs[i].data<std::int32_t>();
-    else batch.segments = inputs[i].data<std::int32_t>();
+    if (inputs[i].dtype() == DType::f32)
+      batch.hidden = inputs[i].data<float>();
+    else if (integers++ == 0)
+      batch.ids = inputs[i].data<std::int32_t>();
+    else
+      batch.segments = inputs[i].data<std::int32_t>();
   }
   return batch;
 }
@@ -48,14 +52,16 @@ Result<std::vector<ir::Tensor>> EngineEvaluator::run(const ir::Graph& graph,
   std::vector<ir::Tensor> values;
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     const TensorView<const float> output = session.output(i);
-    values.push_back(ir::Tensor::from<float>({output.shape()[0], output.shape()[1]}, output.flat()));
+    values.push_back(
+        ir::Tensor::from<float>({output.shape()[0], output.shape()[1]}, output.flat()));
   }
   return values;
 }
 
 Result<Milliseconds> EngineEvaluator::latency(const ir::Graph& graph) {
   RTAI_TRY(const auto engine, engine_of(graph));
-  RTAI_TRY(const BenchRun measured, bench_engine(engine, workload_, {.warmup = 5, .iterations = 30}));
+  RTAI_TRY(const BenchRun measured,
+           bench_engine(engine, workload_, {.warmup = 5, .iterations = 30}));
   return Milliseconds(measured.latency.p50);
 }
 

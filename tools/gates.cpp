@@ -25,17 +25,21 @@ bool Gate::misses(double value) const {
 }
 
 Result<Gate> parse_gate(const std::string& text) {
-  const Error error{ErrorCode::invalid_input,
-                    fmt::format("--fail-if '{}': expected FIGURE<NUMBER or FIGURE>NUMBER, as in 'p99_ms>5'", text)};
+  const Error error{
+      ErrorCode::invalid_input,
+      fmt::format("--fail-if '{}': expected FIGURE<NUMBER or FIGURE>NUMBER, as in 'p99_ms>5'",
+                  text)};
   const std::size_t at = text.find_first_of("<>");
   if (at == std::string::npos || at == 0) return error;
   Gate gate{.text = text,
             .figure = std::string(trimmed(std::string_view(text).substr(0, at))),
             .comparison = text.substr(at, text.compare(at + 1, 1, "=") == 0 ? 2 : 1)};
-  const std::string_view number = trimmed(std::string_view(text).substr(at + gate.comparison.size()));
+  const std::string_view number =
+      trimmed(std::string_view(text).substr(at + gate.comparison.size()));
   const char* end = number.data() + number.size();
   const auto [stop, status] = std::from_chars(number.data(), end, gate.limit);
-  if (status != std::errc{} || stop != end || !std::isfinite(gate.limit) || gate.figure.empty()) return error;
+  if (status != std::errc{} || stop != end || !std::isfinite(gate.limit) || gate.figure.empty())
+    return error;
   return gate;
 }
 
@@ -48,17 +52,21 @@ Result<std::vector<Gate>> parse_gates(const std::vector<std::string>& texts) {
   return gates;
 }
 
-Result<std::vector<std::string>> missed_gates(const std::vector<Gate>& gates, const Figures& figures) {
+Result<std::vector<std::string>> missed_gates(const std::vector<Gate>& gates,
+                                              const Figures& figures) {
   std::vector<std::string> missed;
   for (const Gate& gate : gates) {
     const auto found = figures.find(gate.figure);
     if (found == figures.end()) {
       std::vector<std::string> known;
-      for (const auto& [name, value] : figures) known.push_back(name);
-      return Error{ErrorCode::invalid_input, fmt::format("--fail-if '{}': unknown figure '{}'; known: {}", gate.text,
-                                                         gate.figure, fmt::join(known, ", "))};
+      for (const auto& [name, value] : figures)
+        known.push_back(name);
+      return Error{ErrorCode::invalid_input,
+                   fmt::format("--fail-if '{}': unknown figure '{}'; known: {}", gate.text,
+                               gate.figure, fmt::join(known, ", "))};
     }
-    if (gate.misses(found->second)) missed.push_back(fmt::format("{}: {:.6g}", gate.text, found->second));
+    if (gate.misses(found->second))
+      missed.push_back(fmt::format("{}: {:.6g}", gate.text, found->second));
   }
   return missed;
 }

@@ -1,14 +1,14 @@
 #include "tools/machine.h"
 
+#include "runtime/base/aligned_buffer.h"
+#include "runtime/kernels/linear_f32.h"
+#include "runtime/kernels/linear_i8.h"
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <functional>
 #include <thread>
-
-#include "runtime/base/aligned_buffer.h"
-#include "runtime/kernels/linear_f32.h"
-#include "runtime/kernels/linear_i8.h"
 
 namespace rtai::tools {
 namespace {
@@ -24,7 +24,8 @@ double calls_per_second(int threads, const std::function<void(int)>& work) {
     team.emplace_back([&, t] {
       work(t);  // warm up
       ++ready;
-      while (ready < threads) std::this_thread::yield();
+      while (ready < threads)
+        std::this_thread::yield();
       const auto end = std::chrono::steady_clock::now() + kTime;
       while (std::chrono::steady_clock::now() < end) {
         work(t);
@@ -32,12 +33,13 @@ double calls_per_second(int threads, const std::function<void(int)>& work) {
       }
     });
   }
-  for (std::thread& thread : team) thread.join();
+  for (std::thread& thread : team)
+    thread.join();
   return static_cast<double>(calls) / std::chrono::duration<double>(kTime).count();
 }
 
-// A product that fits into the caches and keeps the multipliers busy: the peak of our own best kernel
-// is the limit that matters, and needs no code for instruction sets outside runtime/cpu.
+// A product that fits into the caches and keeps the multipliers busy: the peak of our own best
+// kernel is the limit that matters, and needs no code for instruction sets outside runtime/cpu.
 constexpr Index kRows = 48;
 constexpr Index kColumns = 64;
 constexpr Index kDepth = 256;
@@ -60,35 +62,59 @@ Peaks measure_peaks(int threads) {
   std::vector<Scratch> scratch(static_cast<std::size_t>(threads));
   const Kernel<LinearI8>& i8 = select_kernel<LinearI8>(*target);
   peaks.int8_gops = 1e-9 * kOperations * calls_per_second(threads, [&](int t) {
-    Scratch& s = scratch[static_cast<std::size_t>(t)];
-    ExecContext context{};
-    i8.run({.src = s.src.data(), .src_stride = kDepth, .src_scale = s.ones.data(), .flip = source_flip(i8.target),
-            .weight = reinterpret_cast<const std::int8_t*>(s.weight.data()), .weight_scale = s.ones.data(),
-            .bias = nullptr, .weight_sum = s.zeros.data(), .residual = nullptr, .residual_stride = 0,
-            .dst = s.dst.data(), .dst_stride = kColumns, .absmax = nullptr, .function = Function::none,
-            .rows = kRows, .columns = kColumns, .k = kDepth},
-           context);
-  });
+                      Scratch& s = scratch[static_cast<std::size_t>(t)];
+                      ExecContext context{};
+                      i8.run({.src = s.src.data(),
+                              .src_stride = kDepth,
+                              .src_scale = s.ones.data(),
+                              .flip = source_flip(i8.target),
+                              .weight = reinterpret_cast<const std::int8_t*>(s.weight.data()),
+                              .weight_scale = s.ones.data(),
+                              .bias = nullptr,
+                              .weight_sum = s.zeros.data(),
+                              .residual = nullptr,
+                              .residual_stride = 0,
+                              .dst = s.dst.data(),
+                              .dst_stride = kColumns,
+                              .absmax = nullptr,
+                              .function = Function::none,
+                              .rows = kRows,
+                              .columns = kColumns,
+                              .k = kDepth},
+                             context);
+                    });
   const Kernel<LinearF32>& f32 = select_kernel<LinearF32>(*target);
   peaks.f32_gflops = 1e-9 * kOperations * calls_per_second(threads, [&](int t) {
-    Scratch& s = scratch[static_cast<std::size_t>(t)];
-    ExecContext context{};
-    f32.run({.src = s.floats.data(), .src_stride = kDepth, .weight = reinterpret_cast<const float*>(s.weight.data()),
-             .bias = nullptr, .residual = nullptr, .residual_stride = 0, .dst = s.dst.data(), .dst_stride = kColumns,
-             .absmax = nullptr, .function = Function::none, .rows = kRows, .columns = kColumns, .k = kDepth},
-            context);
-  });
+                       Scratch& s = scratch[static_cast<std::size_t>(t)];
+                       ExecContext context{};
+                       f32.run({.src = s.floats.data(),
+                                .src_stride = kDepth,
+                                .weight = reinterpret_cast<const float*>(s.weight.data()),
+                                .bias = nullptr,
+                                .residual = nullptr,
+                                .residual_stride = 0,
+                                .dst = s.dst.data(),
+                                .dst_stride = kColumns,
+                                .absmax = nullptr,
+                                .function = Function::none,
+                                .rows = kRows,
+                                .columns = kColumns,
+                                .k = kDepth},
+                               context);
+                     });
   constexpr std::size_t kSetBytes = std::size_t{192} << 20;
   if (const Result<AlignedBuffer> set = AlignedBuffer::make(kSetBytes)) {
     std::fill_n(set->data(), kSetBytes, std::byte{1});
     const std::size_t part = kSetBytes / static_cast<std::size_t>(threads);
     std::vector<std::uint64_t> sums(static_cast<std::size_t>(threads));
     peaks.read_gb_per_s = 1e-9 * static_cast<double>(part) * calls_per_second(threads, [&](int t) {
-      const auto* words = reinterpret_cast<const std::uint64_t*>(set->data() + static_cast<std::size_t>(t) * part);
-      std::uint64_t sum = 0;
-      for (std::size_t i = 0; i < part / 8; ++i) sum += words[i];
-      sums[static_cast<std::size_t>(t)] += sum;
-    });
+                            const auto* words = reinterpret_cast<const std::uint64_t*>(
+                                set->data() + static_cast<std::size_t>(t) * part);
+                            std::uint64_t sum = 0;
+                            for (std::size_t i = 0; i < part / 8; ++i)
+                              sum += words[i];
+                            sums[static_cast<std::size_t>(t)] += sum;
+                          });
   }
   return peaks;
 }

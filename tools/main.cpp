@@ -1,14 +1,14 @@
 // rtai: makes BERT-class models answer in milliseconds.
+#include "runtime/base/mapped_file.h"
+#include "tools/cli.h"
+#include "tools/version.h"
+
 #include <fmt/format.h>
 
 #include <csignal>
 #include <cstdio>
 #include <exception>
 #include <new>
-
-#include "runtime/base/mapped_file.h"
-#include "tools/cli.h"
-#include "tools/version.h"
 
 namespace rtai::tools {
 namespace {

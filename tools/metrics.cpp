@@ -15,12 +15,15 @@ std::set<Span> spans_of(const std::vector<std::string>& labels) {
   // find_spans wants indices into names; here every word names its own.
   std::vector<text::WordLabel> words;
   for (std::size_t i = 0; i < labels.size(); ++i) {
-    words.push_back({.label = labels[i].empty() ? text::WordLabel::kNone : static_cast<std::int32_t>(i), .score = 1});
+    words.push_back(
+        {.label = labels[i].empty() ? text::WordLabel::kNone : static_cast<std::int32_t>(i),
+         .score = 1});
   }
   std::set<Span> spans;
   const auto found = text::find_spans(words, labels);
   if (!found) return spans;
-  for (const text::LabelledSpan& span : *found) spans.emplace(span.begin, span.end, std::string(span.label));
+  for (const text::LabelledSpan& span : *found)
+    spans.emplace(span.begin, span.end, std::string(span.label));
   return spans;
 }
 
@@ -28,19 +31,23 @@ std::vector<std::string> labels_of(const Model& model, const Answer& answer) {
   std::vector<std::string> labels;
   for (const AnsweredWord& word : answer.words) {
     const std::int32_t label = word.label.label;
-    labels.push_back(label == text::WordLabel::kNone ? "" : label_name(model, static_cast<std::size_t>(label)));
+    labels.push_back(
+        label == text::WordLabel::kNone ? "" : label_name(model, static_cast<std::size_t>(label)));
   }
   return labels;
 }
 
-std::optional<double> span_f1(const Model& model, const std::vector<Sample>& samples, const std::vector<Answer>& answers) {
+std::optional<double> span_f1(const Model& model,
+                              const std::vector<Sample>& samples,
+                              const std::vector<Answer>& answers) {
   std::size_t right = 0;
   std::size_t wrong = 0;  // found but not there, and there but not found
   for (std::size_t i = 0; i < samples.size(); ++i) {
     if (samples[i].tags.empty()) return std::nullopt;
     const std::set<Span> expected = spans_of(samples[i].tags);
     const std::set<Span> found = spans_of(labels_of(model, answers[i]));
-    const auto common = static_cast<std::size_t>(std::count_if(found.begin(), found.end(), [&](const Span& span) { return expected.contains(span); }));
+    const auto common = static_cast<std::size_t>(std::count_if(
+        found.begin(), found.end(), [&](const Span& span) { return expected.contains(span); }));
     right += common;
     wrong += found.size() + expected.size() - 2 * common;
   }
@@ -48,13 +55,18 @@ std::optional<double> span_f1(const Model& model, const std::vector<Sample>& sam
   return 2.0 * static_cast<double>(right) / static_cast<double>(2 * right + wrong);
 }
 
-std::optional<double> accuracy(const Model& model, const std::vector<Sample>& samples, const std::vector<Answer>& answers) {
+std::optional<double> accuracy(const Model& model,
+                               const std::vector<Sample>& samples,
+                               const std::vector<Answer>& answers) {
   std::size_t right = 0;
   for (std::size_t i = 0; i < samples.size(); ++i) {
     if (!samples[i].label) return std::nullopt;
     const std::size_t found = answers[i].classes.label;
     // Data sets name classes by their label or by their number.
-    right += label_name(model, found) == *samples[i].label || std::to_string(found) == *samples[i].label ? 1 : 0;
+    right +=
+        label_name(model, found) == *samples[i].label || std::to_string(found) == *samples[i].label
+            ? 1
+            : 0;
   }
   return static_cast<double>(right) / static_cast<double>(samples.size());
 }
@@ -75,12 +87,15 @@ double cosine(const std::vector<float>& a, const std::vector<float>& b) {
 std::vector<double> ranks(const std::vector<double>& values) {
   std::vector<std::size_t> order(values.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return values[a] < values[b]; });
+  std::sort(order.begin(), order.end(),
+            [&](std::size_t a, std::size_t b) { return values[a] < values[b]; });
   std::vector<double> rank(values.size());
   for (std::size_t begin = 0; begin < order.size();) {
     std::size_t end = begin + 1;
-    while (end < order.size() && values[order[end]] == values[order[begin]]) ++end;
-    for (std::size_t i = begin; i < end; ++i) rank[order[i]] = static_cast<double>(begin + end - 1) / 2;
+    while (end < order.size() && values[order[end]] == values[order[begin]])
+      ++end;
+    for (std::size_t i = begin; i < end; ++i)
+      rank[order[i]] = static_cast<double>(begin + end - 1) / 2;
     begin = end;
   }
   return rank;
@@ -104,7 +119,8 @@ std::optional<double> spearman(const std::vector<double>& a, const std::vector<d
   return xy / std::sqrt(xx * yy);
 }
 
-std::optional<double> pair_spearman(const std::vector<Sample>& samples, const std::vector<Answer>& answers) {
+std::optional<double> pair_spearman(const std::vector<Sample>& samples,
+                                    const std::vector<Answer>& answers) {
   std::vector<double> expected;
   std::vector<double> found;
   for (std::size_t i = 0; i < samples.size(); ++i) {
@@ -117,7 +133,9 @@ std::optional<double> pair_spearman(const std::vector<Sample>& samples, const st
 
 }  // namespace
 
-Score score(const Model& model, const std::vector<Sample>& samples, const std::vector<Answer>& answers) {
+Score score(const Model& model,
+            const std::vector<Sample>& samples,
+            const std::vector<Answer>& answers) {
   switch (model.task) {
     case Task::token_classification:
       return {"span_f1", span_f1(model, samples, answers)};
@@ -127,7 +145,8 @@ Score score(const Model& model, const std::vector<Sample>& samples, const std::v
       break;
   }
   // A cross-encoder scores pairs with one output.
-  const bool scored_pairs = std::all_of(samples.begin(), samples.end(), [](const Sample& s) { return s.score && s.text_b; });
+  const bool scored_pairs = std::all_of(samples.begin(), samples.end(),
+                                        [](const Sample& s) { return s.score && s.text_b; });
   if (!scored_pairs) return {"accuracy", accuracy(model, samples, answers)};
   std::vector<double> expected;
   std::vector<double> found;
@@ -138,7 +157,9 @@ Score score(const Model& model, const std::vector<Sample>& samples, const std::v
   return {"spearman", spearman(expected, found)};
 }
 
-double agreement(const Model& model, const std::vector<Answer>& answers, const Model& reference,
+double agreement(const Model& model,
+                 const std::vector<Answer>& answers,
+                 const Model& reference,
                  const std::vector<Answer>& reference_answers) {
   double same = 0;
   double count = 0;
@@ -146,27 +167,35 @@ double agreement(const Model& model, const std::vector<Answer>& answers, const M
     if (model.task == Task::token_classification) {
       const std::vector<std::string> ours = labels_of(model, answers[i]);
       const std::vector<std::string> theirs = labels_of(reference, reference_answers[i]);
-      for (std::size_t w = 0; w < std::min(ours.size(), theirs.size()); ++w) same += ours[w] == theirs[w] ? 1 : 0;
+      for (std::size_t w = 0; w < std::min(ours.size(), theirs.size()); ++w)
+        same += ours[w] == theirs[w] ? 1 : 0;
       count += static_cast<double>(std::max(ours.size(), theirs.size()));
     } else if (model.task == Task::sentence_embedding) {
       same += cosine(answers[i].embedding, reference_answers[i].embedding);
       count += 1;
     } else {
-      same += label_name(model, answers[i].classes.label) == label_name(reference, reference_answers[i].classes.label) ? 1 : 0;
+      same += label_name(model, answers[i].classes.label) ==
+                      label_name(reference, reference_answers[i].classes.label)
+                  ? 1
+                  : 0;
       count += 1;
     }
   }
   return count > 0 ? same / count : 0;
 }
 
-Result<Evaluation> evaluate(const Model& model, const std::vector<Sample>& samples, int threads,
-                            const std::string& target, Log& log) {
+Result<Evaluation> evaluate(const Model& model,
+                            const std::vector<Sample>& samples,
+                            int threads,
+                            const std::string& target,
+                            Log& log) {
   std::vector<Sample> texts = samples;
   if (model.task == Task::sentence_embedding) {
     for (const Sample& sample : samples) {
-      if (sample.text_b) texts.push_back({.text = *sample.text_b});
+      if (sample.text_b) texts.emplace_back(*sample.text_b);
     }
-    for (std::size_t i = 0; i < samples.size(); ++i) texts[i].text_b.reset();
+    for (std::size_t i = 0; i < samples.size(); ++i)
+      texts[i].text_b.reset();
   }
   RTAI_TRY(Predictor predictor, Predictor::create(model, threads, target));
   Evaluation evaluation;

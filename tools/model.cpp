@@ -1,12 +1,5 @@
 #include "tools/model.h"
 
-#include <fmt/format.h>
-#include <unistd.h>
-
-#include <algorithm>
-#include <array>
-#include <nlohmann/json.hpp>
-
 #include "libopt/ir/ops.h"
 #include "libopt/lower/lower.h"
 #include "libopt/onnx/export.h"
@@ -20,13 +13,21 @@
 #include "tools/tokenizer_files.h"
 #include "tools/version.h"
 
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+
 namespace rtai::tools {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::array<std::string_view, 5> kTaskNames = {
-    "unknown", "sequence-classification", "token-classification", "sentence-embedding", "question-answering"};
+constexpr std::array<std::string_view, 5> kTaskNames = {"unknown", "sequence-classification",
+                                                        "token-classification",
+                                                        "sentence-embedding", "question-answering"};
 
 bool is_engine_file(const fs::path& path) {
   std::error_code ignored;
@@ -42,7 +43,8 @@ Result<Model> load_engine(const fs::path& path) {
   model.name = path.string();
   model.bytes = opened.file_bytes;
   if (!opened.tokenizer.empty()) {
-    RTAI_TRY(model.tokenizer, text::Tokenizer::deserialize(opened.tokenizer).in(path.string() + ": tokenizer"));
+    RTAI_TRY(model.tokenizer,
+             text::Tokenizer::deserialize(opened.tokenizer).in(path.string() + ": tokenizer"));
   }
   model.labels = opened.labels;
   model.metadata = opened.metadata;
@@ -60,8 +62,11 @@ Result<Model> load_engine(const fs::path& path) {
 Result<void> append_pooling(ir::Graph& graph, const Pooling& pooling) {
   ir::ValueId hidden = graph.outputs()[0];
   if (graph.type(hidden).dims->front() != ir::Dim("tokens")) return {};  // the graph pools already
-  RTAI_TRY(hidden, ir::append(graph, pooling.mean ? ir::Op::mean_pool : ir::Op::first_token, {hidden}));
-  if (pooling.normalize) RTAI_TRY(hidden, ir::append(graph, ir::Op::l2_normalize, {hidden}));
+  RTAI_TRY(hidden,
+           ir::append(graph, pooling.mean ? ir::Op::mean_pool : ir::Op::first_token, {hidden}));
+  if (pooling.normalize) {
+    RTAI_TRY(hidden, ir::append(graph, ir::Op::l2_normalize, {hidden}));
+  }
   graph.rename(hidden, "sentence_embedding");
   graph.set_outputs({hidden});
   graph.erase_dead();
@@ -84,14 +89,17 @@ Task guess_task(const ir::Graph& graph, std::size_t labels) {
 Result<Model> load_onnx(const fs::path& path, Log& log) {
   RTAI_TRY(ModelFiles files, find_model_files(path, log));
   RTAI_TRY(const MappedFile onnx, MappedFile::open(files.onnx));
-  RTAI_TRY(const ir::Graph imported, onnx_io::import_onnx(files.onnx, {}, log).in(files.onnx.string()));
+  RTAI_TRY(const ir::Graph imported,
+           onnx_io::import_onnx(files.onnx, {}, log).in(files.onnx.string()));
   ir::Graph graph = imported;
   PassContext context{.log = &log};
-  RTAI_TRY([[maybe_unused]] const std::vector<PassRecord> records,
-           run_pipeline(std::string(raise::kPipeline) + ",name-layers", graph, context, passes::make)
-               .in(files.onnx.string()));
+  RTAI_TRY(
+      [[maybe_unused]] const std::vector<PassRecord> records,
+      run_pipeline(std::string(raise::kPipeline) + ",name-layers", graph, context, passes::make)
+          .in(files.onnx.string()));
   RTAI_TRY(const raise::Proof proof, raise::prove(imported, graph).in(files.onnx.string()));
-  log.info(fmt::format("{}: understood and proved, largest difference {:.1e}", path.string(), proof.max_difference));
+  log.info(fmt::format("{}: understood and proved, largest difference {:.1e}", path.string(),
+                       proof.max_difference));
 
   Model model;
   model.name = path.string();
@@ -101,7 +109,8 @@ Result<Model> load_onnx(const fs::path& path, Log& log) {
   if (!files.model_type.empty()) model.metadata["model_type"] = files.model_type;
   if (files.multi_label) model.metadata["problem_type"] = "multi_label_classification";
   if (files.pooling) RTAI_TRY_VOID(append_pooling(graph, *files.pooling));
-  model.task = files.pooling ? Task::sentence_embedding : files.task.value_or(guess_task(graph, files.labels.size()));
+  model.task = files.pooling ? Task::sentence_embedding
+                             : files.task.value_or(guess_task(graph, files.labels.size()));
   model.labels = std::move(files.labels);
   model.multi_label = files.multi_label;
   model.tokenizer = std::move(files.tokenizer);
@@ -146,8 +155,9 @@ Result<void> fit_tokenizer(Model& model, Log& log) {
     RTAI_TRY_VOID(model.tokenizer->set_max_length(static_cast<std::int32_t>(rows.positions)));
   }
   if (rows.words > 0 && model.tokenizer->id_limit() > rows.words) {
-    log.warning(fmt::format("{}: the tokenizer knows {} ids, the model has {}: some texts cannot be run", model.name,
-                            model.tokenizer->id_limit(), rows.words));
+    log.warning(
+        fmt::format("{}: the tokenizer knows {} ids, the model has {}: some texts cannot be run",
+                    model.name, model.tokenizer->id_limit(), rows.words));
   }
   return {};
 }
@@ -158,8 +168,10 @@ Result<std::vector<std::byte>> onnx_bytes(const Model& model) {
 
 /// config.json for a model that did not bring one.
 std::string make_config(const Model& model) {
-  nlohmann::ordered_json config = {{"model_type", "bert"}, {"id2label", nlohmann::ordered_json::object()}};
-  for (std::size_t i = 0; i < model.labels.size(); ++i) config["id2label"][std::to_string(i)] = model.labels[i];
+  nlohmann::ordered_json config = {{"model_type", "bert"},
+                                   {"id2label", nlohmann::ordered_json::object()}};
+  for (std::size_t i = 0; i < model.labels.size(); ++i)
+    config["id2label"][std::to_string(i)] = model.labels[i];
   return config.dump(2) + "\n";
 }
 
@@ -167,8 +179,8 @@ std::string make_config(const Model& model) {
 Result<void> fill_folder(const Model& model, const fs::path& folder) {
   RTAI_TRY(const std::vector<std::byte> onnx, onnx_bytes(model));
   if (model.tokenizer) RTAI_TRY_VOID(save_tokenizer(*model.tokenizer, folder));
-  RTAI_TRY_VOID(write_file_atomically(folder / "config.json",
-                                      model.config_text.empty() ? make_config(model) : model.config_text));
+  RTAI_TRY_VOID(write_file_atomically(
+      folder / "config.json", model.config_text.empty() ? make_config(model) : model.config_text));
   const std::span<const std::byte> part(onnx);
   return write_file_atomically(folder / "model.onnx", std::span(&part, 1));
 }
@@ -178,7 +190,8 @@ Result<void> fill_folder(const Model& model, const fs::path& folder) {
 Result<void> save_folder(const Model& model, const fs::path& folder) {
   std::error_code status;
   if (fs::is_directory(folder, status)) return fill_folder(model, folder);
-  std::string staging = (folder.parent_path() / ("." + folder.filename().string() + ".XXXXXX")).string();
+  std::string staging =
+      (folder.parent_path() / ("." + folder.filename().string() + ".XXXXXX")).string();
   if (::mkdtemp(staging.data()) == nullptr) {
     return Error{ErrorCode::io, fmt::format("{}: cannot be written", folder.string())};
   }
@@ -186,7 +199,8 @@ Result<void> save_folder(const Model& model, const fs::path& folder) {
   if (result) {
     fs::permissions(staging, fs::perms(0755), status);
     fs::rename(staging, folder, status);
-    if (status) result = Error{ErrorCode::io, fmt::format("{}: {}", folder.string(), status.message())};
+    if (status)
+      result = Error{ErrorCode::io, fmt::format("{}: {}", folder.string(), status.message())};
   }
   if (!result) fs::remove_all(staging, status);
   return result;
@@ -198,7 +212,9 @@ fs::path without_trailing_slash(const fs::path& path) {
 
 }  // namespace
 
-std::string_view task_name(Task task) { return kTaskNames[static_cast<std::size_t>(task)]; }
+std::string_view task_name(Task task) {
+  return kTaskNames[static_cast<std::size_t>(task)];
+}
 
 std::optional<Task> task_from_name(std::string_view name) {
   const auto* found = std::find(kTaskNames.begin(), kTaskNames.end(), name);
@@ -207,19 +223,19 @@ std::optional<Task> task_from_name(std::string_view name) {
 }
 
 std::string Model::dtype() const {
-  std::array<std::uint64_t, kDTypeCount> bytes{};
+  std::array<std::uint64_t, kDTypeCount> totals{};
   if (graph) {
     for (const ir::ValueId id : graph->constants()) {
       const ir::Tensor& tensor = *graph->constant(id);
-      bytes[static_cast<std::size_t>(tensor.dtype())] += tensor.bytes().size();
+      totals[static_cast<std::size_t>(tensor.dtype())] += tensor.bytes().size();
     }
   } else if (engine) {
     for (const engine::TensorInfo& tensor : engine->program.tensors) {
-      bytes[static_cast<std::size_t>(tensor.dtype)] += tensor.bytes;
+      totals[static_cast<std::size_t>(tensor.dtype)] += tensor.bytes;
     }
   }
-  const auto* largest = std::max_element(bytes.begin(), bytes.end());
-  return std::string(dtype_name(static_cast<DType>(largest - bytes.begin())));
+  const auto* largest = std::max_element(totals.begin(), totals.end());
+  return std::string(dtype_name(static_cast<DType>(largest - totals.begin())));
 }
 
 Result<Model> load_model(const fs::path& path, Log& log) {
@@ -262,14 +278,16 @@ Result<void> check_output_path(const fs::path& path) {
     return Error{ErrorCode::invalid_input, fmt::format("{}: is a folder", path.string())};
   }
   if (!is_file_ending && fs::exists(target, ignored) && !fs::is_directory(target, ignored)) {
-    return Error{ErrorCode::invalid_input,
-                 fmt::format("{}: expected a name that ends in .onnx or .rtai, or a folder", path.string())};
+    return Error{
+        ErrorCode::invalid_input,
+        fmt::format("{}: expected a name that ends in .onnx or .rtai, or a folder", path.string())};
   }
   const fs::path parent = target.has_parent_path() ? target.parent_path() : fs::path(".");
   if (!fs::is_directory(parent, ignored)) {
     std::error_code status;
     fs::create_directories(parent, status);
-    if (status) return Error{ErrorCode::io, fmt::format("{}: {}", parent.string(), status.message())};
+    if (status)
+      return Error{ErrorCode::io, fmt::format("{}: {}", parent.string(), status.message())};
   }
   if (::access(parent.c_str(), W_OK) == 0) return {};
   return Error{ErrorCode::io, fmt::format("{}: this folder cannot be written to", parent.string())};

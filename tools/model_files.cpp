@@ -1,11 +1,12 @@
 #include "tools/model_files.h"
 
-#include <fmt/format.h>
-
-#include <nlohmann/json.hpp>
-
 #include "runtime/base/mapped_file.h"
 #include "tools/tokenizer_files.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <charconv>
 
 namespace rtai::tools {
 namespace {
@@ -45,8 +46,10 @@ Result<std::vector<std::string>> read_labels(const Json& config, const fs::path&
   for (const auto& [key, value] : found->items()) {
     std::size_t index = 0;
     const auto [stop, status] = std::from_chars(key.data(), key.data() + key.size(), index);
-    if (status != std::errc{} || stop != key.data() + key.size() || index >= kMostLabels || !value.is_string()) {
-      return bad_file(path, fmt::format("\"id2label\": expected \"number\": \"name\", found \"{}\"", key));
+    if (status != std::errc{} || stop != key.data() + key.size() || index >= kMostLabels ||
+        !value.is_string()) {
+      return bad_file(
+          path, fmt::format("\"id2label\": expected \"number\": \"name\", found \"{}\"", key));
     }
     if (labels.size() <= index) labels.resize(index + 1);
     labels[index] = value.get<std::string>();
@@ -56,7 +59,8 @@ Result<std::vector<std::string>> read_labels(const Json& config, const fs::path&
 
 std::optional<Task> task_of_architecture(const Json& config) {
   const auto found = config.find("architectures");
-  if (found == config.end() || !found->is_array() || found->empty() || !found->front().is_string()) {
+  if (found == config.end() || !found->is_array() || found->empty() ||
+      !found->front().is_string()) {
     return std::nullopt;
   }
   const auto name = found->front().get<std::string>();
@@ -92,7 +96,8 @@ Result<std::optional<Pooling>> read_pooling(const fs::path& folder) {
     const std::string name = string_of(module, "path");
     // A plain name: a model reads its own folder only.
     if (name.empty() || name.find('/') != std::string::npos || name == "..") {
-      return bad_file(modules_path, fmt::format("\"path\": expected the name of a folder, found '{}'", name));
+      return bad_file(modules_path,
+                      fmt::format("\"path\": expected the name of a folder, found '{}'", name));
     }
     const fs::path config_path = folder / name / "config.json";
     RTAI_TRY(const Json config, read_json(config_path));
@@ -103,7 +108,8 @@ Result<std::optional<Pooling>> read_pooling(const fs::path& folder) {
     pooling.emplace();
     pooling->mean = flag("pooling_mode_mean_tokens");
     if (pooling->mean || flag("pooling_mode_cls_token")) continue;
-    return Error{ErrorCode::unsupported, fmt::format("{}: pooling other than mean or cls", config_path.string())};
+    return Error{ErrorCode::unsupported,
+                 fmt::format("{}: pooling other than mean or cls", config_path.string())};
   }
   return pooling;
 }
@@ -117,8 +123,9 @@ Result<fs::path> find_onnx(const fs::path& path) {
   for (const char* name : {"model.onnx", "onnx/model.onnx"}) {
     if (is_file(path / name)) return path / name;
   }
-  return Error{ErrorCode::not_found,
-               fmt::format("{}: no model.onnx and no onnx/model.onnx in this folder", path.string())};
+  return Error{
+      ErrorCode::not_found,
+      fmt::format("{}: no model.onnx and no onnx/model.onnx in this folder", path.string())};
 }
 
 }  // namespace
@@ -132,9 +139,12 @@ Result<ModelFiles> find_model_files(const fs::path& path, Log& log) {
   if (is_file(folder / "config.json")) RTAI_TRY_VOID(read_config(folder / "config.json", files));
   RTAI_TRY(files.pooling, read_pooling(folder));
   Result<std::optional<text::Tokenizer>> tokenizer = load_tokenizer(folder);
-  if (tokenizer) files.tokenizer = *std::move(tokenizer);
-  else if (tokenizer.error().code() != ErrorCode::unsupported) return std::move(tokenizer).error();
-  else log.warning(tokenizer.error().message() + "; this model runs on token ids only");
+  if (tokenizer)
+    files.tokenizer = *std::move(tokenizer);
+  else if (tokenizer.error().code() != ErrorCode::unsupported)
+    return std::move(tokenizer).error();
+  else
+    log.warning(tokenizer.error().message() + "; this model runs on token ids only");
   return files;
 }
 

@@ -1,11 +1,11 @@
 #include "tools/optimization.h"
 
+#include "passes/passes.h"
+#include "runtime/base/mapped_file.h"
+
 #include <fmt/format.h>
 
 #include <chrono>
-
-#include "passes/passes.h"
-#include "runtime/base/mapped_file.h"
 
 namespace rtai::tools {
 namespace {
@@ -20,7 +20,8 @@ void OptimizationFlags::add_to(CLI::App& command) {
   command.add_option("-o,--output", output, "Where to write: .onnx, .rtai or a folder")->required();
   command.add_option("--calib", calibration, "Texts that look like those to come: .txt or .jsonl");
   command.add_option("--calib-texts", calibration_texts, "How many of them to use")
-      ->check(CLI::Range(1, 1'000'000))->capture_default_str();
+      ->check(CLI::Range(1, 1'000'000))
+      ->capture_default_str();
   command.add_option("--eval", evaluation, "Labelled .jsonl file to measure quality on");
   command.add_option("--max-drop", max_drop, "Exit with 7 if more points than this are lost");
   command.add_option("--report", report, "Write the report as JSON to this file");
@@ -28,7 +29,10 @@ void OptimizationFlags::add_to(CLI::App& command) {
   workload.add_to(command);
 }
 
-Optimization::Optimization(const OptimizationFlags& flags, const GlobalFlags& global, Model model, Workload workload,
+Optimization::Optimization(const OptimizationFlags& flags,
+                           const GlobalFlags& global,
+                           Model model,
+                           Workload workload,
                            Log& log)
     : flags_(&flags),
       global_(&global),
@@ -38,14 +42,17 @@ Optimization::Optimization(const OptimizationFlags& flags, const GlobalFlags& gl
       evaluator_(workload_),
       started_(std::chrono::steady_clock::now()) {}
 
-Result<Optimization> Optimization::start(std::string command, const OptimizationFlags& flags,
-                                         const GlobalFlags& global, Log& log) {
+Result<Optimization> Optimization::start(std::string command,
+                                         const OptimizationFlags& flags,
+                                         const GlobalFlags& global,
+                                         Log& log) {
   RTAI_TRY_VOID(check_output_path(flags.output));
   RTAI_TRY(Workload workload, flags.workload.resolve(global));
   RTAI_TRY(Model model, load_model(flags.model, log));
   if (!model.graph) {
     return Error{ErrorCode::unsupported,
-                 fmt::format("{}: an engine is finished; {} the ONNX model it was made from", flags.model, command)};
+                 fmt::format("{}: an engine is finished; {} the ONNX model it was made from",
+                             flags.model, command)};
   }
   Optimization work(flags, global, std::move(model), std::move(workload), log);
   work.report_.command = std::move(command);
@@ -55,12 +62,15 @@ Result<Optimization> Optimization::start(std::string command, const Optimization
   work.report_.bytes_before = work.model_.bytes;
   if (flags.calibration) {
     RTAI_TRY(std::vector<Sample> samples, read_samples(*flags.calibration));
-    if (std::ssize(samples) > flags.calibration_texts) samples.resize(static_cast<std::size_t>(flags.calibration_texts));
+    if (std::ssize(samples) > flags.calibration_texts)
+      samples.resize(static_cast<std::size_t>(flags.calibration_texts));
     const text::Tokenizer* tokenizer = work.model_.tokenizer ? &*work.model_.tokenizer : nullptr;
     RTAI_TRY(work.calibration_, encode_all(samples, tokenizer).in(*flags.calibration));
     work.samples_ = std::move(samples);
   }
-  if (flags.evaluation) RTAI_TRY(work.samples_, read_samples(*flags.evaluation));
+  if (flags.evaluation) {
+    RTAI_TRY(work.samples_, read_samples(*flags.evaluation));
+  }
   RTAI_TRY_VOID(work.measure_before());
   return work;
 }
@@ -70,7 +80,8 @@ Result<void> Optimization::measure_before() {
   RTAI_TRY(const BenchRun run, bench_engine(engine, workload_, {.warmup = 5, .iterations = 30}));
   report_.latency_before = run.latency;
   if (samples_.empty() || model_.task == Task::unknown) return {};
-  RTAI_TRY(Evaluation evaluation, evaluate(model_, samples_, workload_.threads, workload_.target, *log_));
+  RTAI_TRY(Evaluation evaluation,
+           evaluate(model_, samples_, workload_.threads, workload_.target, *log_));
   report_.quality_before = Quality{evaluation.score.metric, evaluation.score.value, std::nullopt};
   answers_before_ = std::move(evaluation.answers);
   return {};
@@ -81,10 +92,12 @@ Result<void> Optimization::run(const std::string& pipeline) {
                       .evaluator = &evaluator_,
                       .log = log_,
                       .seed = global_->seed};
-  RTAI_TRY(std::vector<PassRecord> records, run_pipeline(pipeline, *model_.graph, context, passes::make));
+  RTAI_TRY(std::vector<PassRecord> records,
+           run_pipeline(pipeline, *model_.graph, context, passes::make));
   std::string& history = model_.metadata["pipeline"];
   history += (history.empty() ? "" : ",") + pipeline;
-  for (PassRecord& record : records) report_.passes.push_back(std::move(record));
+  for (PassRecord& record : records)
+    report_.passes.push_back(std::move(record));
   return {};
 }
 
@@ -94,7 +107,8 @@ Result<void> Optimization::measure_after() {
   report_.latency_after = run.latency;
   report_.layers = describe_layers(*model_.graph);
   if (!report_.quality_before) return {};
-  RTAI_TRY(const Evaluation evaluation, evaluate(model_, samples_, workload_.threads, workload_.target, *log_));
+  RTAI_TRY(const Evaluation evaluation,
+           evaluate(model_, samples_, workload_.threads, workload_.target, *log_));
   report_.quality_after = Quality{evaluation.score.metric, evaluation.score.value,
                                   agreement(model_, evaluation.answers, model_, answers_before_)};
   return {};
@@ -106,12 +120,15 @@ void Optimization::judge() {
   const Quality& after = *report_.quality_after;
   if (flags_->max_drop) {
     // Points of the metric where there are labels, of agreement where there are none.
-    const double drop = before.value && after.value ? 100 * (*before.value - *after.value) : 100 * (1 - *after.agreement);
+    const double drop = before.value && after.value ? 100 * (*before.value - *after.value)
+                                                    : 100 * (1 - *after.agreement);
     if (drop > *flags_->max_drop) {
-      report_.missed.push_back(fmt::format("max-drop {}: {:.2f} points lost", *flags_->max_drop, drop));
+      report_.missed.push_back(
+          fmt::format("max-drop {}: {:.2f} points lost", *flags_->max_drop, drop));
     }
   } else if (report_.command == "quantize" && *after.agreement < kLeastAgreement) {
-    report_.missed.push_back(fmt::format("agreement {:.2f} %, at least {:.0f} % expected", 100 * *after.agreement, 100 * kLeastAgreement));
+    report_.missed.push_back(fmt::format("agreement {:.2f} %, at least {:.0f} % expected",
+                                         100 * *after.agreement, 100 * kLeastAgreement));
   }
 }
 
@@ -123,12 +140,14 @@ Result<int> Optimization::finish() {
   report_.bytes_after = std::filesystem::file_size(file, ignored);
   RTAI_TRY_VOID(measure_after());
   judge();
-  report_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count();
+  report_.seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count();
   if (flags_->report) RTAI_TRY_VOID(write_json(report_.json(), *flags_->report));
   if (flags_->json) RTAI_TRY_VOID(write_json(report_.json(), *flags_->json));
   if (!is_stdout(flags_->json)) print(*global_, report_.text());
   if (report_.missed.empty()) return 0;
-  for (const std::string& gate : report_.missed) log_->warning("gate missed: " + gate);
+  for (const std::string& gate : report_.missed)
+    log_->warning("gate missed: " + gate);
   return exit_code(ErrorCode::gate);
 }
 

@@ -22,13 +22,16 @@ struct PackedBatch {
   }
 };
 
-SampleOutput cut_output(const TensorView<const float>& output, engine::Rows rows, const PackedBatch& batch,
+SampleOutput cut_output(const TensorView<const float>& output,
+                        engine::Rows rows,
+                        const PackedBatch& batch,
                         std::size_t sequence) {
-  const Index begin = rows == engine::Rows::tokens ? batch.offsets[sequence] : static_cast<Index>(sequence);
+  const Index begin =
+      rows == engine::Rows::tokens ? batch.offsets[sequence] : static_cast<Index>(sequence);
   const Index end = rows == engine::Rows::tokens ? batch.offsets[sequence + 1] : begin + 1;
   const Index columns = output.shape()[1];
-  const std::span<const float> values = output.flat().subspan(static_cast<std::size_t>(begin * columns),
-                                                              static_cast<std::size_t>((end - begin) * columns));
+  const std::span<const float> values = output.flat().subspan(
+      static_cast<std::size_t>(begin * columns), static_cast<std::size_t>((end - begin) * columns));
   return {.values = {values.begin(), values.end()}, .rows = end - begin, .columns = columns};
 }
 
@@ -39,8 +42,9 @@ struct SampleWords {
 };
 
 std::uint32_t code_points(std::string_view text) {
-  return static_cast<std::uint32_t>(
-      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0u) != 0x80u; }));
+  return static_cast<std::uint32_t>(std::count_if(text.begin(), text.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xc0u) != 0x80u;
+  }));
 }
 
 SampleWords words_of(const Model& model, const Sample& sample, const text::Encoding& encoding) {
@@ -57,25 +61,31 @@ SampleWords words_of(const Model& model, const Sample& sample, const text::Encod
   }
   if (!model.tokenizer || !sample.ids.empty()) {  // ids alone: every token is a word
     for (std::size_t i = 0; i < encoding.ids.size(); ++i) {
-      result.words.push_back({.word = std::to_string(encoding.ids[i]), .characters = {}, .label = {}});
+      result.words.push_back(
+          {.word = std::to_string(encoding.ids[i]), .characters = {}, .label = {}});
       result.of_tokens.push_back(static_cast<std::int32_t>(i));
     }
     return result;
   }
   const std::vector<text::Word> words = text::split_words(sample.text, model.tokenizer->settings());
   for (const text::Word& word : words) {
-    result.words.push_back({.word = std::string(word.in(sample.text)), .characters = word.characters, .label = {}});
+    result.words.push_back(
+        {.word = std::string(word.in(sample.text)), .characters = word.characters, .label = {}});
   }
   result.of_tokens = text::words_of_tokens(encoding, words);
   return result;
 }
 
-Result<Answer> answer_words(const Model& model, const Sample& sample, const text::Encoding& encoding,
+Result<Answer> answer_words(const Model& model,
+                            const Sample& sample,
+                            const text::Encoding& encoding,
                             const SampleOutput& logits) {
   SampleWords words = words_of(model, sample, encoding);
   RTAI_TRY(const std::vector<text::WordLabel> labels,
-           text::label_words(logits.values, words.of_tokens, words.words.size(), static_cast<std::size_t>(logits.columns)));
-  for (std::size_t i = 0; i < labels.size(); ++i) words.words[i].label = labels[i];
+           text::label_words(logits.values, words.of_tokens, words.words.size(),
+                             static_cast<std::size_t>(logits.columns)));
+  for (std::size_t i = 0; i < labels.size(); ++i)
+    words.words[i].label = labels[i];
   return Answer{.classes = {}, .words = std::move(words.words), .embedding = {}};
 }
 
@@ -90,17 +100,20 @@ Result<Predictor> Predictor::create(const Model& model, int threads, const std::
   return Predictor(std::move(session));
 }
 
-Result<std::vector<std::vector<SampleOutput>>> Predictor::run(std::span<const text::Encoding> encodings, Log& log) {
+Result<std::vector<std::vector<SampleOutput>>> Predictor::run(
+    std::span<const text::Encoding> encodings, Log& log) {
   const engine::Program& program = engine().program;
   std::vector<std::vector<SampleOutput>> outputs;
   for (std::size_t first = 0; first < encodings.size();) {
     PackedBatch batch;
     std::size_t last = first;
     while (last < encodings.size() &&
-           (last == first || std::ssize(batch.ids) + std::ssize(encodings[last].ids) <= kTokensAtOnce)) {
+           (last == first ||
+            std::ssize(batch.ids) + std::ssize(encodings[last].ids) <= kTokensAtOnce)) {
       batch.add(encodings[last++]);
     }
-    RTAI_TRY_VOID(session_.run({.ids = batch.ids, .segments = batch.segments, .offsets = batch.offsets}));
+    RTAI_TRY_VOID(
+        session_.run({.ids = batch.ids, .segments = batch.segments, .offsets = batch.offsets}));
     for (std::size_t s = 0; s < last - first; ++s) {
       std::vector<SampleOutput> sample;
       for (std::size_t i = 0; i < program.outputs.size(); ++i) {
@@ -120,12 +133,14 @@ Result<text::Encoding> encode_for(const Model& model, const Sample& sample) {
   return encode(sample, model.tokenizer ? &*model.tokenizer : nullptr);
 }
 
-Result<Answer> make_answer(const Model& model, const Sample& sample, const text::Encoding& encoding,
+Result<Answer> make_answer(const Model& model,
+                           const Sample& sample,
+                           const text::Encoding& encoding,
                            const std::vector<SampleOutput>& outputs) {
   const SampleOutput& first = outputs.front();
   switch (model.task) {
     case Task::sequence_classification: {
-      const auto problem = model.multi_label   ? text::Problem::multi_label_classification
+      const auto problem = model.multi_label    ? text::Problem::multi_label_classification
                            : first.columns == 1 ? text::Problem::regression
                                                 : text::Problem::single_label_classification;
       RTAI_TRY(text::Classification classes, text::classify(first.row(0), problem));
@@ -139,11 +154,14 @@ Result<Answer> make_answer(const Model& model, const Sample& sample, const text:
     case Task::unknown:
       break;
   }
-  return Error{ErrorCode::unsupported, fmt::format("{}: its outputs are no answers rtai knows ({}); --logits prints them",
-                                                   model.name, task_name(model.task))};
+  return Error{ErrorCode::unsupported,
+               fmt::format("{}: its outputs are no answers rtai knows ({}); --logits prints them",
+                           model.name, task_name(model.task))};
 }
 
-Result<std::vector<Answer>> answer_all(const Model& model, Predictor& predictor, const std::vector<Sample>& samples,
+Result<std::vector<Answer>> answer_all(const Model& model,
+                                       Predictor& predictor,
+                                       const std::vector<Sample>& samples,
                                        Log& log) {
   std::vector<text::Encoding> encodings;
   for (const Sample& sample : samples) {

@@ -1,18 +1,20 @@
 #include "tools/text_data.h"
 
-#include <fmt/format.h>
+#include "runtime/base/mapped_file.h"
 
-#include <limits>
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "runtime/base/mapped_file.h"
+#include <limits>
 
 namespace rtai::tools {
 namespace {
 
 using Json = nlohmann::json;
 
-Error bad_line(std::string message) { return {ErrorCode::invalid_input, std::move(message)}; }
+Error bad_line(std::string message) {
+  return {ErrorCode::invalid_input, std::move(message)};
+}
 
 Result<std::string> get_text(const Json& object, const char* key) {
   const auto found = object.find(key);
@@ -43,7 +45,8 @@ Result<std::vector<std::int32_t>> get_numbers(const Json& object, const char* ke
   for (const Json& item : *found) {
     if (!item.is_number_integer()) return error;
     const auto wide = item.get<std::int64_t>();
-    if (wide < std::numeric_limits<std::int32_t>::min() || wide > std::numeric_limits<std::int32_t>::max()) {
+    if (wide < std::numeric_limits<std::int32_t>::min() ||
+        wide > std::numeric_limits<std::int32_t>::max()) {
       return bad_line(fmt::format("\"{}\": {} is not a token", key, wide));
     }
     numbers.push_back(static_cast<std::int32_t>(wide));
@@ -57,8 +60,12 @@ Result<Sample> ids_sample(const Json& object) {
   RTAI_TRY(const std::vector<std::int32_t> ids, get_numbers(object, "input_ids"));
   std::vector<std::int32_t> mask(ids.size(), 1);
   std::vector<std::int32_t> segments(ids.size(), 0);
-  if (object.contains("attention_mask")) RTAI_TRY(mask, get_numbers(object, "attention_mask"));
-  if (object.contains("token_type_ids")) RTAI_TRY(segments, get_numbers(object, "token_type_ids"));
+  if (object.contains("attention_mask")) {
+    RTAI_TRY(mask, get_numbers(object, "attention_mask"));
+  }
+  if (object.contains("token_type_ids")) {
+    RTAI_TRY(segments, get_numbers(object, "token_type_ids"));
+  }
   if (mask.size() != ids.size() || segments.size() != ids.size()) {
     return bad_line("input_ids, attention_mask and token_type_ids differ in length");
   }
@@ -77,7 +84,8 @@ Result<Sample> words_sample(const Json& object) {
   if (object.contains("tags")) {
     RTAI_TRY(sample.tags, get_texts(object, "tags"));
     if (sample.tags.size() != sample.words.size()) {
-      return bad_line(fmt::format("{} tokens but {} tags", sample.words.size(), sample.tags.size()));
+      return bad_line(
+          fmt::format("{} tokens but {} tags", sample.words.size(), sample.tags.size()));
     }
   }
   sample.text = fmt::format("{}", fmt::join(sample.words, " "));
@@ -92,7 +100,9 @@ Result<Sample> pair_sample(const Json& object) {
     if (!score->is_number()) return bad_line("\"score\": expected a number");
     sample.score = score->get<double>();
   }
-  if (object.contains("label")) RTAI_TRY(sample.label, get_text(object, "label"));
+  if (object.contains("label")) {
+    RTAI_TRY(sample.label, get_text(object, "label"));
+  }
   return sample;
 }
 
@@ -101,8 +111,11 @@ Result<Sample> text_sample(const Json& object) {
   RTAI_TRY(sample.text, get_text(object, "text"));
   if (const auto label = object.find("label"); label != object.end()) {
     // Some data sets number their classes.
-    if (label->is_number_integer()) sample.label = std::to_string(label->get<std::int64_t>());
-    else RTAI_TRY(sample.label, get_text(object, "label"));
+    if (label->is_number_integer())
+      sample.label = std::to_string(label->get<std::int64_t>());
+    else {
+      RTAI_TRY(sample.label, get_text(object, "label"));
+    }
   }
   return sample;
 }
@@ -122,7 +135,8 @@ Result<Sample> parse_sample(std::string_view line) {
 Result<std::vector<Sample>> read_samples(const std::filesystem::path& path) {
   const std::string ending = path.extension().string();
   if (ending != ".txt" && ending != ".jsonl") {
-    return Error{ErrorCode::invalid_input, fmt::format("{}: expected a .txt or .jsonl file", path.string())};
+    return Error{ErrorCode::invalid_input,
+                 fmt::format("{}: expected a .txt or .jsonl file", path.string())};
   }
   RTAI_TRY(const MappedFile file, MappedFile::open(path));
   const std::string_view content = file.text();
@@ -136,10 +150,11 @@ Result<std::vector<Sample>> read_samples(const std::filesystem::path& path) {
     if (line.ends_with('\r')) line.remove_suffix(1);
     if (line.find_first_not_of(" \t") == std::string_view::npos) continue;
     if (ending == ".txt") {
-      samples.push_back({.text = std::string(line)});
+      samples.emplace_back(std::string(line));
       continue;
     }
-    RTAI_TRY(Sample sample, parse_sample(line).in(fmt::format("{}: line {}", path.string(), number)));
+    RTAI_TRY(Sample sample,
+             parse_sample(line).in(fmt::format("{}: line {}", path.string(), number)));
     samples.push_back(std::move(sample));
   }
   if (samples.empty()) {
@@ -158,8 +173,9 @@ Result<text::Encoding> encode(const Sample& sample, const text::Tokenizer* token
     return encoding;
   }
   if (tokenizer == nullptr) {
-    return Error{ErrorCode::invalid_input,
-                 "the model has no tokenizer: give a folder with its files, or ids in a .jsonl file"};
+    return Error{
+        ErrorCode::invalid_input,
+        "the model has no tokenizer: give a folder with its files, or ids in a .jsonl file"};
   }
   if (!sample.words.empty()) return tokenizer->encode_words(sample.words);
   if (sample.question) return tokenizer->encode_pair(*sample.question, sample.text);
@@ -167,7 +183,8 @@ Result<text::Encoding> encode(const Sample& sample, const text::Tokenizer* token
   return tokenizer->encode(sample.text);
 }
 
-Result<TokenBatch> encode_all(const std::vector<Sample>& samples, const text::Tokenizer* tokenizer) {
+Result<TokenBatch> encode_all(const std::vector<Sample>& samples,
+                              const text::Tokenizer* tokenizer) {
   TokenBatch batch;
   for (const Sample& sample : samples) {
     RTAI_TRY(const text::Encoding encoding, encode(sample, tokenizer));

@@ -14,6 +14,9 @@ namespace rtai::tools {
 
 /// One line of a data file; which fields are set depends on its form.
 struct Sample {
+  Sample() = default;
+  explicit Sample(std::string plain_text) : text(std::move(plain_text)) {}
+
   std::string text;                       // {"text"}, or a line of a .txt file; or text_a
   std::optional<std::string> text_b;      // {"text_a", "text_b"}
   std::optional<std::string> label;       // {"text", "label"}

@@ -25,25 +25,28 @@ LatencySummary summarize(std::vector<double> samples) {
   LatencySummary summary;
   summary.min = samples.front();
   summary.max = samples.back();
-  summary.mean = std::accumulate(samples.begin(), samples.end(), 0.0) / static_cast<double>(samples.size());
+  summary.mean =
+      std::accumulate(samples.begin(), samples.end(), 0.0) / static_cast<double>(samples.size());
   summary.p50 = percentile(samples, 0.50);
   summary.p90 = percentile(samples, 0.90);
   summary.p95 = percentile(samples, 0.95);
   summary.p99 = percentile(samples, 0.99);
-  for (double& sample : samples) sample = std::fabs(sample - summary.p50);
+  for (double& sample : samples)
+    sample = std::fabs(sample - summary.p50);
   summary.mad = median_of(std::move(samples));
   return summary;
 }
 
 Result<BenchSession> BenchSession::create(std::shared_ptr<const engine::Engine> engine,
-                                          const Workload& workload, bool profile) {
+                                          const Workload& workload,
+                                          bool profile) {
   RTAI_TRY(WorkloadTokens tokens, make_tokens(engine->program, workload));
-  RTAI_TRY(Session session, Session::create(std::move(engine),
-                                            {.threads = workload.threads,
-                                             .target = workload.target,
-                                             .max_tokens = std::ssize(tokens.ids),
-                                             .max_sequences = workload.batch,
-                                             .profile = profile}));
+  RTAI_TRY(Session session,
+           Session::create(std::move(engine), {.threads = workload.threads,
+                                               .target = workload.target,
+                                               .max_tokens = std::ssize(tokens.ids),
+                                               .max_sequences = workload.batch,
+                                               .profile = profile}));
   BenchSession bench(std::move(session), std::move(tokens));
   RTAI_TRY(bench.first_run_ms_, bench.run_once());
   return bench;
@@ -84,11 +87,13 @@ BenchRun BenchSession::finish() {
 }
 
 Result<BenchRun> bench_engine(const std::shared_ptr<const engine::Engine>& engine,
-                              const Workload& workload, const BenchOptions& options) {
+                              const Workload& workload,
+                              const BenchOptions& options) {
   RTAI_TRY(BenchSession bench, BenchSession::create(engine, workload, options.profile));
   RTAI_TRY_VOID(bench.measure(options.warmup, false));
   RTAI_TRY_VOID(bench.measure(options.iterations, true));
-  while (bench.total_ms() < options.duration_s * 1e3) RTAI_TRY_VOID(bench.measure(10, true));
+  while (bench.total_ms() < options.duration_s * 1e3)
+    RTAI_TRY_VOID(bench.measure(10, true));
   return bench.finish();
 }
 

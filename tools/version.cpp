@@ -2,6 +2,8 @@
 
 namespace rtai::tools {
 
-std::string_view version() { return RTAI_VERSION; }
+std::string_view version() {
+  return RTAI_VERSION;
+}
 
 }  // namespace rtai::tools

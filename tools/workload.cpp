@@ -1,13 +1,13 @@
 #include "tools/workload.h"
 
+#include "runtime/base/mapped_file.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <random>
-
-#include "runtime/base/mapped_file.h"
 
 namespace rtai::tools {
 namespace {
@@ -25,13 +25,16 @@ Result<std::vector<int>> read_lengths(const std::string& path) {
     int length = 0;
     const auto [stop, status] = std::from_chars(line.data(), line.data() + line.size(), length);
     const std::string_view after(stop, static_cast<std::size_t>(line.data() + line.size() - stop));
-    if (status != std::errc{} || length < 1 || after.find_first_not_of(" \t\r") != std::string_view::npos) {
+    if (status != std::errc{} || length < 1 ||
+        after.find_first_not_of(" \t\r") != std::string_view::npos) {
       return Error{ErrorCode::invalid_input,
-                   fmt::format("{}: expected one length in tokens a line, found '{}'", path, line.substr(0, 40))};
+                   fmt::format("{}: expected one length in tokens a line, found '{}'", path,
+                               line.substr(0, 40))};
     }
     lengths.push_back(length);
   }
-  if (lengths.empty()) return Error{ErrorCode::invalid_input, fmt::format("{}: no lengths in this file", path)};
+  if (lengths.empty())
+    return Error{ErrorCode::invalid_input, fmt::format("{}: no lengths in this file", path)};
   return lengths;
 }
 
@@ -40,27 +43,45 @@ Result<std::vector<int>> read_lengths(const std::string& path) {
 void WorkloadFlags::add_to(CLI::App& command) {
   const std::string group = "Workload";
   command.add_option("--batch", workload.batch, "Sequences at once")
-      ->check(CLI::Range(1, 1 << 16))->capture_default_str()->group(group);
+      ->check(CLI::Range(1, 1 << 16))
+      ->capture_default_str()
+      ->group(group);
   command.add_option("--seq", workload.seq, "Tokens of each sequence, all real")
-      ->check(CLI::Range(1, 1 << 16))->capture_default_str()->group(group);
-  command.add_option("--lengths", lengths_file, "File with a length in tokens a line, instead of --seq")->group(group);
+      ->check(CLI::Range(1, 1 << 16))
+      ->capture_default_str()
+      ->group(group);
+  command
+      .add_option("--lengths", lengths_file,
+                  "File with a length in tokens a line, instead of --seq")
+      ->group(group);
   command.add_option("--threads", workload.threads, "Threads (default: usable cores)")
-      ->check(CLI::Range(1, 1024))->group(group);
-  command.add_option("--device", workload.device, "cpu or cuda[:i]")->capture_default_str()->group(group);
-  command.add_option("--target", workload.target, "Instruction set to use (default: the best; see `rtai devices`)")
-      ->envname("RTAI_TARGET")->group(group);
+      ->check(CLI::Range(1, 1024))
+      ->group(group);
+  command.add_option("--device", workload.device, "cpu or cuda[:i]")
+      ->capture_default_str()
+      ->group(group);
+  command
+      .add_option("--target", workload.target,
+                  "Instruction set to use (default: the best; see `rtai devices`)")
+      ->envname("RTAI_TARGET")
+      ->group(group);
 }
 
 Result<Workload> WorkloadFlags::resolve(const GlobalFlags& flags) const {
   Workload resolved = workload;
   resolved.seed = flags.seed;
   if (resolved.device.starts_with("cuda")) {
-    return Error{ErrorCode::device, fmt::format("device '{}': this rtai was built without a GPU runtime", resolved.device)};
+    return Error{
+        ErrorCode::device,
+        fmt::format("device '{}': this rtai was built without a GPU runtime", resolved.device)};
   }
   if (resolved.device != "cpu") {
-    return Error{ErrorCode::device, fmt::format("unknown device '{}'; known: cpu, cuda[:i]", resolved.device)};
+    return Error{ErrorCode::device,
+                 fmt::format("unknown device '{}'; known: cpu, cuda[:i]", resolved.device)};
   }
-  if (!lengths_file.empty()) RTAI_TRY(resolved.lengths, read_lengths(lengths_file));
+  if (!lengths_file.empty()) {
+    RTAI_TRY(resolved.lengths, read_lengths(lengths_file));
+  }
   return resolved;
 }
 
@@ -76,15 +97,18 @@ Result<WorkloadTokens> make_tokens(const engine::Program& program, const Workloa
   WorkloadTokens tokens;
   tokens.offsets.push_back(0);
   for (int s = 0; s < workload.batch; ++s) {
-    const int length = workload.lengths.empty()
-                           ? workload.seq
-                           : workload.lengths[static_cast<std::size_t>(s) % workload.lengths.size()];
+    const int length =
+        workload.lengths.empty()
+            ? workload.seq
+            : workload.lengths[static_cast<std::size_t>(s) % workload.lengths.size()];
     if (length > longest) {
-      return Error{ErrorCode::invalid_input,
-                   fmt::format("sequences of {} tokens; the model has {} positions", length, longest)};
+      return Error{
+          ErrorCode::invalid_input,
+          fmt::format("sequences of {} tokens; the model has {} positions", length, longest)};
     }
     for (int t = 0; t < length; ++t) {
-      tokens.ids.push_back(static_cast<std::int32_t>(random() % static_cast<std::uint64_t>(vocabulary)));
+      tokens.ids.push_back(
+          static_cast<std::int32_t>(random() % static_cast<std::uint64_t>(vocabulary)));
     }
     tokens.offsets.push_back(static_cast<std::int32_t>(tokens.ids.size()));
   }

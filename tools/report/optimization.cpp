@@ -1,10 +1,10 @@
 #include "tools/report/optimization.h"
 
-#include <fmt/format.h>
-
 #include "libopt/ir/encoder.h"
 #include "libopt/ir/ops.h"
 #include "tools/report/table.h"
+
+#include <fmt/format.h>
 
 namespace rtai::tools {
 namespace {
@@ -12,11 +12,6 @@ namespace {
 template <class T>
 Json optional_json(const std::optional<T>& value) {
   return value ? Json(*value) : Json(nullptr);
-}
-
-Json quality_json(const std::optional<Quality>& quality) {
-  if (!quality) return nullptr;
-  return {{"metric", quality->metric}, {"value", optional_json(quality->value)}, {"agreement", optional_json(quality->agreement)}};
 }
 
 Json latency_json(const std::optional<LatencySummary>& latency) {
@@ -28,7 +23,8 @@ Json passes_json(const std::vector<PassRecord>& passes) {
   Json list = Json::array();
   for (const PassRecord& record : passes) {
     Json counters = Json::object();
-    for (const Counter& counter : record.report.counters) counters[counter.name] = counter.value;
+    for (const Counter& counter : record.report.counters)
+      counters[counter.name] = counter.value;
     list.push_back({{"name", record.name},
                     {"ms", record.time.count()},
                     {"parameters_before", record.before.parameters},
@@ -54,6 +50,13 @@ std::string value_text(const std::optional<double>& value) {
 }
 
 }  // namespace
+
+Json quality_json(const std::optional<Quality>& quality) {
+  if (!quality) return nullptr;
+  return {{"metric", quality->metric},
+          {"value", optional_json(quality->value)},
+          {"agreement", optional_json(quality->agreement)}};
+}
 
 Json describe_layers(const ir::Graph& graph) {
   Json layers = Json::array();
@@ -88,11 +91,13 @@ Json OptimizationReport::json() const {
           {"seed", seed},
           {"layers", layers},
           {"passes", passes_json(passes)},
-          {"latency_ms", {{"predicted", optional_json(predicted_ms)},
-                          {"before", latency_json(latency_before)},
-                          {"after", latency_json(latency_after)}}},
+          {"latency_ms",
+           {{"predicted", optional_json(predicted_ms)},
+            {"before", latency_json(latency_before)},
+            {"after", latency_json(latency_after)}}},
           {"bytes", {{"before", bytes_before}, {"after", bytes_after}}},
-          {"quality", {{"before", quality_json(quality_before)}, {"after", quality_json(quality_after)}}},
+          {"quality",
+           {{"before", quality_json(quality_before)}, {"after", quality_json(quality_after)}}},
           {"candidates", candidates},
           {"seconds", seconds}};
 }
@@ -100,20 +105,28 @@ Json OptimizationReport::json() const {
 std::string OptimizationReport::text() const {
   std::string text = fmt::format("{} -> {}\n\n", model, output);
   Table table({"", "before", "after", "change"});
-  table.add({"size", human_bytes(static_cast<double>(bytes_before)), human_bytes(static_cast<double>(bytes_after)),
-             bytes_after > 0 ? fmt::format("{:.2f}x smaller", static_cast<double>(bytes_before) / static_cast<double>(bytes_after)) : ""});
+  table.add({"size", human_bytes(static_cast<double>(bytes_before)),
+             human_bytes(static_cast<double>(bytes_after)),
+             bytes_after > 0 ? fmt::format("{:.2f}x smaller", static_cast<double>(bytes_before) /
+                                                                  static_cast<double>(bytes_after))
+                             : ""});
   if (latency_before && latency_after) {
     table.add({"latency p50", human_ms(latency_before->p50), human_ms(latency_after->p50),
                fmt::format("{:.2f}x faster", latency_before->p50 / latency_after->p50)});
   }
   if (quality_before && quality_after) {
     const bool measured = quality_before->value && quality_after->value;
-    table.add({quality_after->metric, value_text(quality_before->value), value_text(quality_after->value),
-               measured ? fmt::format("{:+.2f} points", 100 * (*quality_after->value - *quality_before->value)) : ""});
-    if (quality_after->agreement) table.add({"agreement", "", fmt::format("{:.2f} %", 100 * *quality_after->agreement), ""});
+    table.add(
+        {quality_after->metric, value_text(quality_before->value), value_text(quality_after->value),
+         measured
+             ? fmt::format("{:+.2f} points", 100 * (*quality_after->value - *quality_before->value))
+             : ""});
+    if (quality_after->agreement)
+      table.add({"agreement", "", fmt::format("{:.2f} %", 100 * *quality_after->agreement), ""});
   }
   text += table.text();
-  for (const std::string& gate : missed) text += fmt::format("missed: {}\n", gate);
+  for (const std::string& gate : missed)
+    text += fmt::format("missed: {}\n", gate);
   text += fmt::format("\n{:.1f} s\n", seconds);
   return text;
 }

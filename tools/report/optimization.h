@@ -1,14 +1,14 @@
 // The report of prune, quantize and optimize: what was asked, what was done, what it cost and won.
 #pragma once
 
-#include <optional>
-#include <string>
-#include <vector>
-
 #include "libopt/pass/pipeline.h"
 #include "tools/cli.h"
 #include "tools/metrics.h"
 #include "tools/timing.h"
+
+#include <optional>
+#include <string>
+#include <vector>
 
 namespace rtai::tools {
 
@@ -18,6 +18,9 @@ struct Quality {
   std::optional<double> value;      // needs labels
   std::optional<double> agreement;  // with the model before; nothing for that model itself
 };
+
+/// {"metric", "value", "agreement"}, or null.
+Json quality_json(const std::optional<Quality>& quality);
 
 struct OptimizationReport {
   std::string command;  // "quantize"

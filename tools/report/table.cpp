@@ -10,8 +10,9 @@ namespace {
 
 /// Code points, so that the columns line up with non-ASCII names too.
 std::size_t width_of(const std::string& text) {
-  return static_cast<std::size_t>(
-      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0u) != 0x80u; }));
+  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xc0u) != 0x80u;
+  }));
 }
 
 }  // namespace
@@ -20,7 +21,8 @@ std::string Table::text() const {
   std::vector<std::size_t> widths;
   for (const auto& row : rows_) {
     widths.resize(std::max(widths.size(), row.size()));
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], width_of(row[i]));
+    for (std::size_t i = 0; i < row.size(); ++i)
+      widths[i] = std::max(widths[i], width_of(row[i]));
   }
   std::string text;
   for (std::size_t r = 0; r < rows_.size(); ++r) {
@@ -34,7 +36,8 @@ std::string Table::text() const {
     text += line + "\n";
     if (r > 0) continue;
     std::size_t total = 2 * (widths.size() - 1);
-    for (const std::size_t width : widths) total += width;
+    for (const std::size_t width : widths)
+      total += width;
     text += std::string(total, '-') + "\n";
   }
   return text;
@@ -48,12 +51,19 @@ std::string human_bytes(double bytes) {
     ++unit;
   }
   if (unit == 0) return fmt::format("{:.0f} B", bytes);
-  return fmt::format("{:.{}f} {}", bytes, bytes >= 99.95 ? 0 : bytes >= 9.995 ? 1 : 2, kUnits[unit]);
+  return fmt::format("{:.{}f} {}", bytes,
+                     bytes >= 99.95   ? 0
+                     : bytes >= 9.995 ? 1
+                                      : 2,
+                     kUnits[unit]);
 }
 
 std::string human_ms(double milliseconds) {
   if (milliseconds < 0.9995) return fmt::format("{:.0f} us", milliseconds * 1e3);
-  return fmt::format("{:.{}f} ms", milliseconds, milliseconds >= 99.95 ? 0 : milliseconds >= 9.995 ? 1 : 2);
+  return fmt::format("{:.{}f} ms", milliseconds,
+                     milliseconds >= 99.95   ? 0
+                     : milliseconds >= 9.995 ? 1
+                                             : 2);
 }
 
 }  // namespace rtai::tools

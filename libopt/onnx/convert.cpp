@@ -1,0 +1,341 @@
+#include "libopt/onnx/internal/convert.h"
+
+#include "libopt/onnx/internal/rules.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <queue>
+#include <set>
+
+namespace rtai::onnx_io {
+namespace {
+
+using ir::ValueId;
+
+Error misfit(std::string message) {
+  return {ErrorCode::invalid_input, std::move(message)};
+}
+
+bool is_default_domain(std::string_view domain) {
+  return domain.empty() || domain == "ai.onnx";
+}
+
+std::string place_of(const onnx::NodeProto& node) {
+  const std::string& name =
+      node.name().empty() && node.output_size() > 0 ? node.output(0) : node.name();
+  return fmt::format("node '{}' ({})", name, node.op_type());
+}
+
+/// The versions of the operator sets a model is written in.
+class OperatorSets {
+ public:
+  static Result<OperatorSets> read(const onnx::ModelProto& model) {
+    OperatorSets sets;
+    for (const onnx::OperatorSetIdProto& set : model.opset_import()) {
+      const std::string domain = is_default_domain(set.domain()) ? "" : set.domain();
+      if (!sets.versions_.emplace(domain, set.version()).second) {
+        return misfit(fmt::format("two versions of operator set '{}'", domain));
+      }
+    }
+    constexpr Index kFirstWithSets = 3;  // IR version; before, there was only operator set 1
+    if (sets.versions_.empty() && model.ir_version() < kFirstWithSets) sets.versions_[""] = 1;
+    const Index version = sets.version("");
+    if (version > kNewestOpset) {
+      return Error{
+          ErrorCode::unsupported,
+          fmt::format("opset {} is not supported; supported: 1 to {}", version, kNewestOpset)};
+    }
+    if (sets.versions_.contains("") && version < 1) return misfit(fmt::format("opset {}", version));
+    return sets;
+  }
+
+  /// 0 if the domain is not declared.
+  Index version(std::string_view domain) const {
+    const auto found = versions_.find(is_default_domain(domain) ? "" : domain);
+    return found == versions_.end() ? 0 : found->second;
+  }
+
+ private:
+  std::map<std::string, Index, std::less<>> versions_;
+};
+
+/// The rule for a node, or null if rtai lacks the operator.
+Rule rule_of(const onnx::NodeProto& node) {
+  return is_default_domain(node.domain()) ? find_rule(node.op_type()) : nullptr;
+}
+
+/// Errors: unsupported, with every operator that rtai lacks.
+Result<void> expect_supported(const onnx::GraphProto& graph, const OperatorSets& sets) {
+  constexpr std::size_t kMostListed = 20;
+  struct Use {
+    std::string first;
+    int count = 0;
+  };
+  std::map<std::string, Use> missing;
+  for (const onnx::NodeProto& node : graph.node()) {
+    if (rule_of(node) != nullptr) continue;
+    const std::string domain = is_default_domain(node.domain()) ? "" : node.domain() + ".";
+    const Index version = sets.version(node.domain());
+    Use& use = missing[fmt::format("'{}{}'{}", domain, node.op_type(),
+                                   version > 0 ? fmt::format(" version {}", version) : "")];
+    if (use.count++ == 0) use.first = place_of(node);
+  }
+  if (missing.empty()) return {};
+  std::vector<std::string> parts;
+  for (const auto& [name, use] : missing) {
+    if (parts.size() == kMostListed) {
+      parts.push_back(fmt::format("and {} more", missing.size() - kMostListed));
+      break;
+    }
+    parts.push_back(fmt::format("{} ({}, first at {})", name,
+                                use.count == 1 ? "1 node" : fmt::format("{} nodes", use.count),
+                                use.first));
+  }
+  return Error{ErrorCode::unsupported,
+               fmt::format("not supported: operator {}", fmt::join(parts, ", "))};
+}
+
+/// An order in which every node comes after those it reads from; that of the file where possible.
+class Order {
+ public:
+  /// Errors: invalid_input, naming the node, for values made twice or by nobody and for cycles.
+  static Result<std::vector<int>> of(const onnx::GraphProto& graph,
+                                     const std::map<std::string, ValueId, std::less<>>& known) {
+    Order order(graph);
+    RTAI_TRY_VOID(order.find_makers(known));
+    RTAI_TRY_VOID(order.find_users(known));
+    return order.sorted();
+  }
+
+ private:
+  explicit Order(const onnx::GraphProto& graph)
+      : graph_(graph),
+        users_(static_cast<std::size_t>(graph.node_size())),
+        waiting_(static_cast<std::size_t>(graph.node_size()), 0) {}
+
+  Result<void> find_makers(const std::map<std::string, ValueId, std::less<>>& known) {
+    for (int i = 0; i < graph_.node_size(); ++i) {
+      for (const std::string& output : graph_.node(i).output()) {
+        if (output.empty()) continue;
+        if (known.contains(output) || !makers_.emplace(output, i).second) {
+          return misfit(fmt::format("{} makes '{}', which is there already",
+                                    place_of(graph_.node(i)), output));
+        }
+      }
+    }
+    return {};
+  }
+
+  Result<void> find_users(const std::map<std::string, ValueId, std::less<>>& known) {
+    for (int i = 0; i < graph_.node_size(); ++i) {
+      for (const std::string& input : graph_.node(i).input()) {
+        if (input.empty() || known.contains(input)) continue;
+        const auto maker = makers_.find(input);
+        if (maker == makers_.end()) {
+          return misfit(
+              fmt::format("{} reads '{}', which nothing makes", place_of(graph_.node(i)), input));
+        }
+        users_[static_cast<std::size_t>(maker->second)].push_back(i);
+        ++waiting_[static_cast<std::size_t>(i)];
+      }
+    }
+    return {};
+  }
+
+  Result<std::vector<int>> sorted() {
+    std::priority_queue<int, std::vector<int>, std::greater<>> ready;
+    for (int i = 0; i < graph_.node_size(); ++i) {
+      if (waiting_[static_cast<std::size_t>(i)] == 0) ready.push(i);
+    }
+    std::vector<int> order;
+    while (!ready.empty()) {
+      const int next = ready.top();
+      ready.pop();
+      order.push_back(next);
+      for (const int user : users_[static_cast<std::size_t>(next)]) {
+        if (--waiting_[static_cast<std::size_t>(user)] == 0) ready.push(user);
+      }
+    }
+    if (static_cast<int>(order.size()) == graph_.node_size()) return order;
+    const auto stuck =
+        std::find_if(waiting_.begin(), waiting_.end(), [](int count) { return count > 0; });
+    return misfit(fmt::format("{} depends on its own result",
+                              place_of(graph_.node(static_cast<int>(stuck - waiting_.begin())))));
+  }
+
+  const onnx::GraphProto& graph_;
+  std::map<std::string_view, int> makers_;  // the node that makes a value
+  std::vector<std::vector<int>> users_;
+  std::vector<int> waiting_;  // inputs of each node that are not made yet
+};
+
+Result<ir::Type> type_of(const onnx::ValueInfoProto& value) {
+  if (!value.type().has_tensor_type()) {
+    return Error{ErrorCode::unsupported, "it is no tensor, or its type is missing"};
+  }
+  const onnx::TypeProto::Tensor& tensor = value.type().tensor_type();
+  RTAI_TRY(const DType dtype, dtype_from_onnx(tensor.elem_type()));
+  ir::Type type{.dtype = dtype, .dims = std::nullopt};
+  if (!tensor.has_shape()) return type;
+  type.dims.emplace();
+  for (const onnx::TensorShapeProto::Dimension& dim : tensor.shape().dim()) {
+    // Some exporters write -1 for what is not fixed.
+    if (dim.has_dim_value() && dim.dim_value() >= 0)
+      type.dims->emplace_back(Index{dim.dim_value()});
+    else if (!dim.dim_param().empty())
+      type.dims->emplace_back(dim.dim_param());
+    else
+      type.dims->emplace_back(fmt::format("{}.{}", value.name(), type.dims->size()));
+  }
+  return type;
+}
+
+class Converter {
+ public:
+  Converter(onnx::ModelProto& model, const OperatorSets& sets, ExternalData& external, Log& log)
+      : graph_(*model.mutable_graph()), sets_(sets), external_(external), build_(log) {}
+
+  Result<ir::Graph> run() {
+    RTAI_TRY_VOID(expect_supported(graph_, sets_));
+    if (graph_.sparse_initializer_size() > 0) {
+      return Error{
+          ErrorCode::unsupported,
+          fmt::format("sparse initializer '{}'", graph_.sparse_initializer(0).values().name())};
+    }
+    RTAI_TRY_VOID(initializers());
+    RTAI_TRY_VOID(inputs());
+    RTAI_TRY(const std::vector<int> order, Order::of(graph_, values_));
+    for (const int i : order) {
+      onnx::NodeProto& node = *graph_.mutable_node(i);
+      RTAI_TRY_VOID(convert(node).in(place_of(node)));
+    }
+    RTAI_TRY_VOID(outputs());
+    return std::move(build_.graph());
+  }
+
+ private:
+  /// Those that nothing uses are checked and dropped.
+  Result<void> initializers() {
+    std::set<std::string, std::less<>> used;
+    for (const onnx::NodeProto& node : graph_.node())
+      used.insert(node.input().begin(), node.input().end());
+    for (const onnx::ValueInfoProto& output : graph_.output())
+      used.insert(output.name());
+    std::set<std::string> seen;
+    for (onnx::TensorProto& initializer : *graph_.mutable_initializer()) {
+      const std::string name = initializer.name();
+      const std::string place = fmt::format("initializer '{}'", name);
+      if (name.empty()) return misfit("an initializer without a name");
+      if (!seen.insert(name).second) return misfit(fmt::format("{} stands twice", place));
+      RTAI_TRY(ir::Tensor tensor, take_tensor(initializer, external_).in(place));
+      if (used.contains(name)) bind(name, build_.constant(std::move(tensor), name));
+    }
+    return {};
+  }
+
+  /// Initializers that are listed as inputs, too, only have a default there: they stay constants.
+  Result<void> inputs() {
+    std::set<std::string> initialized;
+    for (const onnx::TensorProto& initializer : graph_.initializer())
+      initialized.insert(initializer.name());
+    std::set<std::string> seen;
+    for (const onnx::ValueInfoProto& input : graph_.input()) {
+      const std::string place = fmt::format("input '{}'", input.name());
+      if (input.name().empty()) return misfit("an input without a name");
+      if (!seen.insert(input.name()).second) return misfit(fmt::format("{} stands twice", place));
+      if (initialized.contains(input.name())) continue;
+      RTAI_TRY(ir::Type type, type_of(input).in(place));
+      bind(input.name(), build_.input(input.name(), std::move(type)));
+    }
+    return {};
+  }
+
+  Result<void> convert(onnx::NodeProto& proto) {
+    Values inputs;
+    for (const std::string& name : proto.input()) {
+      inputs.push_back(name.empty() ? ir::kNoValue : values_.find(name)->second);
+    }
+    const Index version = sets_.version(proto.domain());
+    if (version == 0)
+      return misfit(
+          fmt::format("the model declares no version of operator set '{}'", proto.domain()));
+    SourceNode node(proto, version, std::move(inputs), external_);
+    if (node.output_count() == 0) return misfit("has no outputs");
+    build_.set_source(node.name());
+    RTAI_TRY(const Values results, rule_of(proto)(node, build_));
+    RTAI_TRY_VOID(node.finish());
+    for (std::size_t i = 0; i < node.output_count(); ++i) {
+      if (!node.wants_output(i)) continue;
+      if (i >= results.size())
+        return misfit(fmt::format("makes {} outputs at most", results.size()));
+      bind(proto.output(static_cast<int>(i)), results[i]);
+    }
+    return {};
+  }
+
+  /// An output keeps its name, even where the model only passes another value through.
+  Result<void> outputs() {
+    if (graph_.output_size() == 0) return misfit("the model has no outputs");
+    std::set<std::string> seen;
+    Values outputs;
+    for (const onnx::ValueInfoProto& output : graph_.output()) {
+      const auto found = values_.find(output.name());
+      const std::string place = fmt::format("output '{}'", output.name());
+      if (found == values_.end()) return misfit(fmt::format("{} is made by nothing", place));
+      if (!seen.insert(output.name()).second) return misfit(fmt::format("{} stands twice", place));
+      ValueId value = found->second;
+      if (named_[value] != output.name()) {
+        build_.set_source(output.name());
+        RTAI_TRY(value, build_.add(ir::Op::identity, {value}));
+        build_.graph().rename(value, output.name());
+      }
+      outputs.push_back(value);
+      declare(value, output);
+    }
+    build_.graph().set_outputs(std::move(outputs));
+    return {};
+  }
+
+  /// The shape that the file declares for an output, where it agrees with what is known.
+  void declare(ValueId value, const onnx::ValueInfoProto& output) {
+    const Result<ir::Type> type = type_of(output);
+    const Fact& fact = build_.fact(value);
+    if (!type || !type->dims || type->dtype != fact.dtype || build_.graph().type(value).dims)
+      return;
+    if (!fact.rank || *fact.rank == std::ssize(*type->dims)) build_.graph().set_type(value, *type);
+  }
+
+  /// The first name a value is given becomes its own.
+  void bind(const std::string& name, ValueId value) {
+    values_.emplace(name, value);
+    if (named_.emplace(value, name).second) build_.graph().rename(value, name);
+  }
+
+  onnx::GraphProto& graph_;
+  const OperatorSets& sets_;
+  ExternalData& external_;
+  Builder build_;
+  std::map<std::string, ValueId, std::less<>> values_;  // by their names in the file
+  std::map<ValueId, std::string> named_;
+};
+
+}  // namespace
+
+Result<ir::Graph> convert(onnx::ModelProto& model, ExternalData& external, Log& log) {
+  if (!model.has_graph()) return misfit("not an ONNX model: it has no graph");
+  RTAI_TRY(const OperatorSets sets, OperatorSets::read(model));
+  const std::string producer = model.producer_name();
+  const std::string version = model.producer_version();
+  const std::string name = model.graph().name();
+  RTAI_TRY(ir::Graph graph, Converter(model, sets, external, log).run());
+  graph.metadata()["producer"] = version.empty() ? producer : producer + " " + version;
+  graph.metadata()["opset"] = std::to_string(sets.version(""));
+  graph.metadata()["ir_version"] = std::to_string(model.ir_version());
+  graph.metadata()["name"] = name;
+  return graph;
+}
+
+}  // namespace rtai::onnx_io

@@ -1,0 +1,96 @@
+#include "libopt/onnx/import.h"
+
+#include "libopt/onnx/internal/convert.h"
+#include "libopt/onnx/internal/file.h"
+#include "libopt/onnx/internal/wire_scan.h"
+
+#include <fmt/format.h>
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+
+#include <limits>
+#include <new>
+#include <vector>
+
+namespace rtai::onnx_io {
+namespace {
+
+constexpr Index kMostFileBytes = std::numeric_limits<std::int32_t>::max();  // protobuf's limit
+constexpr int kRecursionLimit = 64;
+
+Result<void> parse(std::span<const std::byte> bytes, onnx::ModelProto& model) {
+  google::protobuf::io::CodedInputStream stream(reinterpret_cast<const std::uint8_t*>(bytes.data()),
+                                                static_cast<int>(bytes.size()));
+  stream.SetTotalBytesLimit(static_cast<int>(kMostFileBytes));
+  stream.SetRecursionLimit(kRecursionLimit);
+  if (model.ParseFromCodedStream(&stream) && stream.ConsumedEntireMessage()) return {};
+  return Error{ErrorCode::invalid_input, "not an ONNX model: protobuf cannot parse it"};
+}
+
+Result<std::vector<std::byte>> read_whole(const std::filesystem::path& path) {
+  RTAI_TRY(const InputFile file, InputFile::open(path));
+  if (file.size() > kMostFileBytes) {
+    return Error{
+        ErrorCode::unsupported,
+        fmt::format("{} bytes; a model file above {} bytes must keep its weights in external data",
+                    file.size(), kMostFileBytes)};
+  }
+  // Read, not mapped: what was checked cannot change, and a file cut short is an error, not a
+  // signal.
+  std::vector<std::byte> bytes(static_cast<std::size_t>(file.size()));
+  RTAI_TRY_VOID(file.read(0, bytes));
+  return bytes;
+}
+
+/// Parses `bytes` and lets go of them before the weights are looked at.
+Result<ir::Graph> import_bytes(std::vector<std::byte> owned,
+                               std::span<const std::byte> bytes,
+                               const std::filesystem::path& path,
+                               const ImportOptions& options,
+                               Log& log) {
+  RTAI_TRY_VOID(scan_model(bytes, options.limits));
+  onnx::ModelProto model;
+  RTAI_TRY_VOID(parse(bytes, model));
+  owned = {};
+  ExternalData external(path, options);
+  RTAI_TRY(ir::Graph graph, convert(model, external, log));
+  RTAI_TRY_VOID(ir::verify(graph));
+  return graph;
+}
+
+template <class F>
+Result<ir::Graph> without_exceptions(F&& f) {
+  try {
+    return f();
+  } catch (const std::bad_alloc&) {
+    return Error{ErrorCode::device, "out of memory"};
+  } catch (const std::exception& error) {  // protobuf reports its own defects this way
+    return Error{ErrorCode::internal, error.what()};
+  }
+}
+
+}  // namespace
+
+Result<ir::Graph> import_onnx(const std::filesystem::path& file,
+                              const ImportOptions& options,
+                              Log& log) {
+  return without_exceptions([&]() -> Result<ir::Graph> {
+           RTAI_TRY(std::vector<std::byte> bytes, read_whole(file));
+           const std::span<const std::byte> view = bytes;
+           return import_bytes(std::move(bytes), view, file, options, log);
+         })
+      .in(file.string());
+}
+
+Result<ir::Graph> import_onnx(std::span<const std::byte> model,
+                              const ImportOptions& options,
+                              Log& log) {
+  return without_exceptions([&]() -> Result<ir::Graph> {
+    if (std::ssize(model) > kMostFileBytes) {
+      return Error{ErrorCode::unsupported, "a model above 2 GiB"};
+    }
+    return import_bytes({}, model, {}, options, log);
+  });
+}
+
+}  // namespace rtai::onnx_io

@@ -1,0 +1,19 @@
+// How a node of a model becomes nodes of the graph: one rule for each operator.
+#pragma once
+
+#include "libopt/onnx/internal/builder.h"
+#include "libopt/onnx/internal/source_node.h"
+
+#include <string_view>
+
+namespace rtai::onnx_io {
+
+/// Appends what `node` means, in the newest spelling, and returns the values of its outputs.
+///
+/// Errors: invalid_input, unsupported; the caller adds the name of the node.
+using Rule = Result<Values> (*)(SourceNode& node, Builder& build);
+
+/// The rule of an operator of the default domain, or null.
+Rule find_rule(std::string_view op_type);
+
+}  // namespace rtai::onnx_io

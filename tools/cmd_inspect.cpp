@@ -1,0 +1,187 @@
+// rtai inspect: what is inside a model.
+#include "libopt/ir/encoder.h"
+#include "libopt/ir/ops.h"
+#include "libopt/ir/text.h"
+#include "runtime/exec/session.h"
+#include "tools/cli.h"
+#include "tools/model.h"
+#include "tools/report/optimization.h"
+#include "tools/report/table.h"
+
+#include <fmt/format.h>
+
+namespace rtai::tools {
+namespace {
+
+struct InspectFlags {
+  std::string model;
+  bool graph = false;
+  std::optional<std::string> json;
+};
+
+/// A linear or attention step of an engine with its shape.
+std::string step_shape(const engine::Program& program, const engine::Step& step) {
+  const engine::ValueInfo& dst = program.values[static_cast<std::size_t>(step.dst)];
+  if (step.op == engine::OpKind::attention)
+    return fmt::format("{} heads of {}", step.heads, step.head_dim);
+  if (step.op == engine::OpKind::linear) {
+    const auto weight = static_cast<std::size_t>(step.tensors[engine::linear_tensor::weight]);
+    return fmt::format("{} -> {}", program.tensors[weight].dims[1],
+                       program.tensors[weight].dims[0]);
+  }
+  return fmt::format("{}", dst.columns);
+}
+
+std::string step_precision(const engine::Program& program, const engine::Step& step) {
+  const engine::TensorIndex weight = step.tensors[0];
+  if (weight == engine::kNone) return "f32";
+  const DType dtype = program.tensors[static_cast<std::size_t>(weight)].dtype;
+  if (step.op != engine::OpKind::linear || dtype != DType::i8)
+    return std::string(dtype_name(dtype));
+  return step.real > 0 ? "i8 static" : "i8 dynamic";
+}
+
+std::uint64_t step_bytes(const engine::Program& program, const engine::Step& step) {
+  std::uint64_t bytes = 0;
+  for (const engine::TensorIndex tensor : step.tensors) {
+    if (tensor != engine::kNone) bytes += program.tensors[static_cast<std::size_t>(tensor)].bytes;
+  }
+  return bytes;
+}
+
+std::string step_name(const engine::Program& program, const engine::Step& step) {
+  if (step.tensors[0] == engine::kNone) return "";
+  std::string name = program.tensors[static_cast<std::size_t>(step.tensors[0])].name;
+  return name.substr(0, name.find_last_of('.'));
+}
+
+Json steps_json(const engine::Program& program) {
+  Json steps = Json::array();
+  for (const engine::Step& step : program.steps) {
+    steps.push_back({{"name", step_name(program, step)},
+                     {"op", engine::op_name(step.op)},
+                     {"shape", step_shape(program, step)},
+                     {"precision", step_precision(program, step)},
+                     {"bytes", step_bytes(program, step)}});
+  }
+  return steps;
+}
+
+Json tokenizer_json(const Model& model) {
+  if (!model.tokenizer) return nullptr;
+  const text::WordPieceSettings& settings = model.tokenizer->settings();
+  return {{"kind", "WordPiece"},
+          {"ids", model.tokenizer->id_limit()},
+          {"lowercase", settings.lowercase},
+          {"max_length", settings.max_length}};
+}
+
+Json model_json(const Model& model, const engine::Engine& engine) {
+  Json outputs = Json::array();
+  for (const engine::Output& output : engine.program.outputs) {
+    const engine::ValueInfo& value = engine.program.values[static_cast<std::size_t>(output.value)];
+    outputs.push_back({{"name", output.name},
+                       {"rows", value.rows == engine::Rows::tokens ? "tokens" : "sequences"},
+                       {"columns", value.columns}});
+  }
+  std::uint64_t parameters = 0;
+  for (const engine::TensorInfo& tensor : engine.program.tensors) {
+    parameters += static_cast<std::uint64_t>(tensor.dims[0] * tensor.dims[1]);
+  }
+  return {{"model", model.name},
+          {"form", model.engine ? "engine" : "onnx"},
+          {"task", task_name(model.task)},
+          {"dtype", model.dtype()},
+          {"bytes", model.bytes},
+          {"parameters", parameters},
+          {"longest_sequence", engine::longest_sequence(engine.program)},
+          {"inputs", engine.program.inputs},
+          {"outputs", outputs},
+          {"labels", model.labels},
+          {"tokenizer", tokenizer_json(model)},
+          {"metadata", model.metadata},
+          {"layers", model.graph ? describe_layers(*model.graph) : Json(nullptr)},
+          {"steps", steps_json(engine.program)}};
+}
+
+std::string model_text(const Model& model, const engine::Engine& engine) {
+  const Json json = model_json(model, engine);
+  std::string text = fmt::format("{}\n\n", model.name);
+  const auto line = [&](std::string_view key, const std::string& value) {
+    text += fmt::format("  {:<12} {}\n", key, value);
+  };
+  line("form",
+       json["form"].get<std::string>() == "engine" ? "engine" : "ONNX, understood and proved");
+  line("task", std::string(task_name(model.task)));
+  line("size",
+       fmt::format("{}, {} parameters, mostly {}", human_bytes(static_cast<double>(model.bytes)),
+                   json["parameters"].get<std::uint64_t>(), model.dtype()));
+  line("inputs",
+       fmt::format("{}; at most {} tokens a sequence", fmt::join(engine.program.inputs, ", "),
+                   json["longest_sequence"].get<Index>()));
+  for (const Json& output : json["outputs"]) {
+    line("output", fmt::format("{} [{}, {}]", output["name"].get<std::string>(),
+                               output["rows"].get<std::string>(), output["columns"].get<Index>()));
+  }
+  line("labels",
+       model.labels.empty()
+           ? "none"
+           : fmt::format("{}: {}{}", model.labels.size(),
+                         fmt::join(model.labels.begin(),
+                                   model.labels.begin() +
+                                       std::min<std::ptrdiff_t>(5, std::ssize(model.labels)),
+                                   ", "),
+                         model.labels.size() > 5 ? ", ..." : ""));
+  line("tokenizer",
+       model.tokenizer
+           ? fmt::format("WordPiece, {} ids, {}", model.tokenizer->id_limit(),
+                         model.tokenizer->settings().lowercase ? "lower case" : "case kept")
+           : "none");
+  for (const auto& [key, value] : model.metadata)
+    line(key, value);
+  text += "\n";
+  Table table({"step", "op", "shape", "precision", "size"});
+  for (const engine::Step& step : engine.program.steps) {
+    table.add({step_name(engine.program, step), std::string(engine::op_name(step.op)),
+               step_shape(engine.program, step), step_precision(engine.program, step),
+               human_bytes(static_cast<double>(step_bytes(engine.program, step)))});
+  }
+  return text + table.text();
+}
+
+Result<int> run_inspect(const InspectFlags& flags, const GlobalFlags& global, Log& log) {
+  RTAI_TRY(const Model model, load_model(flags.model, log));
+  RTAI_TRY(const auto engine, make_engine(model));
+  if (flags.json) RTAI_TRY_VOID(write_json(model_json(model, *engine), *flags.json));
+  if (is_stdout(flags.json)) return 0;
+  if (!flags.graph) {
+    print(global, model_text(model, *engine));
+    return 0;
+  }
+  if (!model.graph) {
+    return Error{
+        ErrorCode::unsupported,
+        fmt::format("{}: an engine has no graph to print; its steps are shown without --graph",
+                    flags.model)};
+  }
+  print(global, ir::print(*model.graph));
+  return 0;
+}
+
+}  // namespace
+
+void add_inspect(Commands& commands) {
+  auto flags = std::make_shared<InspectFlags>();
+  CLI::App& command = *commands.app.add_subcommand("inspect", "Show what is inside a model");
+  command.add_option("model", flags->model, "ONNX file, folder or engine")->required();
+  command.add_flag("--graph", flags->graph, "Print the graph as text");
+  command.add_option("--json", flags->json, "Write as JSON to this file, - for standard output");
+  command.footer("Example: rtai inspect model.rtai");
+  command.callback([flags, &commands] {
+    commands.chosen = [flags, &global = commands.flags](Log& log) {
+      return run_inspect(*flags, global, log);
+    };
+  });
+}
+
+}  // namespace rtai::tools
