@@ -75,7 +75,10 @@ struct ErrorSums {
   }
 };
 
-void compare_values(const ir::Tensor& dense, const ir::Tensor& changed, Rows rows, ErrorSums& sums) {
+void compare_values(const ir::Tensor& dense,
+                    const ir::Tensor& changed,
+                    Rows rows,
+                    ErrorSums& sums) {
   const Index columns = dense.dim(1);
   const auto p = dense.data<float>();
   const auto q = changed.data<float>();

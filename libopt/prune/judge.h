@@ -43,8 +43,8 @@ class Judge {
   Judge(const TokenBatch& texts, Evaluator& evaluator) : walk_(texts, evaluator) {}
 
   Walk walk_;
-  std::vector<Comparison> comparisons_;                // of each output
-  std::vector<std::vector<ir::Tensor>> dense_;         // [batch][output]
+  std::vector<Comparison> comparisons_;         // of each output
+  std::vector<std::vector<ir::Tensor>> dense_;  // [batch][output]
 };
 
 }  // namespace rtai::prune

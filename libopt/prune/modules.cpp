@@ -32,12 +32,8 @@ std::optional<NodeId> residual_addition(const ir::Graph& graph, NodeId out) {
   return users[0];
 }
 
-std::optional<Module> make_module(const ir::Graph& graph,
-                                  ModuleKind kind,
-                                  Index layer,
-                                  NodeId in,
-                                  NodeId middle,
-                                  NodeId out) {
+std::optional<Module> make_module(
+    const ir::Graph& graph, ModuleKind kind, Index layer, NodeId in, NodeId middle, NodeId out) {
   const auto add = residual_addition(graph, out);
   if (!add || !has_float_weight(graph, in) || !has_float_weight(graph, out)) return std::nullopt;
   const ir::Node& addition = graph.node(*add);
@@ -57,9 +53,8 @@ std::optional<Module> make_module(const ir::Graph& graph,
 }
 
 void set_columns(ir::Graph& graph, ValueId value, Index columns) {
-  ir::Type type = graph.type(value);
-  type.dims->back() = ir::Dim(columns);
-  graph.set_type(value, std::move(type));
+  const ir::Dim rows = graph.type(value).dims->front();
+  graph.set_type(value, {DType::f32, std::vector<ir::Dim>{rows, columns}});
 }
 
 /// Gives input `i` of a node new data; a constant that others use too keeps its own.
@@ -309,6 +304,13 @@ std::optional<ValueId> cut_before(const ir::Graph& graph, const Module& module) 
     if (open.size() == 1 && is_token_rows(graph.type(open[0]))) return open[0];
   }
   return std::nullopt;
+}
+
+std::optional<ValueId> cut_before(const ir::Graph& graph,
+                                  std::span<const Module> modules,
+                                  std::size_t m) {
+  if (m >= modules.size()) return std::nullopt;
+  return cut_before(graph, modules[m]);
 }
 
 }  // namespace rtai::prune

@@ -82,4 +82,9 @@ void drop_module(ir::Graph& graph, const Module& module);
 /// nothing if there is none.
 std::optional<ir::ValueId> cut_before(const ir::Graph& graph, const Module& module);
 
+/// The same in front of module `m`; nothing behind the last one.
+std::optional<ir::ValueId> cut_before(const ir::Graph& graph,
+                                      std::span<const Module> modules,
+                                      std::size_t m);
+
 }  // namespace rtai::prune

@@ -91,10 +91,10 @@ Result<Covariance> Moments::finish() && {
   if (rows_ == 0) return Error{ErrorCode::invalid_input, "no tokens to take statistics of"};
   return guarded([&]() -> Result<Covariance> {
     const auto scale = static_cast<float>(1.0 / static_cast<double>(rows_));
-    const Eigen::VectorXf shift_x = Eigen::Map<const Eigen::VectorXd>(sum_x_.data(), std::ssize(sum_x_))
-                                        .cast<float>() * scale;
-    const Eigen::VectorXf shift_t = Eigen::Map<const Eigen::VectorXd>(sum_t_.data(), std::ssize(sum_t_))
-                                        .cast<float>() * scale;
+    const Eigen::VectorXf shift_x =
+        Eigen::Map<const Eigen::VectorXd>(sum_x_.data(), std::ssize(sum_x_)).cast<float>() * scale;
+    const Eigen::VectorXf shift_t =
+        Eigen::Map<const Eigen::VectorXd>(sum_t_.data(), std::ssize(sum_t_)).cast<float>() * scale;
     FloatMatrix xx = mutable_matrix(xx_);
     FloatMatrix xt = mutable_matrix(xt_);
     for (Index row = 0; row < xx.rows(); ++row) {
@@ -139,7 +139,9 @@ Result<Covariance> map_targets(const Covariance& covariance, const Layer& layer)
   });
 }
 
-Result<RidgeFit> solve_ridge(const Covariance& covariance, const ir::Tensor& towards, double ridge) {
+Result<RidgeFit> solve_ridge(const Covariance& covariance,
+                             const ir::Tensor& towards,
+                             double ridge) {
   return guarded([&]() -> Result<RidgeFit> {
     const auto xx = matrix_of(covariance.xx);
     const auto start = matrix_of(towards);
@@ -153,8 +155,7 @@ Result<RidgeFit> solve_ridge(const Covariance& covariance, const ir::Tensor& tow
       if (!solution) continue;
       Layer layer{.weight = to_tensor(solution->transpose()), .bias = {}};
       const Eigen::Map<const Eigen::VectorXd> mean_x(covariance.mean_x.data(), covariance.k());
-      const Eigen::VectorXd through =
-          matrix_of(layer.weight).cast<double>() * mean_x;
+      const Eigen::VectorXd through = matrix_of(layer.weight).cast<double>() * mean_x;
       for (Index i = 0; i < through.size(); ++i) {
         layer.bias.push_back(
             static_cast<float>(covariance.mean_t[static_cast<std::size_t>(i)] - through(i)));

@@ -29,7 +29,8 @@ class Surgery {
     const std::vector<double> damage = damage_of_each();
     std::vector<Index> ranked(left_.size());
     std::iota(ranked.begin(), ranked.end(), Index{0});
-    std::ranges::stable_sort(ranked, {}, [&](Index g) { return damage[static_cast<std::size_t>(g)]; });
+    std::ranges::stable_sort(ranked, {},
+                             [&](Index g) { return damage[static_cast<std::size_t>(g)]; });
     for (Index i = 0; i < count; ++i)
       order.push_back(left_[static_cast<std::size_t>(ranked[static_cast<std::size_t>(i)])]);
     std::vector<Index> gone(ranked.begin(), ranked.begin() + count);
@@ -62,8 +63,9 @@ class Surgery {
 
   /// tr(W_S C^-1 W_S^T), C the block of the inverse moments.
   static double joint_damage(const Matrix& block, const Matrix& columns) {
-    return (columns.transpose() * columns).cwiseProduct(block.llt().solve(
-        Matrix::Identity(block.rows(), block.cols()))).sum();
+    return (columns.transpose() * columns)
+        .cwiseProduct(block.llt().solve(Matrix::Identity(block.rows(), block.cols())))
+        .sum();
   }
 
   double eliminate(std::span<const Index> gone, std::span<const Index> stay) {

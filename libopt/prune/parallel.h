@@ -1,8 +1,8 @@
 // Independent pieces of work on a few threads.
 #pragma once
 
-#include "runtime/base/result.h"
 #include "runtime/base/dtype.h"
+#include "runtime/base/result.h"
 
 #include <functional>
 

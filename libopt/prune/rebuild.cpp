@@ -141,7 +141,7 @@ Result<void> rebuild(const ir::Graph& dense,
   RTAI_TRY_VOID(work.start(modules.front()));
   for (std::size_t m = 0; m < modules.size(); ++m) {
     log.progress("reconstruction", static_cast<double>(m), static_cast<double>(modules.size()));
-    const auto next = m + 1 < modules.size() ? cut_before(dense, modules[m + 1]) : std::nullopt;
+    const auto next = cut_before(dense, modules, m + 1);
     if (work.is_untouched(modules[m], kept[m])) {
       RTAI_TRY_VOID(work.skip(next));
       continue;

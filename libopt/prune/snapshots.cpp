@@ -41,12 +41,14 @@ std::vector<std::size_t> measured_levels(std::size_t levels, int points) {
 }
 
 /// `values` at `places`, straight lines between them, constant outside.
-double interpolate(std::span<const std::size_t> places, std::span<const double> values, std::size_t x) {
+double interpolate(std::span<const std::size_t> places,
+                   std::span<const double> values,
+                   std::size_t x) {
   if (x <= places.front()) return values.front();
   for (std::size_t i = 1; i < places.size(); ++i) {
     if (x > places[i]) continue;
-    const double share = static_cast<double>(x - places[i - 1]) /
-                         static_cast<double>(places[i] - places[i - 1]);
+    const double share =
+        static_cast<double>(x - places[i - 1]) / static_cast<double>(places[i] - places[i - 1]);
     return values[i - 1] + share * (values[i] - values[i - 1]);
   }
   return values.back();
@@ -113,10 +115,9 @@ Result<std::vector<Snapshots>> take_snapshots(const ir::Graph& dense,
     if (m == 0) {
       if (const auto cut = cut_before(dense, module)) RTAI_TRY_VOID(walk.advance(dense, *cut));
     }
-    const auto next =
-        m + 1 < modules.size() ? cut_before(dense, modules[m + 1]) : std::nullopt;
-    RTAI_TRY(Covariance units, moments_of(dense, module, next, walk, options.threads)
-                                   .in(module.name()));
+    const auto next = cut_before(dense, modules, m + 1);
+    RTAI_TRY(Covariance units,
+             moments_of(dense, module, next, walk, options.threads).in(module.name()));
     all.push_back({.module = module,
                    .out = layer_of(dense, module.out),
                    .units = std::move(units),

@@ -50,8 +50,8 @@ Result<void> put_snapshot(ir::Graph& graph, const Snapshots& snapshots, std::siz
 std::vector<double> local_harm(const Snapshots& snapshots);
 
 /// The divergence of the model's outputs with one module at each of its levels and all others
-/// whole: measured at `points` levels, between them interpolated in the logarithm of divergence over
-/// local error; never falling as units go. The judge must stand in front of the first module.
+/// whole: measured at `points` levels, between them interpolated in the logarithm of divergence
+/// over local error; never falling as units go. The judge must stand in front of the first module.
 ///
 /// Errors: as Evaluator::run.
 Result<std::vector<std::vector<double>>> measure_harm(const ir::Graph& dense,
