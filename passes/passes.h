@@ -15,6 +15,11 @@ namespace rtai::passes {
 
 using MakePass = std::unique_ptr<Pass> (*)();
 
+/// From an imported graph to the transformer level (libopt/ir/ops.h), for run_pipeline().
+inline constexpr std::string_view kRaisePipeline =
+    "fold-constants,widen-floats,drop-identities,trace-types,fuse-layer-norm,fuse-activations,"
+    "raise-transformer,name-layers";
+
 /// One factory for each line of passes.inc, in its order.
 std::span<const MakePass> all();
 

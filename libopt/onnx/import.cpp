@@ -75,11 +75,10 @@ Result<ir::Graph> import_onnx(const std::filesystem::path& file,
                               const ImportOptions& options,
                               Log& log) {
   return without_exceptions([&]() -> Result<ir::Graph> {
-           RTAI_TRY(std::vector<std::byte> bytes, read_whole(file));
-           const std::span<const std::byte> view = bytes;
-           return import_bytes(std::move(bytes), view, file, options, log);
-         })
-      .in(file.string());
+    RTAI_TRY(std::vector<std::byte> bytes, read_whole(file));
+    const std::span<const std::byte> view = bytes;
+    return import_bytes(std::move(bytes), view, file, options, log);
+  });
 }
 
 Result<ir::Graph> import_onnx(std::span<const std::byte> model,

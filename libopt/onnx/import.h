@@ -39,7 +39,7 @@ struct ImportOptions {
   bool allow_hardlinks = false;
 };
 
-/// Reads a model and its external data.
+/// Reads a model and its external data. The caller adds the name of the file to an error.
 ///
 /// The graph keeps the weights without a second copy; float16, bfloat16 and double stay as they
 /// are. Its metadata: "producer", "opset", "ir_version", "name". The log hears of what was taken to

@@ -1,0 +1,88 @@
+// What a value of the imported graph means.
+#pragma once
+
+#include "libopt/raise/internal/axes.h"
+#include "libopt/raise/internal/terms.h"
+
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace rtai::raise {
+
+/// Nothing but what its elements say, if they are known: masks, shapes, indices, numbers.
+struct Plain {};
+
+/// scale * columns of the rows of a term, seen through axes.
+struct Rows {
+  TermId term;
+  Axes axes;
+  Index offset = 0;  // the column of feature 0
+  double scale = 1;
+  bool zero_padding = false;  // what stands at padded tokens is zero
+};
+
+/// Attention scores: for each head, the products of queries and keys, then changed by numbers that
+/// depend on the place alone (a scale, a mask): factor * q.k + shift.
+///
+/// `axes` has the batch, the head as a feature, the query as a token, and the key.
+struct Scores {
+  Heads query;
+  Heads key;
+  Axes axes;
+  /// One of each for each probe: [batch, heads, length, length].
+  std::vector<std::vector<double>> factor;
+  std::vector<std::vector<double>> shift;
+};
+
+/// Softmax of scores over the keys.
+struct Probabilities {
+  Heads query;
+  Heads key;
+  double scale = 1;
+  bool causal = false;
+  Axes axes;
+};
+
+/// True where a probability is not a number: queries that see no key.
+struct NotANumber {};
+
+/// A number for each row, or the squares it is made of.
+struct RowStatistic {
+  enum class Kind : std::uint8_t { squares, sum_of_squares, norm };
+  Kind kind;
+  Rows of;
+  Axes axes;
+};
+
+/// What does not fit: the message about the first node that did not.
+struct Opaque {
+  std::string reason;
+};
+
+using Meaning =
+    std::variant<Plain, Rows, Scores, Probabilities, NotANumber, RowStatistic, Opaque>;
+
+/// The axes of a meaning that has some, else null.
+inline const Axes* axes_of(const Meaning& meaning) {
+  return std::visit(
+      [](const auto& kind) -> const Axes* {
+        if constexpr (requires { kind.axes; })
+          return &kind.axes;
+        else
+          return nullptr;
+      },
+      meaning);
+}
+
+/// The same meaning, which has axes, with others.
+inline Meaning with_axes(Meaning meaning, Axes axes) {
+  std::visit(
+      [&](auto& kind) {
+        if constexpr (requires { kind.axes; }) kind.axes = std::move(axes);
+      },
+      meaning);
+  return meaning;
+}
+
+}  // namespace rtai::raise

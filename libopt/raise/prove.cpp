@@ -1,0 +1,137 @@
+#include "libopt/raise/prove.h"
+
+#include "libopt/raise/trace.h"
+#include "libopt/reference/interpret.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace rtai::raise {
+namespace {
+
+/// The same sequences padded for one graph and packed for the other.
+struct Batch {
+  std::vector<Index> lengths;
+  Index padded_length = 0;
+
+  std::vector<Index> offsets() const {
+    std::vector<Index> result = {0};
+    for (const Index length : lengths)
+      result.push_back(result.back() + length);
+    return result;
+  }
+};
+
+Batch make_batch(const Interface& interface, const ProofOptions& options) {
+  Batch batch{.lengths = options.lengths, .padded_length = 0};
+  const auto count = static_cast<std::size_t>(
+      interface.batch.value_or(std::ssize(options.lengths)));
+  for (std::size_t i = options.lengths.size(); i < count; ++i)
+    batch.lengths.push_back(options.lengths[i % options.lengths.size()]);
+  batch.lengths.resize(count);
+  batch.padded_length =
+      interface.length.value_or(*std::max_element(batch.lengths.begin(), batch.lengths.end()));
+  const bool may_be_padded = interface.find(Role::mask).has_value();
+  for (Index& length : batch.lengths)
+    length = may_be_padded ? std::min(length, batch.padded_length) : batch.padded_length;
+  return batch;
+}
+
+/// Copies the real rows of a padded [batch, length, ...] tensor one after the other.
+Result<ir::Tensor> pack(const ir::Tensor& padded, const Batch& batch) {
+  const Index rows = std::ssize(batch.lengths) * batch.padded_length;
+  const Index columns = padded.elements() / rows;
+  const ir::Tensor wide = padded.converted(DType::f32);
+  RTAI_TRY(ir::Tensor packed, ir::Tensor::zeros(DType::f32, {batch.offsets().back(), columns}));
+  const float* src = wide.data<float>().data();
+  float* dst = packed.mutable_data<float>().data();
+  for (const Index length : batch.lengths) {
+    dst = std::copy_n(src, length * columns, dst);
+    src += batch.padded_length * columns;
+  }
+  return packed;
+}
+
+/// The inputs of the raised graph, by the names that emission gives them.
+Result<std::vector<ir::Tensor>> packed_inputs(const ir::Graph& raised,
+                                              const Interface& interface,
+                                              std::span<const ir::Tensor> padded,
+                                              const Batch& batch) {
+  std::vector<ir::Tensor> inputs;
+  for (const ir::ValueId id : raised.inputs()) {
+    const std::string& name = raised.name(id);
+    const Role role = name == "ids"        ? Role::ids
+                      : name == "segments" ? Role::segments
+                      : name == "hidden"   ? Role::hidden
+                                           : Role::unused;
+    const auto source = interface.find(role);
+    if (role == Role::unused || !source) {
+      return Error{ErrorCode::internal, fmt::format("input '{}' has no counterpart", name)};
+    }
+    RTAI_TRY(ir::Tensor rows, pack(padded[*source], batch));
+    if (role != Role::hidden) rows = rows.reshaped({rows.elements()}).converted(DType::i32);
+    inputs.push_back(std::move(rows));
+  }
+  return inputs;
+}
+
+Result<void> compare(const std::string& name,
+                     const ir::Tensor& expected,
+                     const ir::Tensor& actual,
+                     const ProofOptions& options,
+                     Proof& proof) {
+  if (expected.elements() != actual.elements()) {
+    return Error{ErrorCode::internal,
+                 fmt::format("output '{}' has {} elements, expected {}", name, actual.elements(),
+                             expected.elements())};
+  }
+  double magnitude = 1;
+  for (const float x : expected.data<float>())
+    magnitude = std::max(magnitude, static_cast<double>(std::fabs(x)));
+  for (Index i = 0; i < actual.elements(); ++i) {
+    const double difference = std::fabs(actual.value(i) - expected.value(i));
+    if (!(difference <= options.tolerance * magnitude)) {
+      return Error{ErrorCode::internal,
+                   fmt::format("output '{}' differs at row {}, column {}: {} instead of {}", name,
+                               i / actual.dim(-1), i % actual.dim(-1), actual.value(i),
+                               expected.value(i))};
+    }
+    proof.difference = std::max(proof.difference, difference);
+  }
+  proof.magnitude = std::max(proof.magnitude, magnitude);
+  return {};
+}
+
+}  // namespace
+
+Result<Proof> prove(const ir::Graph& original,
+                    const ir::Graph& raised,
+                    const ProofOptions& options) {
+  RTAI_TRY(const Interface interface, recognize_inputs(original));
+  const Batch batch = make_batch(interface, options);
+  const std::vector<ir::Tensor> inputs =
+      make_inputs(original, interface, batch.lengths, batch.padded_length, options.seed);
+  RTAI_TRY(const std::vector<ir::Tensor> packed,
+           packed_inputs(raised, interface, inputs, batch));
+  RTAI_TRY(const std::vector<ir::Tensor> expected, reference::interpret(original, inputs));
+  RTAI_TRY(const std::vector<ir::Tensor> actual,
+           reference::interpret(raised, packed, {.offsets = batch.offsets()}).in("raised graph"));
+  if (expected.size() != actual.size()) {
+    return Error{ErrorCode::internal, fmt::format("{} outputs instead of {}", actual.size(),
+                                                  expected.size())};
+  }
+  Proof proof;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    const ir::ValueId output = raised.outputs()[i];
+    const bool per_token = (*raised.type(output).dims)[0] == ir::Dim("tokens");
+    RTAI_TRY(const ir::Tensor rows,
+             per_token ? pack(expected[i], batch)
+                       : Result<ir::Tensor>(expected[i].converted(DType::f32)));
+    RTAI_TRY_VOID(compare(raised.name(output), rows, actual[i], options, proof));
+  }
+  return proof;
+}
+
+}  // namespace rtai::raise

@@ -1,0 +1,184 @@
+#include "libopt/raise/raise.h"
+
+#include "libopt/raise/internal/emit.h"
+#include "libopt/raise/internal/reading.h"
+#include "libopt/raise/internal/rows.h"
+#include "libopt/raise/trace.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace rtai::raise {
+namespace {
+
+using ir::Op;
+using ir::ValueId;
+
+std::string place_of(const ir::Node& node) {
+  return fmt::format("node '{}' ({})", node.name(), info(node.op()).onnx_name);
+}
+
+bool is_plain(const Meaning& meaning) {
+  return std::holds_alternative<Plain>(meaning);
+}
+
+Result<Meanings> one(Result<Meaning> meaning) {
+  if (!meaning) return std::move(meaning).error();
+  return Meanings{*std::move(meaning)};
+}
+
+Result<Meanings> read_node(Reading& reading, const ir::Node& node) {
+  switch (node.op()) {
+    case Op::identity:
+    case Op::dropout:
+    case Op::cast:
+    case Op::cast_like:
+    case Op::reshape:
+    case Op::flatten:
+    case Op::squeeze:
+    case Op::unsqueeze:
+    case Op::expand:
+    case Op::tile:
+    case Op::transpose:
+    case Op::split:
+    case Op::slice:
+    case Op::gather:
+      return read_layout(reading, node);
+    case Op::matmul:
+    case Op::gemm:
+    case Op::einsum:
+      return one(read_contraction(reading, node));
+    case Op::softmax:
+    case Op::layer_normalization:
+    case Op::reduce_sum:
+    case Op::reduce_mean:
+    case Op::reduce_l2:
+    case Op::reduce_sum_square:
+      return one(read_reduction(reading, node));
+    default:
+      return one(read_arithmetic(reading, node));
+  }
+}
+
+/// The axes must be those of the value: a defect of ours otherwise.
+bool fits(const Reading& reading, ValueId id, const Meaning& meaning) {
+  const Axes* axes = axes_of(meaning);
+  if (axes == nullptr) return true;
+  for (const Probe& probe : reading.probes()) {
+    const ir::Dims& dims = probe.dims(id);
+    if (dims.size() != axes->size()) return false;
+    for (std::size_t i = 0; i < dims.size(); ++i) {
+      if (size_of((*axes)[i], probe) != dims[i]) return false;
+    }
+  }
+  return true;
+}
+
+/// What the first of the inputs that do not fit said.
+const Opaque* first_opaque(const Reading& reading, const ir::Node& node) {
+  for (const ValueId input : node.inputs()) {
+    if (const auto* opaque = reading.get<Opaque>(input)) return opaque;
+  }
+  return nullptr;
+}
+
+Meanings meanings_of(Reading& reading, const ir::Node& node) {
+  const bool has_meaning =
+      std::any_of(node.inputs().begin(), node.inputs().end(), [&](ValueId input) {
+        return input != ir::kNoValue && !is_plain(reading.meaning(input)) &&
+               reading.get<Opaque>(input) == nullptr;
+      });
+  const bool reads_dims_only = node.op() == Op::shape || node.op() == Op::size;
+  if (reads_dims_only) return Meanings(node.outputs().size(), Plain{});
+
+  Result<Meaning> lookup = read_lookup(reading, node);
+  if (lookup && !is_plain(*lookup)) return Meanings{*std::move(lookup)};
+  if (!has_meaning && reading.is_known(node.output())) {
+    return Meanings(node.outputs().size(), Plain{});
+  }
+  Result<Meanings> meanings = read_node(reading, node);
+  if (meanings) return *std::move(meanings);
+  const Opaque* earlier = first_opaque(reading, node);
+  const std::string reason = earlier != nullptr
+                                 ? earlier->reason
+                                 : meanings.error().in(place_of(node)).message();
+  return Meanings(node.outputs().size(), Opaque{reason});
+}
+
+/// Hidden states given from outside are rows of a term of their own.
+void read_inputs(Reading& reading) {
+  const auto input = reading.interface().find(Role::hidden);
+  if (!input) return;
+  const ValueId id = reading.graph().inputs()[*input];
+  const Index width = reading.interface().inputs[*input].limit;
+  const TermId term = reading.add(InputTerm{}, width, reading.graph().name(id));
+  reading.set_meaning(
+      id, Rows{.term = term, .axes = {reading.batch_axis(), {kToken}, {feature(width, 1)}}});
+}
+
+/// [batch, seq, columns], [batch * seq, columns], [batch, columns], ...: sequences before tokens
+/// before columns.
+bool is_in_order(const Axes& axes) {
+  std::vector<Unit> units;
+  for (const Axis& axis : axes) {
+    for (const Atom& atom : axis) {
+      if (units.empty() || units.back() != atom.unit) units.push_back(atom.unit);
+    }
+  }
+  return std::is_sorted(units.begin(), units.end());
+}
+
+Result<OutputTerm> read_output(Reading& reading, ValueId output) {
+  const std::string place = fmt::format("output '{}'", reading.graph().name(output));
+  if (const auto* opaque = reading.get<Opaque>(output)) {
+    return misfit(opaque->reason).in(place);
+  }
+  const Rows* rows = reading.get<Rows>(output);
+  if (rows == nullptr) {
+    return misfit(fmt::format("{}, expected rows of tokens or sequences", reading.describe(output)))
+        .in(place);
+  }
+  RTAI_TRY(const Rows settled, settle(reading, *rows).in(place));
+  Axis columns;
+  for (const Axis& axis : settled.axes) {
+    std::copy_if(axis.begin(), axis.end(), std::back_inserter(columns),
+                 [](const Atom& atom) { return atom.unit == Unit::feature; });
+  }
+  const auto order = columns_of(columns);
+  if (!is_in_order(settled.axes) || !order || !std::is_sorted(order->begin(), order->end())) {
+    return misfit(fmt::format("{}, expected [batch, seq, columns]", reading.describe(output)))
+        .in(place);
+  }
+  return OutputTerm{reading.graph().name(output), settled.term};
+}
+
+}  // namespace
+
+Result<ir::Graph> raise_transformer(const ir::Graph& imported) {
+  RTAI_TRY(const Trace runs, trace(imported));
+  Reading reading(imported, runs);
+  read_inputs(reading);
+  for (const ir::NodeId id : imported.order()) {
+    const ir::Node& node = imported.node(id);
+    Meanings meanings = meanings_of(reading, node);
+    for (std::size_t i = 0; i < node.outputs().size(); ++i) {
+      Meaning meaning = i < meanings.size() ? std::move(meanings[i]) : Meaning(Plain{});
+      if (!fits(reading, node.outputs()[i], meaning)) {
+        return Error{ErrorCode::internal, "a value was given axes that it does not have"}.in(
+            place_of(node));
+      }
+      reading.set_meaning(node.outputs()[i], std::move(meaning));
+    }
+  }
+  std::vector<OutputTerm> outputs;
+  for (const ValueId output : imported.outputs()) {
+    RTAI_TRY(OutputTerm term, read_output(reading, output));
+    outputs.push_back(std::move(term));
+  }
+  RTAI_TRY(ir::Graph raised, emit(reading.terms(), outputs, runs.interface));
+  raised.metadata() = imported.metadata();
+  return raised;
+}
+
+}  // namespace rtai::raise

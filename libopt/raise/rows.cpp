@@ -1,0 +1,232 @@
+#include "libopt/raise/internal/rows.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace rtai::raise {
+namespace {
+
+constexpr int kDeepestSum = 8;  // additions that a bias is carried through
+
+ir::Tensor make_vector(const std::vector<double>& values) {
+  return ir::Tensor::from<float>({std::ssize(values)},
+                                 std::vector<float>(values.begin(), values.end()));
+}
+
+ir::Tensor sum(const std::optional<ir::Tensor>& a, const std::vector<double>& b) {
+  if (!a) return make_vector(b);
+  std::vector<double> total = b;
+  for (std::size_t i = 0; i < total.size(); ++i)
+    total[i] += a->value(static_cast<Index>(i));
+  return make_vector(total);
+}
+
+ir::Tensor product(const ir::Tensor& a, const std::vector<double>& b) {
+  std::vector<double> result = b;
+  for (std::size_t i = 0; i < result.size(); ++i)
+    result[i] *= a.value(static_cast<Index>(i));
+  return make_vector(result);
+}
+
+ir::Tensor product(const ir::Tensor& a, double b) {
+  ir::Tensor result = a;
+  for (float& value : result.mutable_data<float>())
+    value = static_cast<float>(value * b);
+  return result;
+}
+
+/// The term plus a vector, or nothing if it has no bias of its own.
+std::optional<TermId> plus_vector(Reading& reading,
+                                  TermId id,
+                                  const std::vector<double>& vector,
+                                  int depth = 0) {
+  const Term term = reading.term(id);
+  if (const auto* linear = std::get_if<LinearTerm>(&term.kind)) {
+    LinearTerm changed = *linear;
+    changed.bias = sum(linear->bias, vector);
+    return reading.add(std::move(changed), term.columns, term.name);
+  }
+  if (const auto* norm = std::get_if<LayerNormTerm>(&term.kind)) {
+    LayerNormTerm changed = *norm;
+    changed.bias = sum(norm->bias, vector);
+    return reading.add(std::move(changed), term.columns, term.name);
+  }
+  if (const auto* embedding = std::get_if<EmbeddingTerm>(&term.kind)) {
+    EmbeddingTerm changed = *embedding;
+    changed.row = sum(embedding->row, vector);
+    return reading.add(std::move(changed), term.columns, term.name);
+  }
+  if (const auto* add = std::get_if<AddTerm>(&term.kind); add != nullptr && depth < kDeepestSum) {
+    const AddTerm sides = *add;
+    if (const auto b = plus_vector(reading, sides.b, vector, depth + 1)) {
+      return reading.add(AddTerm{sides.a, *b}, term.columns, term.name);
+    }
+    if (const auto a = plus_vector(reading, sides.a, vector, depth + 1)) {
+      return reading.add(AddTerm{*a, sides.b}, term.columns, term.name);
+    }
+  }
+  return std::nullopt;
+}
+
+/// The term times a number, or nothing if it has no weights of its own.
+std::optional<TermId> times_number(Reading& reading, TermId id, double factor, int depth = 0) {
+  const Term term = reading.term(id);
+  const auto again = [&](TermId src) { return times_number(reading, src, factor, depth + 1); };
+  if (depth > kDeepestSum) return std::nullopt;
+  if (const auto* linear = std::get_if<LinearTerm>(&term.kind)) {
+    LinearTerm changed = *linear;
+    changed.weight_scale *= factor;
+    if (changed.bias) changed.bias = product(*changed.bias, factor);
+    return reading.add(std::move(changed), term.columns, term.name);
+  }
+  if (const auto* norm = std::get_if<LayerNormTerm>(&term.kind)) {
+    LayerNormTerm changed = *norm;
+    changed.weight = product(changed.weight, factor);
+    changed.bias = product(changed.bias, factor);
+    return reading.add(std::move(changed), term.columns, term.name);
+  }
+  if (const auto* embedding = std::get_if<EmbeddingTerm>(&term.kind)) {
+    EmbeddingTerm changed = *embedding;
+    for (auto* table : {&changed.word, &changed.position, &changed.segment, &changed.row}) {
+      if (*table) *table = product(**table, factor);
+    }
+    return reading.add(std::move(changed), term.columns, term.name);
+  }
+  if (const auto* add = std::get_if<AddTerm>(&term.kind)) {
+    const AddTerm sides = *add;
+    const auto a = again(sides.a);
+    const auto b = a ? again(sides.b) : std::nullopt;
+    if (b) return reading.add(AddTerm{*a, *b}, term.columns, term.name);
+  }
+  if (const auto* columns = std::get_if<ColumnsTerm>(&term.kind)) {
+    ColumnsTerm changed = *columns;
+    if (const auto src = again(changed.src)) {
+      changed.src = *src;
+      return reading.add(changed, term.columns, term.name);
+    }
+  }
+  if (const auto* rows = std::get_if<RowsTerm>(&term.kind)) {
+    RowsTerm changed = *rows;
+    const bool is_linear = changed.op != ir::Op::l2_normalize;
+    if (const auto src = is_linear ? again(changed.src) : std::nullopt) {
+      changed.src = *src;
+      return reading.add(changed, term.columns, term.name);
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<Index> dense_columns(const Axes& axes) {
+  std::vector<Atom> features;
+  for (const Axis& axis : axes) {
+    std::copy_if(axis.begin(), axis.end(), std::back_inserter(features),
+                 [](const Atom& atom) { return atom.unit == Unit::feature; });
+  }
+  std::sort(features.begin(), features.end(),
+            [](const Atom& a, const Atom& b) { return a.stride < b.stride; });
+  Index columns = 1;
+  for (const Atom& atom : features) {
+    if (atom.stride != columns) return std::nullopt;
+    columns *= atom.size;
+  }
+  return columns;
+}
+
+TermId take_columns(Reading& reading, TermId src, Index begin, Index count) {
+  const Term term = reading.term(src);
+  if (begin == 0 && count == term.columns) return src;
+  for (std::size_t i = 0; i < reading.terms().size(); ++i) {  // the same columns once
+    const auto* columns = std::get_if<ColumnsTerm>(&reading.terms()[i].kind);
+    if (columns == nullptr || columns->src != src) continue;
+    if (columns->begin == begin && columns->end == begin + count) return static_cast<TermId>(i);
+  }
+  return reading.add(ColumnsTerm{src, begin, begin + count}, count, term.name);
+}
+
+Result<Rows> settle(Reading& reading, const Rows& rows) {
+  const std::optional<Index> columns = dense_columns(rows.axes);
+  if (!columns) {
+    return misfit(fmt::format("rows {} that repeat or leave out columns", to_string(rows.axes)));
+  }
+  Rows settled = rows;
+  settled.term = take_columns(reading, rows.term, rows.offset, *columns);
+  settled.offset = 0;
+  if (rows.scale != 1) {
+    const auto scaled = times_number(reading, settled.term, rows.scale);
+    if (!scaled) return misfit(fmt::format("rows scaled by {} outside of attention", rows.scale));
+    settled.term = *scaled;
+    settled.scale = 1;
+  }
+  return settled;
+}
+
+std::optional<ByColumn> by_column(const Reading& reading, const Rows& rows, ir::ValueId value) {
+  ByColumn result;
+  result.values.resize(static_cast<std::size_t>(reading.term(rows.term).columns), 0.0);
+  std::vector<bool> seen(result.values.size(), false);
+  bool any = false;
+  bool any_padding = false;
+  bool same = true;
+  result.zero_at_padding = true;
+  const bool has_tokens = has(rows.axes, Unit::token);
+  for (const Probe& probe : reading.probes()) {
+    const ir::Tensor& known = *probe.contents(value);
+    for_each_place(rows.axes, probe, known.dims(), [&](const Place& place, Index element) {
+      const double x = known.value(element);
+      const Index real = probe.lengths[static_cast<std::size_t>(place.batch)];
+      if (has_tokens && place.token >= real) {
+        any_padding = true;
+        result.zero_at_padding = result.zero_at_padding && x == 0;
+      }
+      if (real == 0 || (has_tokens && place.token >= real)) return;
+      const auto column = static_cast<std::size_t>(rows.offset + place.feature);
+      if (!seen[column]) result.values[column] = x;
+      same = same && (result.values[column] == x);
+      if (!any) result.first = x;
+      result.uniform = result.uniform && x == result.first;
+      seen[column] = true;
+      any = true;
+    });
+  }
+  result.zero_at_padding = result.zero_at_padding && any_padding;
+  return any && same ? std::optional(std::move(result)) : std::nullopt;
+}
+
+Result<Rows> plus(Reading& reading, const Rows& rows, const ByColumn& vector) {
+  if (vector.uniform && vector.first == 0) return rows;
+  std::vector<double> scaled = vector.values;
+  for (double& value : scaled)
+    value /= rows.scale;
+  const auto term = plus_vector(reading, rows.term, scaled);
+  if (!term) return misfit("a constant added where no linear layer or normalization can take it");
+  Rows result = rows;
+  result.term = *term;
+  result.zero_padding = false;
+  return result;
+}
+
+Result<Rows> times(Reading& reading, const Rows& rows, const ByColumn& vector) {
+  Rows result = rows;
+  result.zero_padding = rows.zero_padding || vector.zero_at_padding;
+  if (vector.uniform) {
+    if (vector.first == 0 || !std::isfinite(vector.first)) {
+      return misfit(fmt::format("rows multiplied by {}", vector.first));
+    }
+    result.scale *= vector.first;
+    return result;
+  }
+  const Term term = reading.term(rows.term);
+  const auto* norm = std::get_if<LayerNormTerm>(&term.kind);
+  if (norm == nullptr) return misfit("rows multiplied by a vector, expected a number");
+  LayerNormTerm changed = *norm;
+  changed.weight = product(norm->weight, vector.values);
+  changed.bias = product(norm->bias, vector.values);
+  result.term = reading.add(std::move(changed), term.columns, term.name);
+  return result;
+}
+
+}  // namespace rtai::raise

@@ -1,0 +1,54 @@
+// Runs of an imported graph on invented inputs of a few sizes.
+//
+// What depends only on shapes, masks and ids is computed and can be looked at: whatever nodes made
+// it, a mask is recognized by its values. Of what passed a product with weights only the dimensions
+// are kept. Comparing the runs tells which dimensions are the batch, the length, or constant.
+#pragma once
+
+#include "libopt/raise/roles.h"
+
+#include <vector>
+
+namespace rtai::raise {
+
+/// One run.
+class Probe {
+ public:
+  Index batch = 0;
+  Index length = 0;            // of the padded sequences
+  std::vector<Index> lengths;  // [batch] real tokens, in front; 0 is possible
+
+  const ir::Dims& dims(ir::ValueId id) const { return at(id).dims(); }
+  DType dtype(ir::ValueId id) const { return at(id).dtype(); }
+  /// The value, or null if its elements were not computed.
+  const ir::Tensor* contents(ir::ValueId id) const { return is_known(id) ? &at(id) : nullptr; }
+  bool is_known(ir::ValueId id) const { return known_[static_cast<std::size_t>(id)]; }
+
+ private:
+  friend class Tracer;
+  const ir::Tensor& at(ir::ValueId id) const { return values_[static_cast<std::size_t>(id)]; }
+
+  std::vector<ir::Tensor> values_;  // of what is not known: of the right dimensions and type
+  std::vector<bool> known_;
+};
+
+struct Trace {
+  Interface interface;
+  std::vector<Probe> probes;
+};
+
+/// Runs `graph`, whose inputs recognize_inputs() understands, on three batches: ragged, full, and
+/// with an empty sequence (without a mask, all are full).
+///
+/// Errors: as recognize_inputs; invalid_input or unsupported, naming the node that cannot run.
+Result<Trace> trace(const ir::Graph& graph);
+
+/// The graph inputs for sequences of `lengths`, padded to `length`. Ids and segments follow from
+/// `seed`; positions count from 0; the mask is 1 for real tokens.
+std::vector<ir::Tensor> make_inputs(const ir::Graph& graph,
+                                    const Interface& interface,
+                                    const std::vector<Index>& lengths,
+                                    Index length,
+                                    std::uint64_t seed);
+
+}  // namespace rtai::raise

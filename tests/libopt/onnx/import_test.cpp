@@ -1,0 +1,362 @@
+#include "libopt/onnx/import.h"
+
+#include "libopt/ir/text.h"
+#include "tests/libopt/reference/apply.h"
+#include "tests/support/onnx_text.h"
+
+#include <catch2/catch.hpp>
+
+namespace rtai::onnx_io {
+namespace {
+
+using ir::Op;
+using ir::Tensor;
+using reference::bools;
+using reference::check_close;
+using reference::f32;
+using reference::i64;
+
+ir::Graph import_text(int version, const std::string& text) {
+  auto graph = import_onnx(onnx_bytes(onnx_model(version, text)));
+  INFO((graph ? "" : graph.error().message()));
+  REQUIRE(graph);
+  return *std::move(graph);
+}
+
+Error import_error(const onnx::ModelProto& model) {
+  const auto graph = import_onnx(onnx_bytes(model));
+  REQUIRE_FALSE(graph);
+  return graph.error();
+}
+
+std::string invalid(const onnx::ModelProto& model) {
+  const Error error = import_error(model);
+  CHECK(error.code() == ErrorCode::invalid_input);
+  return error.message();
+}
+
+std::string unsupported(const onnx::ModelProto& model) {
+  const Error error = import_error(model);
+  CHECK(error.code() == ErrorCode::unsupported);
+  return error.message();
+}
+
+/// The first output of a model of opset `version` on the inputs.
+Tensor run(int version, const std::string& text, const std::vector<Tensor>& inputs) {
+  const auto outputs = reference::interpret(import_text(version, text), inputs);
+  INFO((outputs ? "" : outputs.error().message()));
+  REQUIRE(outputs);
+  return outputs->at(0);
+}
+
+std::vector<Op> ops_of(const ir::Graph& graph) {
+  std::vector<Op> ops;
+  for (const ir::NodeId id : graph.order())
+    ops.push_back(graph.node(id).op());
+  return ops;
+}
+
+TEST_CASE("a model keeps its names, shapes, weights and origin") {
+  onnx::ModelProto model = onnx_model(17, R"((float[batch, 3] x) => (float[batch, 3] y)
+    <float[3] w = {1, 2, 3}> { t = Add(x, w)  y = Tanh(t) })");
+  model.set_producer_name("maker");
+  model.set_producer_version("2.0");
+  const auto graph = import_onnx(onnx_bytes(model));
+  REQUIRE(graph);
+  CHECK(ir::print(*graph) == R"(graph (%x: f32[batch, 3]) {
+  @w: f32[3] = [1, 2, 3]
+  %t = add(%x, @w) : f32
+  %y = tanh(%t) : f32[batch, 3]
+  return %y
+}
+)");
+  CHECK(graph->metadata().at("producer") == "maker 2.0");
+  CHECK(graph->metadata().at("opset") == "17");
+  CHECK(graph->metadata().at("ir_version") == "8");
+  CHECK(graph->metadata().at("name") == "g");
+}
+
+TEST_CASE("nodes may come in any order") {
+  const ir::Graph graph =
+      import_text(17, "(float[2] x) => (float[2] y) { y = Neg(b)  b = Abs(a)  a = Add(x, x) }");
+  CHECK(ops_of(graph) == std::vector{Op::add, Op::abs, Op::neg});
+}
+
+TEST_CASE("constants come from nodes, initializers and initializers listed as inputs") {
+  onnx::ModelProto model = onnx_model(17, R"((float[2] x, float[2] w) => (float[2] y)
+    <float[2] w = {1, 2}> { c = Constant <value = float[2] {10, 20}> ()
+      s = Add(x, w)  y = Add(s, c) })");
+  const auto graph = import_onnx(onnx_bytes(model));
+  REQUIRE(graph);
+  CHECK(graph->inputs().size() == 1);
+  const auto outputs = reference::interpret(*graph, std::vector{f32({2}, {0, 0})});
+  CHECK(outputs->at(0) == f32({2}, {11, 22}));
+}
+
+TEST_CASE("Constant takes every kind of number") {
+  CHECK(run(17, "(int64[2] x) => (int64[2] y) { c = Constant <value_int = 5> ()  y = Add(x, c) }",
+            {i64({2}, {1, 2})}) == i64({2}, {6, 7}));
+  CHECK(run(17,
+            "(int64[2] x) => (int64[2] y) { c = Constant <value_ints = [5, 6]> ()  y = Add(x, c) }",
+            {i64({2}, {1, 2})}) == i64({2}, {6, 8}));
+  CHECK(run(17,
+            "(float[1] x) => (float[1] y) { c = Constant <value_float = 0.5> ()  y = Add(x, c) }",
+            {f32({1}, {1})}) == f32({1}, {1.5f}));
+  CHECK(run(17,
+            "(float[2] x) => (float[2] y) { c = Constant <value_floats = [0.5, 1.5]> ()  y = "
+            "Add(x, c) }",
+            {f32({2}, {1, 1})}) == f32({2}, {1.5f, 2.5f}));
+  CHECK(unsupported(onnx_model(17, R"((float[1] x) => (float[1] y) {
+          c = Constant <value_string = "a"> ()  y = Add(x, c) })"))
+            .find("value_string") != std::string::npos);
+  CHECK(invalid(onnx_model(17, "(float[1] x) => (float[1] y) { c = Constant ()  y = Add(x, c) }"))
+            .find("without a value") != std::string::npos);
+}
+
+TEST_CASE("Identity is an alias, but an output keeps its name") {
+  const ir::Graph graph = import_text(17, R"((float[2] x) => (float[2] y, float[2] z, float[2] x2)
+    { a = Identity(x)  b = Identity(a)  t = Neg(b)  y = Identity(t)  z = Identity(t)  x2 = Identity(x) })");
+  CHECK(graph.nodes_of(Op::neg).size() == 1);
+  CHECK(graph.name(graph.outputs()[0]) == "y");
+  CHECK(graph.name(graph.outputs()[1]) == "z");
+  CHECK(graph.name(graph.outputs()[2]) == "x2");
+  const auto outputs = reference::interpret(graph, std::vector{f32({2}, {1, 2})});
+  CHECK(outputs->at(1) == f32({2}, {-1, -2}));
+  CHECK(outputs->at(2) == f32({2}, {1, 2}));
+}
+
+TEST_CASE("inputs without a shape and dimensions without a size are taken as they are") {
+  onnx::ModelProto model =
+      onnx_model(17, "(float[2, n, 4] x, float[2] w) => (float y) { y = Add(x, w) }");
+  auto& shape = *model.mutable_graph()
+                     ->mutable_input(0)
+                     ->mutable_type()
+                     ->mutable_tensor_type()
+                     ->mutable_shape();
+  shape.mutable_dim(0)->set_dim_value(-1);
+  shape.mutable_dim(2)->clear_dim_value();
+  model.mutable_graph()->mutable_input(1)->mutable_type()->mutable_tensor_type()->clear_shape();
+  const auto graph = import_onnx(onnx_bytes(model));
+  REQUIRE(graph);
+  CHECK(to_string(graph->type(graph->inputs()[0])) == "f32[x.0, n, x.2]");
+  CHECK(to_string(graph->type(graph->inputs()[1])) == "f32");
+}
+
+TEST_CASE("Dropout is identity, with a warning in training mode") {
+  struct Warnings : Log {
+    std::vector<std::string> texts;
+    void info(std::string_view) override {}
+    void warning(std::string_view text) override { texts.emplace_back(text); }
+    void progress(std::string_view, double, double) override {}
+  } log;
+  const auto graph = import_onnx(onnx_bytes(onnx_model(13, R"((float[2] x) => (float[2] y)
+    <bool training = {1}> { r = Constant <value_float = 0.5> ()
+      t = Dropout(x)  y = Dropout(t, r, training) })")),
+                                 {}, log);
+  REQUIRE(graph);
+  CHECK(graph->nodes_of(Op::dropout).empty());
+  REQUIRE(log.texts.size() == 1);
+  CHECK(log.texts[0] == "node 'y': Dropout in training mode is taken as none");
+}
+
+// --- old spellings
+
+TEST_CASE("axes given as attributes become inputs") {
+  const Tensor x = f32({1, 2, 2}, {1, 2, 3, 4});
+  CHECK(run(11, "(float[1,2,2] x) => (float y) { y = Squeeze <axes = [0]> (x) }", {x}) ==
+        f32({2, 2}, {1, 2, 3, 4}));
+  CHECK(run(11, "(float[1,2,2] x) => (float y) { y = Squeeze (x) }", {x}) ==
+        f32({2, 2}, {1, 2, 3, 4}));
+  CHECK(run(11, "(float[1,2,2] x) => (float y) { y = Unsqueeze <axes = [0, 4]> (x) }", {x}) ==
+        f32({1, 1, 2, 2, 1}, {1, 2, 3, 4}));
+  CHECK(run(11, "(float[1,2,2] x) => (float y) { y = ReduceMean <axes = [-1], keepdims = 0> (x) }",
+            {x}) == f32({1, 2}, {1.5f, 3.5f}));
+  CHECK(run(11, "(float[1,2,2] x) => (float y) { y = ReduceSum (x) }", {x}) ==
+        f32({1, 1, 1}, {10}));
+  CHECK(
+      run(9,
+          "(float[1,2,2] x) => (float y) { y = Slice <axes = [2], starts = [1], ends = [9]> (x) }",
+          {x}) == f32({1, 2, 1}, {2, 4}));
+  CHECK(
+      run(11,
+          "(float[1,2,2] x) => (float y, float z) { y, z = Split <axis = 1, split = [1, 1]> (x) }",
+          {x}) == f32({1, 1, 2}, {1, 2}));
+  CHECK(run(11, "(float[1,2,2] x) => (float y, float z) { y, z = Split <axis = 2> (x) }", {x}) ==
+        f32({1, 2, 1}, {1, 3}));
+  CHECK(run(4, "(float[1,2,2] x) => (float y) { y = Reshape <shape = [4]> (x) }", {x}) ==
+        f32({4}, {1, 2, 3, 4}));
+}
+
+TEST_CASE("Clip and Pad take their numbers from attributes of old versions") {
+  const Tensor x = f32({3}, {-2, 0.5f, 2});
+  CHECK(run(6, "(float[3] x) => (float y) { y = Clip <min = -1.0, max = 1.0> (x) }", {x}) ==
+        f32({3}, {-1, 0.5f, 1}));
+  CHECK(run(6, "(float[3] x) => (float y) { y = Clip <max = 1.0> (x) }", {x}) ==
+        f32({3}, {-2, 0.5f, 1}));
+  CHECK(run(10, "(float[3] x) => (float y) { y = Pad <pads = [1, 0], value = 7.0> (x) }", {x}) ==
+        f32({4}, {7, -2, 0.5f, 2}));
+}
+
+TEST_CASE("Softmax before opset 13 counts the dimensions from its axis on as one") {
+  const Tensor x = f32({1, 2, 2}, {0, 0, 0, 0});
+  const std::string by_default = "(float[1,2,2] x) => (float y) { y = Softmax (x) }";
+  CHECK(run(11, by_default, {x}) == f32({1, 2, 2}, {0.25f, 0.25f, 0.25f, 0.25f}));
+  CHECK(run(13, by_default, {x}) == f32({1, 2, 2}, {0.5f, 0.5f, 0.5f, 0.5f}));
+  check_close(run(11, "(float[1,2,2] x) => (float y) { y = LogSoftmax <axis = 0> (x) }", {x}),
+              f32({1, 2, 2}, {-1.3862944f, -1.3862944f, -1.3862944f, -1.3862944f}), 1e-6);
+}
+
+TEST_CASE("Softmax over the last axis stays one node in every version") {
+  CHECK(ops_of(import_text(11, "(float[1,2,2] x) => (float y) { y = Softmax <axis = 2> (x) }")) ==
+        std::vector{Op::softmax});
+  CHECK(ops_of(import_text(11, "(float x) => (float y) { y = Softmax <axis = -1> (x) }")) ==
+        std::vector{Op::softmax});
+  // The rank is known through the shape arithmetic that exporters leave around attention.
+  const ir::Graph graph = import_text(11, R"((float[b,s,4] x) => (float y)
+    <int64[1] two = {2}, int64 zero = {0}> {
+      shape = Shape(x)  b = Gather(shape, zero)  b1 = Unsqueeze <axes = [0]> (b)
+      dims = Concat <axis = 0> (b1, two, two, two)  r = Reshape(x, dims)
+      t = Transpose <perm = [0, 2, 1, 3]> (r)  y = Softmax <axis = 3> (t) })");
+  CHECK(graph.nodes_of(Op::flatten).empty());
+}
+
+TEST_CASE("an input of unknown rank keeps the meaning of an old Softmax") {
+  onnx::ModelProto model =
+      onnx_model(11, "(float[1] x) => (float y) { y = Softmax <axis = 1> (x) }");
+  model.mutable_graph()->mutable_input(0)->mutable_type()->mutable_tensor_type()->clear_shape();
+  const auto graph = import_onnx(onnx_bytes(model));
+  REQUIRE(graph);
+  const auto outputs = reference::interpret(*graph, std::vector{f32({1, 2, 2}, {0, 0, 0, 0})});
+  CHECK(outputs->at(0) == f32({1, 2, 2}, {0.25f, 0.25f, 0.25f, 0.25f}));
+}
+
+TEST_CASE("LayerNormalization is taken before the opset that introduced it") {
+  CHECK(ops_of(import_text(11,
+                           R"((float[1,2] x) => (float y) <float[2] w = {1, 1}, float[2] b = {0, 0}>
+    { y = LayerNormalization <axis = -1, epsilon = 1e-12, stash_type = 1> (x, w, b) })")) ==
+        std::vector{Op::layer_normalization});
+}
+
+TEST_CASE("Cast, ConstantOfShape and quantization carry their element types") {
+  CHECK(run(17, "(float[2] x) => (int64[2] y) { y = Cast <to = 7> (x) }",
+            {f32({2}, {1.5f, -1.5f})}) == i64({2}, {1, -1}));
+  CHECK(run(17, "(int64[1] x) => (int64 y) { y = ConstantOfShape <value = int64[1] {3}> (x) }",
+            {i64({1}, {2})}) == i64({2}, {3, 3}));
+  const Tensor q = run(21, R"((float[2] x) => (int8 y) { s = Constant <value_float = 0.5> ()
+    y = QuantizeLinear <output_dtype = 3> (x, s) })",
+                       {f32({2}, {1, -200})});
+  CHECK(q == reference::i8({2}, {2, -128}));
+  CHECK(unsupported(onnx_model(19, "(float[2] x) => (float y) { y = Cast <to = 17> (x) }"))
+            .find("FLOAT8E4M3FN") != std::string::npos);
+}
+
+// --- what is refused
+
+TEST_CASE("all operators that rtai lacks are named at once, with their nodes") {
+  onnx::ModelProto model = onnx_model(17, R"((float[1] x) => (float y)
+    { a = Conv(x, x)  b = Conv(a, a)  y = Selu(b) })");
+  model.mutable_graph()->mutable_node(0)->set_name("first");
+  model.mutable_graph()->mutable_node(2)->set_domain("com.example");
+  CHECK(unsupported(model) ==
+        "not supported: operator 'Conv' version 17 (2 nodes, first at node 'first' (Conv)), "
+        "'com.example.Selu' (1 node, first at node 'y' (Selu))");
+}
+
+TEST_CASE("control flow is refused by name") {
+  CHECK(unsupported(onnx_model(17, R"((bool c, float[1] x) => (float y) {
+    y = If (c) <then_branch = g1 () => (float a) { a = Identity(x) },
+                else_branch = g2 () => (float b) { b = Neg(x) }> })"))
+            .find("'If'") != std::string::npos);
+}
+
+TEST_CASE("operator sets from the future are refused") {
+  CHECK(unsupported(onnx_model(99, "(float[1] x) => (float y) { y = Neg(x) }")) ==
+        "opset 99 is not supported; supported: 1 to 25");
+}
+
+TEST_CASE("attributes that an operator does not have are refused by name") {
+  CHECK(
+      unsupported(onnx_model(6, "(float[1] x) => (float y) { y = Add <broadcast = 1> (x, x) }")) ==
+      "node 'y' (Add): attribute 'broadcast' of version 6 is not supported");
+  CHECK(invalid(onnx_model(17, "(float[1] x) => (float y) { y = Concat <axis = 1.0> (x, x) }"))
+            .find("is of type FLOAT, expected INT") != std::string::npos);
+  CHECK(invalid(onnx_model(17, "(float[1] x) => (float y) { y = Gemm <transA = 2> (x, x) }"))
+            .find("'transA' is 2, expected 0 or 1") != std::string::npos);
+  CHECK(invalid(
+            onnx_model(17, "(float[1] x) => (float y) { y = Concat <axis = 0, axis = 1> (x, x) }"))
+            .find("stands twice") != std::string::npos);
+  CHECK(invalid(onnx_model(17, "(float[1] x) => (float y) { y = Cast (x) }"))
+            .find("'to' is missing") != std::string::npos);
+}
+
+TEST_CASE("graphs that do not hang together are refused, naming the node") {
+  const auto model = [](const std::string& nodes) {
+    return onnx_model(17, "(float[1] x) => (float y) {" + nodes + "}");
+  };
+  CHECK(invalid(model("y = Add(x, z)")) == "node 'y' (Add) reads 'z', which nothing makes");
+  CHECK(invalid(model("a = Add(x, y)  y = Neg(a)")) == "node 'a' (Add) depends on its own result");
+  CHECK(invalid(model("y = Neg(x)  y = Abs(x)")) ==
+        "node 'y' (Abs) makes 'y', which is there already");
+  CHECK(invalid(model("x = Neg(x)  y = Abs(x)")) ==
+        "node 'x' (Neg) makes 'x', which is there already");
+  CHECK(invalid(model("z = Neg(x)")) == "output 'y' is made by nothing");
+  CHECK(invalid(model("y = Add(x)")) == "node 'y' (Add): input 1 is missing");
+  CHECK(invalid(model("y = Neg(x, x)")) == "node 'y' (Neg): takes 1 inputs at most, has 2");
+  CHECK(invalid(model("y, z = Neg(x)")) == "node 'y' (Neg): makes 1 outputs at most, has 2");
+}
+
+TEST_CASE("names that stand twice or not at all are refused") {
+  const onnx::ModelProto good =
+      onnx_model(17, "(float[1] x) => (float y) <float[1] w = {1}> { y = Add(x, w) }");
+  onnx::ModelProto model = good;
+  *model.mutable_graph()->add_initializer() = good.graph().initializer(0);
+  CHECK(invalid(model) == "initializer 'w' stands twice");
+  model = good;
+  *model.mutable_graph()->add_input() = good.graph().input(0);
+  CHECK(invalid(model) == "input 'x' stands twice");
+  model = good;
+  *model.mutable_graph()->add_output() = good.graph().output(0);
+  CHECK(invalid(model) == "output 'y' stands twice");
+  model = good;
+  model.mutable_graph()->mutable_initializer(0)->clear_name();
+  CHECK(invalid(model) == "an initializer without a name");
+  model = good;
+  model.mutable_graph()->clear_output();
+  CHECK(invalid(model) == "the model has no outputs");
+  model = good;
+  model.mutable_graph()->mutable_node(0)->clear_output();
+  CHECK(invalid(model).find("no outputs") != std::string::npos);
+  model = good;
+  model.clear_graph();
+  CHECK(invalid(model) == "not an ONNX model: it has no graph");
+  model = good;
+  model.clear_opset_import();
+  CHECK(invalid(model).find("declares no version") != std::string::npos);
+  model = good;
+  *model.add_opset_import() = good.opset_import(0);
+  CHECK(invalid(model) == "two versions of operator set ''");
+}
+
+TEST_CASE("inputs that are not tensors are refused") {
+  onnx::ModelProto model = onnx_model(17, "(float[1] x) => (float y) { y = Neg(x) }");
+  model.mutable_graph()->mutable_input(0)->mutable_type()->mutable_tensor_type()->set_elem_type(8);
+  CHECK(unsupported(model) == "input 'x': element type STRING is not supported");
+  model.mutable_graph()->mutable_input(0)->mutable_type()->mutable_sequence_type();
+  CHECK(unsupported(model).find("no tensor") != std::string::npos);
+}
+
+TEST_CASE("a missing file and bytes that are no model are told apart") {
+  const auto missing = import_onnx(std::filesystem::path("/nonexistent/model.onnx"));
+  REQUIRE_FALSE(missing);
+  CHECK(missing.error().code() == ErrorCode::not_found);
+  const auto folder = import_onnx(std::filesystem::path("/"));
+  CHECK(folder.error().message() == "is not a regular file");
+  const std::string text = "this is not a model";
+  const auto garbage = import_onnx(std::as_bytes(std::span(text)));
+  CHECK(garbage.error().code() == ErrorCode::invalid_input);
+  CHECK(garbage.error().message().starts_with("not an ONNX model"));
+  CHECK_FALSE(import_onnx(std::span<const std::byte>{}));
+}
+
+}  // namespace
+}  // namespace rtai::onnx_io

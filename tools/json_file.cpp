@@ -1,0 +1,120 @@
+#include "tools/json_file.h"
+
+#include "runtime/base/mapped_file.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+namespace rtai::tools {
+namespace {
+
+using nlohmann::json;
+
+Error invalid(std::string message) {
+  return {ErrorCode::invalid_input, std::move(message)};
+}
+
+// Before parsing, since the parsed form takes many times the memory of the text.
+Result<void> check_extent(std::string_view text) {
+  constexpr std::size_t kMaxBytes = 256u << 20;
+  constexpr std::size_t kMaxValues = 1u << 22;  // the largest vocabularies have a quarter million
+  constexpr int kMaxDepth = 64;
+  if (text.size() > kMaxBytes) return invalid("larger than 256 MiB");
+  std::size_t values = 0;
+  int depth = 0;
+  bool in_string = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (c == '"') in_string = !in_string;
+    if (in_string) {
+      i += c == '\\' ? 1 : 0;
+      continue;
+    }
+    if (c == '[' || c == '{') ++depth;
+    if (c == ']' || c == '}') --depth;
+    values += c == ',' || c == '[' || c == '{' ? 1 : 0;
+    if (depth > kMaxDepth) return invalid(fmt::format("nested deeper than {}", kMaxDepth));
+    if (values > kMaxValues) return invalid(fmt::format("more than {} values", kMaxValues));
+  }
+  return {};
+}
+
+}  // namespace
+
+JsonValue JsonValue::operator[](const std::string& key) const {
+  const std::string place = place_.empty() ? key : place_ + "." + key;
+  if (!exists() || !value_->is_object()) return {nullptr, place};
+  const auto found = value_->find(key);
+  return {found == value_->end() ? nullptr : &*found, place};
+}
+
+Result<void> JsonValue::expect_object() const {
+  if (!exists() || !value_->is_object()) return wrong("an object");
+  return {};
+}
+
+Result<std::vector<JsonValue>> JsonValue::elements() const {
+  if (!exists() || !value_->is_array()) return wrong("an array");
+  return children();
+}
+
+Result<std::vector<JsonValue>> JsonValue::elements_or_members() const {
+  if (!exists() || !value_->is_structured()) return wrong("an array");
+  return children();
+}
+
+Result<bool> JsonValue::boolean() const {
+  if (!exists() || !value_->is_boolean()) return wrong("true or false");
+  return value_->get<bool>();
+}
+
+Result<bool> JsonValue::boolean_or(bool absent) const {
+  return exists() ? boolean() : absent;
+}
+
+Result<std::string> JsonValue::string() const {
+  if (!is_string()) return wrong("a string");
+  return value_->get<std::string>();
+}
+
+Result<std::string> JsonValue::string_or(std::string_view absent) const {
+  return exists() ? string() : std::string(absent);
+}
+
+Result<std::int32_t> JsonValue::count() const {
+  if (!exists() || !value_->is_number_unsigned()) return wrong("an integer from 0 up");
+  constexpr std::uint64_t kLargest = std::numeric_limits<std::int32_t>::max();
+  return static_cast<std::int32_t>(std::min(value_->get<std::uint64_t>(), kLargest));
+}
+
+Error JsonValue::wrong(std::string_view expected) const {
+  const std::string_view found = exists() ? value_->type_name() : "nothing";
+  return invalid(fmt::format("{}: expected {}, found {}", place_, expected, found));
+}
+
+std::vector<JsonValue> JsonValue::children() const {
+  std::vector<JsonValue> children;
+  for (const json& child : *value_) {
+    children.emplace_back(&child, fmt::format("{}[{}]", place_, children.size()));
+  }
+  return children;
+}
+
+Result<JsonFile> read_json(const std::filesystem::path& path) {
+  RTAI_TRY(const MappedFile file, MappedFile::open(path));
+  RTAI_TRY_VOID(check_extent(file.text()).in(path.string()));
+  JsonFile result{json::parse(file.text(), nullptr, /*allow_exceptions=*/false), path.string()};
+  if (!result.document.is_object()) return invalid("expected a JSON object").in(path.string());
+  return result;
+}
+
+Result<JsonFile> read_json_if_there(const std::filesystem::path& path) {
+  std::error_code error;
+  if (std::filesystem::exists(path, error)) return read_json(path);
+  return JsonFile{json::object(), path.string()};
+}
+
+}  // namespace rtai::tools

@@ -1,0 +1,29 @@
+// Tokenizers as Hugging Face tools keep them: tokenizer.json, vocab.txt, tokenizer_config.json.
+#pragma once
+
+#include "runtime/base/result.h"
+#include "runtime/text/tokenizer.h"
+
+#include <filesystem>
+#include <optional>
+
+namespace rtai::tools {
+
+/// The tokenizer in `folder`: from tokenizer.json, else from vocab.txt with tokenizer_config.json
+/// (and special_tokens_map.json, added_tokens.json). Nothing if the folder has neither.
+///
+/// A tokenizer.json says all but the length: its `padding` and `truncation` are left aside, since
+/// many files carry those of an export (pad to 128). The length limit is `model_max_length` of
+/// tokenizer_config.json; 512 where that is absent or the placeholder for "none" (1e6 or more).
+///
+/// Errors: not_found if there is no such folder; invalid_input for a malformed file, naming file
+/// and
+///         key; unsupported for a tokenizer that is not BERT's WordPiece, naming what it is; io.
+Result<std::optional<text::Tokenizer>> load_tokenizer(const std::filesystem::path& folder);
+
+/// Writes vocab.txt, tokenizer_config.json and tokenizer.json into `folder`, which exists.
+///
+/// Errors: unsupported if a piece cannot stand in a line of vocab.txt; io.
+Result<void> save_tokenizer(const text::Tokenizer& tokenizer, const std::filesystem::path& folder);
+
+}  // namespace rtai::tools
