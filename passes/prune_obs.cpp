@@ -13,12 +13,14 @@
 // Copies of the texts with words swapped serve in all steps: the dense model answers them.
 #include "libopt/prune/plan.h"
 #include "libopt/prune/rebuild.h"
+#include "libopt/prune/scores.h"
 #include "libopt/prune/texts.h"
 #include "passes/passes.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 #include <thread>
 
 namespace rtai::passes {
@@ -210,6 +212,10 @@ class PruneObs final : public PassWith<Options> {
                     const prune::Plan& plan,
                     const Texts& texts,
                     double divergence) const;
+  /// What other budgets would buy: predicted cost and divergence.
+  static FigureTable front(std::span<const prune::Module> modules,
+                           const prune::LevelMethod& method,
+                           const prune::Plan& plan);
 };
 
 PassReport PruneObs::report(std::span<const prune::Module> modules,
@@ -217,35 +223,33 @@ PassReport PruneObs::report(std::span<const prune::Module> modules,
                             const prune::Plan& plan,
                             const Texts& texts,
                             double divergence) const {
-  FigureTable table{
-      .name = "modules",
-      .columns = {"layer", "is_ffn", "units_before", "units", "divergence", "cost_before", "cost"},
-      .rows = {}};
-  Counter heads{.name = "heads removed"};
-  Counter columns{.name = "FFN columns removed"};
-  for (std::size_t m = 0; m < modules.size(); ++m) {
-    const prune::Module& module = modules[m];
-    const Index kept = std::ssize(plan.kept[m]);
-    const bool is_ffn = module.kind == prune::ModuleKind::ffn;
-    (is_ffn ? columns : heads).value += static_cast<double>(module.count - kept);
-    table.rows.push_back({static_cast<double>(module.layer), is_ffn ? 1.0 : 0.0,
-                          static_cast<double>(module.count), static_cast<double>(kept),
-                          method.harm(m, kept), plan.costs.modules[m].at(module.count),
-                          plan.costs.modules[m].at(kept)});
-  }
-  PassReport report{.changed = heads.value + columns.value > 0,
-                    .counters = {heads, columns},
-                    .tables = {std::move(table)}};
-  const auto add = [&](std::string name, double value) {
-    report.counters.push_back({.name = std::move(name), .value = value});
-  };
-  add("target met", plan.met ? 1 : 0);
-  add("cost before", plan.dense_cost);
-  add("cost predicted", plan.predicted_cost);
-  if (plan.measured_cost) add("cost measured", *plan.measured_cost);
-  add("divergence on fresh texts", divergence);
-  add("calibration tokens", static_cast<double>(texts.rebuild.tokens()));
+  PassReport report = prune::describe(modules, plan);
+  FigureTable& table = report.tables.front();
+  table.columns.push_back("divergence");
+  for (std::size_t m = 0; m < modules.size(); ++m)
+    table.rows[m].push_back(method.harm(m, std::ssize(plan.kept[m])));
+  report.tables.push_back(front(modules, method, plan));
+  report.counters.push_back({"divergence on fresh texts", divergence});
+  report.counters.push_back({"calibration tokens", static_cast<double>(texts.rebuild.tokens())});
   return report;
+}
+
+FigureTable PruneObs::front(std::span<const prune::Module> modules,
+                            const prune::LevelMethod& method,
+                            const prune::Plan& plan) {
+  FigureTable table{.name = "front", .columns = {"cost", "divergence"}, .rows = {}};
+  std::vector<std::size_t> all(modules.size());
+  std::iota(all.begin(), all.end(), std::size_t{0});
+  for (const double ratio : {1.1, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0}) {
+    const double budget = plan.dense_cost / ratio - plan.costs.rest;
+    const auto kept = method.within(all, plan.costs.modules, budget);
+    if (!kept) break;
+    double harm = 0;
+    for (std::size_t m = 0; m < modules.size(); ++m)
+      harm += method.harm(m, std::ssize((*kept)[m]));
+    table.rows.push_back({plan.costs.of(modules, *kept), harm});
+  }
+  return table;
 }
 
 }  // namespace

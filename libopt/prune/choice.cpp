@@ -14,11 +14,24 @@ std::size_t steps_of(double cost, double step) {
   return static_cast<std::size_t>(std::max(0.0, std::ceil(cost / step - 1e-9)));
 }
 
+/// The level of least harm of every module.
+Choice least_harmful(std::span<const Alternatives> modules) {
+  Choice choice;
+  for (const Alternatives& module : modules) {
+    const auto least = std::ranges::min_element(module.harm);
+    choice.push_back(static_cast<std::size_t>(least - module.harm.begin()));
+  }
+  return choice;
+}
+
 }  // namespace
 
 std::optional<Choice> choose(std::span<const Alternatives> modules, double budget, Index buckets) {
   const auto size = static_cast<std::size_t>(buckets) + 1;
   if (!(budget >= 0)) return std::nullopt;
+  // What does least harm may simply fit; rounding costs up must not take that away.
+  const Choice harmless = least_harmful(modules);
+  if (total_cost(modules, harmless) <= budget * (1 + 1e-12)) return harmless;
   const double step = std::max(budget, 1e-300) / static_cast<double>(buckets);
   std::vector<double> best(size, 0.0);  // least harm of the modules so far, by steps spent at most
   std::vector<std::vector<std::uint16_t>> levels;  // the last module's level in that optimum
