@@ -14,6 +14,7 @@
 #include <array>
 #include <cmath>
 #include <map>
+#include <optional>
 
 namespace rtai::passes {
 namespace {
@@ -32,12 +33,14 @@ constexpr PassInfo kInfo = {
 /// passes nine values.
 constexpr std::size_t kMostVariables = 16;
 /// The two gelus differ by 5e-4; constants that were rounded to 16 bits move them by 1e-4.
-constexpr double kClose = 2e-4;
+constexpr double kCloseToGelu = 2e-4;
+constexpr double kCloseToRounding = 1e-6;
 
 struct Function {
   Op op;
   std::string_view approximate;  // of gelu
   double (*value)(double x);
+  double tolerance;
 };
 
 double gelu(double x) {
@@ -49,11 +52,12 @@ double gelu_tanh(double x) {
 }
 
 constexpr std::array<Function, 5> kFunctions = {{
-    {Op::gelu, "none", &gelu},
-    {Op::gelu, "tanh", &gelu_tanh},
-    {Op::relu, "", [](double x) { return std::max(x, 0.0); }},
-    {Op::sigmoid, "", [](double x) { return 1 / (1 + std::exp(-x)); }},
-    {Op::tanh, "", [](double x) { return std::tanh(x); }},
+    {Op::gelu, "none", &gelu, kCloseToGelu},
+    {Op::gelu, "tanh", &gelu_tanh, kCloseToGelu},
+    // Exactly: max(x, 1e-12) keeps a divisor away from zero and is something else.
+    {Op::relu, "", [](double x) { return std::max(x, 0.0); }, 0},
+    {Op::sigmoid, "", [](double x) { return 1 / (1 + std::exp(-x)); }, kCloseToRounding},
+    {Op::tanh, "", [](double x) { return std::tanh(x); }, kCloseToRounding},
 }};
 
 /// Dense where the functions bend, sparse where they are straight.
@@ -107,25 +111,26 @@ class Recognizer {
   /// The function nearest to the samples, or null if none is close.
   const Function* nearest(const ir::Tensor& samples) const {
     const Function* found = nullptr;
-    double least = kClose;
+    double least = kCloseToGelu;
     for (std::size_t f = 0; f < kFunctions.size(); ++f) {
-      const double error = distance(samples.data<float>(), values_[f], least);
-      if (!(error < least)) continue;
-      least = error;
+      const double most = std::min(least, kFunctions[f].tolerance);
+      const std::optional<double> error = distance(samples.data<float>(), values_[f], most);
+      if (!error) continue;
+      least = *error;
       found = &kFunctions[f];
     }
     return found;
   }
 
  private:
-  /// The largest difference, or any number from `enough` on; NaN is far from everything.
-  static double distance(std::span<const float> samples,
-                         const std::vector<double>& values,
-                         double enough) {
+  /// The largest difference; nothing if it is more than `most` or there is no number somewhere.
+  static std::optional<double> distance(std::span<const float> samples,
+                                        const std::vector<double>& values,
+                                        double most) {
     double worst = 0;
-    for (std::size_t i = 0; i < values.size() && worst < enough; ++i) {
-      const double error = std::fabs(samples[i] - values[i]);
-      worst = error <= worst ? worst : error == error ? error : enough;
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      worst = std::max(worst, std::fabs(samples[i] - values[i]));
+      if (!(worst <= most) || std::isnan(samples[i])) return std::nullopt;
     }
     return worst;
   }

@@ -2,6 +2,8 @@
 #include "libopt/raise/raise.h"
 #include "passes/passes.h"
 
+#include <algorithm>
+
 namespace rtai::passes {
 namespace {
 
@@ -12,12 +14,20 @@ constexpr PassInfo kInfo = {
     .exactness = Exactness::exact,
 };
 
+/// `add` is of both levels: alone it does not make a raised graph.
+bool is_done(const ir::Graph& graph) {
+  return is_raised(graph) &&
+         std::any_of(graph.order().begin(), graph.order().end(), [&](ir::NodeId id) {
+           return info(graph.node(id).op()).level == ir::Level::transformer;
+         });
+}
+
 class RaiseTransformer final : public PassWith<NoOptions> {
  public:
   const PassInfo& info() const override { return kInfo; }
 
   Result<PassReport> run(ir::Graph& graph, PassContext& /*context*/) override {
-    if (is_raised(graph)) return PassReport{};
+    if (is_done(graph)) return PassReport{};
     const auto nodes = static_cast<double>(graph.order().size());
     RTAI_TRY(graph, raise::raise_transformer(graph));
     return PassReport{

@@ -1,7 +1,5 @@
 #include "tools/cli.h"
 
-#include "runtime/base/mapped_file.h"
-
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -102,18 +100,6 @@ bool use_color(const GlobalFlags& flags) {
 void print(const GlobalFlags& flags, std::string_view text) {
   if (flags.quiet) return;
   std::fwrite(text.data(), 1, text.size(), stdout);
-}
-
-Result<void> write_json(const Json& document, const std::string& target) {
-  const std::string text = document.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
-  if (target != "-") return write_file_atomically(target, text);
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  if (std::fflush(stdout) == 0) return {};
-  return Error{ErrorCode::io, "standard output cannot be written"};
-}
-
-bool is_stdout(const std::optional<std::string>& json_target) {
-  return json_target == "-";
 }
 
 }  // namespace rtai::tools

@@ -1,21 +1,20 @@
 // What all commands share: global flags, where output goes, how results become exit codes.
 #pragma once
 
-#include <CLI/CLI.hpp>
+#include "runtime/base/log.h"
+#include "runtime/base/result.h"
 
 #include <functional>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "runtime/base/log.h"
-#include "runtime/base/result.h"
+namespace CLI {
+class App;
+}  // namespace CLI
 
 namespace rtai::tools {
-
-using Json = nlohmann::ordered_json;
 
 /// Flags that every command has.
 struct GlobalFlags {
@@ -50,8 +49,8 @@ class TerminalLog final : public Log {
   double shown_ = 0;
 };
 
-/// A command that was chosen on the command line. Its answer is the exit code of success: 0, or 7 when
-/// a gate was missed.
+/// A command that was chosen on the command line. Its answer is the exit code of success: 0, or 7
+/// when a gate was missed.
 using Action = std::function<Result<int>(Log& log)>;
 
 /// Where commands put themselves: each add_... function registers one with its flags.
@@ -78,11 +77,5 @@ bool use_color(const GlobalFlags& flags);
 
 /// Prints `text` to standard output, unless --quiet was given.
 void print(const GlobalFlags& flags, std::string_view text);
-
-/// Writes a JSON document: "-" to standard output, else to that file, whole or not at all.
-Result<void> write_json(const Json& document, const std::string& target);
-
-/// True if `--json -` took standard output for the document.
-bool is_stdout(const std::optional<std::string>& json_target);
 
 }  // namespace rtai::tools

@@ -3,6 +3,7 @@
 #include "runtime/kernels/target.h"
 #include "tools/cli.h"
 #include "tools/gates.h"
+#include "tools/json.h"
 #include "tools/machine.h"
 #include "tools/metrics.h"
 #include "tools/model.h"
@@ -11,6 +12,7 @@
 #include "tools/timing.h"
 #include "tools/version.h"
 
+#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <sys/resource.h>
 

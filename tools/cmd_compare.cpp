@@ -1,11 +1,13 @@
 // rtai compare: where two models differ.
 #include "tools/cli.h"
 #include "tools/gates.h"
+#include "tools/json.h"
 #include "tools/metrics.h"
 #include "tools/report/table.h"
 #include "tools/timing.h"
 #include "tools/workload.h"
 
+#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
 #include <algorithm>

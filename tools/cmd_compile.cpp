@@ -3,6 +3,7 @@
 #include "tools/model.h"
 #include "tools/report/table.h"
 
+#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
 namespace rtai::tools {

@@ -2,9 +2,11 @@
 #include "runtime/exec/team.h"
 #include "runtime/kernels/target.h"
 #include "tools/cli.h"
+#include "tools/json.h"
 #include "tools/machine.h"
 #include "tools/report/table.h"
 
+#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
 namespace rtai::tools {

@@ -1,9 +1,11 @@
 // rtai eval: how right a model is on labelled data, and how often it agrees with another.
 #include "tools/cli.h"
 #include "tools/gates.h"
+#include "tools/json.h"
 #include "tools/metrics.h"
 #include "tools/workload.h"
 
+#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
 namespace rtai::tools {

@@ -4,10 +4,12 @@
 #include "libopt/ir/text.h"
 #include "runtime/exec/session.h"
 #include "tools/cli.h"
+#include "tools/json.h"
 #include "tools/model.h"
 #include "tools/report/optimization.h"
 #include "tools/report/table.h"
 
+#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
 namespace rtai::tools {

@@ -1,7 +1,9 @@
 // rtai passes: the passes, their options, their sources.
 #include "passes/passes.h"
 #include "tools/cli.h"
+#include "tools/json.h"
 
+#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
 namespace rtai::tools {

@@ -8,6 +8,7 @@
 #include "tools/optimization.h"
 #include "tools/workload.h"
 
+#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
 #include <chrono>

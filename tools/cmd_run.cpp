@@ -1,8 +1,10 @@
 // rtai run: text in, answer out.
 #include "tools/cli.h"
+#include "tools/json.h"
 #include "tools/predict.h"
 #include "tools/workload.h"
 
+#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <unistd.h>
 

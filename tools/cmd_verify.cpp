@@ -4,6 +4,7 @@
 #include "tools/cli.h"
 #include "tools/report/table.h"
 
+#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
 namespace rtai::tools {

@@ -1,11 +1,11 @@
 // --fail-if 'p99_ms>5': thresholds that turn a figure into an exit code.
 #pragma once
 
+#include "runtime/base/result.h"
+
 #include <map>
 #include <string>
 #include <vector>
-
-#include "runtime/base/result.h"
 
 namespace rtai::tools {
 
@@ -29,6 +29,7 @@ Result<std::vector<Gate>> parse_gates(const std::vector<std::string>& texts);
 /// The gates that are missed, as lines for the user: "p99_ms>5: 7.31".
 ///
 /// Errors: invalid_input if a gate speaks of a figure that is not there, naming those that are.
-Result<std::vector<std::string>> missed_gates(const std::vector<Gate>& gates, const Figures& figures);
+Result<std::vector<std::string>> missed_gates(const std::vector<Gate>& gates,
+                                              const Figures& figures);
 
 }  // namespace rtai::tools

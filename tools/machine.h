@@ -3,13 +3,14 @@
 
 #include "runtime/exec/session.h"
 #include "tools/cli.h"
+#include "tools/json.h"
 #include "tools/timing.h"
 
 namespace rtai::tools {
 
 /// Limits of `threads` cores together, from loops that do nothing else.
 struct Peaks {
-  double int8_gops = 0;      // multiply-add counts two
+  double int8_gops = 0;  // multiply-add counts two
   double f32_gflops = 0;
   double read_gb_per_s = 0;  // streaming reads of a set far larger than the caches
 };

@@ -3,6 +3,7 @@
 #include "tools/cli.h"
 #include "tools/version.h"
 
+#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
 #include <csignal>
@@ -45,7 +46,7 @@ int run(int argc, char** argv) {
 
   Action chosen;
   Commands commands{app, flags, chosen};
-  add_prune(commands);
+  // add_prune(commands);
   add_quantize(commands);
   add_compile(commands);
   add_bench(commands);

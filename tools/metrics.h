@@ -1,11 +1,11 @@
 // How right a model is: against labels, and against another model.
 #pragma once
 
+#include "tools/predict.h"
+
 #include <optional>
 #include <string>
 #include <vector>
-
-#include "tools/predict.h"
 
 namespace rtai::tools {
 
@@ -15,14 +15,18 @@ struct Score {
   std::optional<double> value;
 };
 
-/// accuracy for {"text", "label"}, span_f1 for {"tokens", "tags"} (micro-averaged F1 of exact spans, as
-/// seqeval counts them), spearman for embeddings of {"text_a", "text_b", "score"}. A class or span
-/// that the model cannot name counts as wrong.
-Score score(const Model& model, const std::vector<Sample>& samples, const std::vector<Answer>& answers);
+/// accuracy for {"text", "label"}, span_f1 for {"tokens", "tags"} (micro-averaged F1 of exact
+/// spans, as seqeval counts them), spearman for embeddings of {"text_a", "text_b", "score"}. A
+/// class or span that the model cannot name counts as wrong.
+Score score(const Model& model,
+            const std::vector<Sample>& samples,
+            const std::vector<Answer>& answers);
 
 /// The share of texts (token classification: of words) with the same label; embeddings: the mean
 /// cosine.
-double agreement(const Model& model, const std::vector<Answer>& answers, const Model& reference,
+double agreement(const Model& model,
+                 const std::vector<Answer>& answers,
+                 const Model& reference,
                  const std::vector<Answer>& reference_answers);
 
 /// Answers of one model on a data set, and what they are worth. For embeddings of pairs, the second
@@ -31,7 +35,10 @@ struct Evaluation {
   std::vector<Answer> answers;
   Score score;
 };
-Result<Evaluation> evaluate(const Model& model, const std::vector<Sample>& samples, int threads,
-                            const std::string& target, Log& log);
+Result<Evaluation> evaluate(const Model& model,
+                            const std::vector<Sample>& samples,
+                            int threads,
+                            const std::string& target,
+                            Log& log);
 
 }  // namespace rtai::tools

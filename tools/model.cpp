@@ -93,10 +93,10 @@ Result<Model> load_onnx(const fs::path& path, Log& log) {
            onnx_io::import_onnx(files.onnx, {}, log).in(files.onnx.string()));
   ir::Graph graph = imported;
   PassContext context{.log = &log};
-  RTAI_TRY(
-      [[maybe_unused]] const std::vector<PassRecord> records,
-      run_pipeline(std::string(passes::kRaisePipeline) + ",name-layers", graph, context, passes::make)
-          .in(files.onnx.string()));
+  RTAI_TRY([[maybe_unused]] const std::vector<PassRecord> records,
+           run_pipeline(std::string(passes::kRaisePipeline) + ",name-layers", graph, context,
+                        passes::make)
+               .in(files.onnx.string()));
   RTAI_TRY(const raise::Proof proof, raise::prove(imported, graph).in(files.onnx.string()));
   log.info(fmt::format("{}: understood and proved, largest difference {:.1e}", path.string(),
                        proof.difference));

@@ -1,18 +1,18 @@
 // Models as commands are given them: an ONNX file, a folder of Hugging Face files, or an engine.
 #pragma once
 
+#include "libopt/ir/graph.h"
+#include "runtime/base/log.h"
+#include "runtime/base/result.h"
+#include "runtime/engine/engine.h"
+#include "runtime/text/tokenizer.h"
+
 #include <filesystem>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
-
-#include "libopt/ir/graph.h"
-#include "runtime/base/log.h"
-#include "runtime/base/result.h"
-#include "runtime/engine/engine.h"
-#include "runtime/text/tokenizer.h"
 
 namespace rtai::tools {
 
@@ -27,8 +27,8 @@ enum class Task : std::uint8_t {
 std::string_view task_name(Task task);
 std::optional<Task> task_from_name(std::string_view name);
 
-/// A model with what travels with it. Either `graph` is there (it came from ONNX and can be pruned and
-/// quantized) or `engine` (it came from an engine and can only run).
+/// A model with what travels with it. Either `graph` is there (it came from ONNX and can be pruned
+/// and quantized) or `engine` (it came from an engine and can only run).
 struct Model {
   std::string name;  // as it was given
   std::optional<ir::Graph> graph;
@@ -45,8 +45,8 @@ struct Model {
   std::string dtype() const;
 };
 
-/// Loads any form. ONNX is imported, raised to the transformer level and proved against the original
-/// graph.
+/// Loads any form. ONNX is imported, raised to the transformer level and proved against the
+/// original graph.
 ///
 /// Errors: those of reading the files, each with the file's name in front.
 Result<Model> load_model(const std::filesystem::path& path, Log& log);

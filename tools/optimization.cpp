@@ -3,6 +3,7 @@
 #include "passes/passes.h"
 #include "runtime/base/mapped_file.h"
 
+#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
 #include <chrono>

@@ -1,10 +1,6 @@
-// What prune, quantize and optimize have in common: load, measure, change, measure again, write, judge.
+// What prune, quantize and optimize have in common: load, measure, change, measure again, write,
+// judge.
 #pragma once
-
-#include <chrono>
-#include <functional>
-#include <optional>
-#include <string>
 
 #include "tools/cli.h"
 #include "tools/engine_evaluator.h"
@@ -12,6 +8,11 @@
 #include "tools/report/optimization.h"
 #include "tools/text_data.h"
 #include "tools/workload.h"
+
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
 
 namespace rtai::tools {
 
@@ -29,20 +30,23 @@ struct OptimizationFlags {
   void add_to(CLI::App& command);
 };
 
-/// One optimization from start to verdict. The output is written before any gate is judged: the best
-/// that was found is never lost.
+/// One optimization from start to verdict. The output is written before any gate is judged: the
+/// best that was found is never lost.
 class Optimization {
  public:
   /// Checks the flags, loads the model and the texts, measures quality and latency before.
   /// Latencies are those of the model as it will be deployed.
-  static Result<Optimization> start(std::string command, const OptimizationFlags& flags,
-                                    const GlobalFlags& global, Log& log,
+  static Result<Optimization> start(std::string command,
+                                    const OptimizationFlags& flags,
+                                    const GlobalFlags& global,
+                                    Log& log,
                                     Deployment deployment = Deployment::as_it_is);
 
   /// Runs passes on the model.
   Result<void> run(const std::string& pipeline);
 
-  /// Writes the output, measures again, writes the report, prints it; 0 or the code of a missed gate.
+  /// Writes the output, measures again, writes the report, prints it; 0 or the code of a missed
+  /// gate.
   Result<int> finish();
 
   /// Records a gate of the command's own that was missed, once everything is measured.
@@ -58,7 +62,11 @@ class Optimization {
   std::uint64_t seed() const { return global_->seed; }
 
  private:
-  Optimization(const OptimizationFlags& flags, const GlobalFlags& global, Model model, Workload workload, Log& log,
+  Optimization(const OptimizationFlags& flags,
+               const GlobalFlags& global,
+               Model model,
+               Workload workload,
+               Log& log,
                Deployment deployment);
   Result<void> measure_before();
   Result<void> measure_after();
@@ -72,7 +80,7 @@ class Optimization {
   Workload workload_;
   EngineEvaluator evaluator_;
   TokenBatch calibration_;
-  std::vector<Sample> samples_;   // that quality is measured on
+  std::vector<Sample> samples_;  // that quality is measured on
   std::vector<Answer> answers_before_;
   std::vector<PassRecord> records_;
   OptimizationReport report_;

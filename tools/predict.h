@@ -1,14 +1,14 @@
 // Running samples through an engine, and turning outputs into answers.
 #pragma once
 
-#include <memory>
-#include <span>
-#include <vector>
-
 #include "runtime/exec/session.h"
 #include "runtime/text/decode.h"
 #include "tools/model.h"
 #include "tools/text_data.h"
+
+#include <memory>
+#include <span>
+#include <vector>
 
 namespace rtai::tools {
 
@@ -19,7 +19,8 @@ struct SampleOutput {
   Index columns = 0;
 
   std::span<const float> row(Index i) const {
-    return std::span(values).subspan(static_cast<std::size_t>(i * columns), static_cast<std::size_t>(columns));
+    return std::span(values).subspan(static_cast<std::size_t>(i * columns),
+                                     static_cast<std::size_t>(columns));
   }
 };
 
@@ -28,9 +29,10 @@ class Predictor {
  public:
   static Result<Predictor> create(const Model& model, int threads, const std::string& target);
 
-  /// Outputs of the engine for each encoding: [sample][output]. Many run as one batch, which changes
-  /// no answer.
-  Result<std::vector<std::vector<SampleOutput>>> run(std::span<const text::Encoding> encodings, Log& log);
+  /// Outputs of the engine for each encoding: [sample][output]. Many run as one batch, which
+  /// changes no answer.
+  Result<std::vector<std::vector<SampleOutput>>> run(std::span<const text::Encoding> encodings,
+                                                     Log& log);
 
   const engine::Engine& engine() const { return session_.engine(); }
 
@@ -49,21 +51,25 @@ struct AnsweredWord {
 
 /// What a model says about one sample; which fields are set depends on its task.
 struct Answer {
-  text::Classification classes;      // sequence classification
-  std::vector<AnsweredWord> words;   // token classification
-  std::vector<float> embedding;      // sentence embedding
+  text::Classification classes;     // sequence classification
+  std::vector<AnsweredWord> words;  // token classification
+  std::vector<float> embedding;     // sentence embedding
 };
 
 /// Encodes a sample as the task wants it. Errors: as tools::encode.
 Result<text::Encoding> encode_for(const Model& model, const Sample& sample);
 
 /// Errors: unsupported if the task has no answers, naming what the model has.
-Result<Answer> make_answer(const Model& model, const Sample& sample, const text::Encoding& encoding,
+Result<Answer> make_answer(const Model& model,
+                           const Sample& sample,
+                           const text::Encoding& encoding,
                            const std::vector<SampleOutput>& outputs);
 
 /// Answers for all samples, in order.
-Result<std::vector<Answer>> answer_all(const Model& model, Predictor& predictor,
-                                       const std::vector<Sample>& samples, Log& log);
+Result<std::vector<Answer>> answer_all(const Model& model,
+                                       Predictor& predictor,
+                                       const std::vector<Sample>& samples,
+                                       Log& log);
 
 /// The name of class `i`: the model's label, or "LABEL_3".
 std::string label_name(const Model& model, std::size_t i);

@@ -1,14 +1,14 @@
 // Texts for calibration, evaluation and running: .txt and .jsonl files.
 #pragma once
 
+#include "libopt/pass/evaluator.h"
+#include "runtime/base/result.h"
+#include "runtime/text/tokenizer.h"
+
 #include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
-
-#include "libopt/pass/evaluator.h"
-#include "runtime/base/result.h"
-#include "runtime/text/tokenizer.h"
 
 namespace rtai::tools {
 
@@ -17,21 +17,21 @@ struct Sample {
   Sample() = default;
   explicit Sample(std::string plain_text) : text(std::move(plain_text)) {}
 
-  std::string text;                       // {"text"}, or a line of a .txt file; or text_a
-  std::optional<std::string> text_b;      // {"text_a", "text_b"}
-  std::optional<std::string> label;       // {"text", "label"}
-  std::vector<std::string> words;         // {"tokens", "tags"}
-  std::vector<std::string> tags;          // one for each word
-  std::optional<double> score;            // {"text_a", "text_b", "score"}
-  std::vector<std::int32_t> ids;          // {"input_ids", ...}, real tokens only
+  std::string text;                   // {"text"}, or a line of a .txt file; or text_a
+  std::optional<std::string> text_b;  // {"text_a", "text_b"}
+  std::optional<std::string> label;   // {"text", "label"}
+  std::vector<std::string> words;     // {"tokens", "tags"}
+  std::vector<std::string> tags;      // one for each word
+  std::optional<double> score;        // {"text_a", "text_b", "score"}
+  std::vector<std::int32_t> ids;      // {"input_ids", ...}, real tokens only
   std::vector<std::int32_t> segments;
-  std::optional<std::string> question;    // {"question", "context"}: text is the context
+  std::optional<std::string> question;  // {"question", "context"}: text is the context
 };
 
 /// Reads a file by its ending. Empty lines are left out.
 ///
-/// Errors: not_found, io; invalid_input with the line number and what was expected, or if there is no
-/// sample at all.
+/// Errors: not_found, io; invalid_input with the line number and what was expected, or if there is
+/// no sample at all.
 Result<std::vector<Sample>> read_samples(const std::filesystem::path& path);
 
 /// Parses one .jsonl line.

@@ -1,14 +1,14 @@
 // Measuring engines: many runs one by one, and what is said of them.
 #pragma once
 
+#include "runtime/engine/engine.h"
+#include "runtime/exec/session.h"
+#include "tools/workload.h"
+
 #include <memory>
 #include <optional>
 #include <span>
 #include <vector>
-
-#include "runtime/engine/engine.h"
-#include "runtime/exec/session.h"
-#include "tools/workload.h"
 
 namespace rtai::tools {
 
@@ -29,8 +29,8 @@ LatencySummary summarize(std::vector<double> samples);
 
 struct BenchOptions {
   int warmup = 10;
-  int iterations = 100;          // at least
-  double duration_s = 0;         // at least; 0: iterations alone decide
+  int iterations = 100;   // at least
+  double duration_s = 0;  // at least; 0: iterations alone decide
   bool profile = false;
 };
 
@@ -49,7 +49,8 @@ class BenchSession {
  public:
   /// Makes the session and times its first run.
   static Result<BenchSession> create(std::shared_ptr<const engine::Engine> engine,
-                                     const Workload& workload, bool profile);
+                                     const Workload& workload,
+                                     bool profile);
 
   /// Adds `count` samples, or discards them.
   Result<void> measure(int count, bool keep);
@@ -73,6 +74,7 @@ class BenchSession {
 
 /// Measures one engine alone.
 Result<BenchRun> bench_engine(const std::shared_ptr<const engine::Engine>& engine,
-                              const Workload& workload, const BenchOptions& options);
+                              const Workload& workload,
+                              const BenchOptions& options);
 
 }  // namespace rtai::tools

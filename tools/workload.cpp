@@ -2,6 +2,7 @@
 
 #include "runtime/base/mapped_file.h"
 
+#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
 #include <algorithm>

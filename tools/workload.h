@@ -1,22 +1,22 @@
 // The workload flags: what a model is measured on.
 #pragma once
 
+#include "runtime/engine/engine.h"
+#include "tools/cli.h"
+
 #include <optional>
 #include <string>
 #include <vector>
-
-#include "runtime/engine/engine.h"
-#include "tools/cli.h"
 
 namespace rtai::tools {
 
 struct Workload {
   int batch = 1;
-  int seq = 128;                 // tokens of every sequence, when `lengths` is empty
-  std::vector<int> lengths;      // token counts to draw sequences from, in turn
-  int threads = 0;               // 0: usable cores
+  int seq = 128;             // tokens of every sequence, when `lengths` is empty
+  std::vector<int> lengths;  // token counts to draw sequences from, in turn
+  int threads = 0;           // 0: usable cores
   std::string device = "cpu";
-  std::string target;            // empty: the best
+  std::string target;  // empty: the best
   std::uint64_t seed = 0;
 };
 

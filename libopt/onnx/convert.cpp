@@ -19,6 +19,8 @@ Error misfit(std::string message) {
   return {ErrorCode::invalid_input, std::move(message)};
 }
 
+constexpr std::string_view kContribDomain = "com.microsoft";
+
 bool is_default_domain(std::string_view domain) {
   return domain.empty() || domain == "ai.onnx";
 }
@@ -52,8 +54,9 @@ class OperatorSets {
     return sets;
   }
 
-  /// 0 if the domain is not declared.
+  /// 0 if the domain is not declared; exporters forget that of ONNX Runtime, which has one version.
   Index version(std::string_view domain) const {
+    if (domain == kContribDomain) return 1;
     const auto found = versions_.find(is_default_domain(domain) ? "" : domain);
     return found == versions_.end() ? 0 : found->second;
   }
@@ -64,6 +67,7 @@ class OperatorSets {
 
 /// The rule for a node, or null if rtai lacks the operator.
 Rule rule_of(const onnx::NodeProto& node) {
+  if (node.domain() == kContribDomain) return find_contrib_rule(node.op_type());
   return is_default_domain(node.domain()) ? find_rule(node.op_type()) : nullptr;
 }
 

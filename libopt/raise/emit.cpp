@@ -5,9 +5,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
 #include <map>
-#include <set>
+#include <memory>
+#include <new>
 
 namespace rtai::raise {
 namespace {
@@ -68,6 +68,24 @@ void copy_rows(const Part& part, float* dst) {
           dst[i * k + j] = column[j * n] * scale;
       }
     }
+  }
+}
+
+/// The parts one below the other, `rows` in all. Errors: device if memory runs out.
+Result<ir::Tensor> join_rows(std::span<const Part> parts, Index rows) {
+  const Index k = parts[0].matrix->columns();
+  try {
+    // Not zeroed first: that would write the weights of a whole model twice.
+    const auto data = std::make_shared_for_overwrite<float[]>(static_cast<std::size_t>(rows * k));
+    float* dst = data.get();
+    for (const Part& part : parts) {
+      copy_rows(part, dst);
+      dst += std::ssize(part.rows) * k;
+    }
+    return ir::Tensor::borrow(DType::f32, {rows, k}, data,
+                              std::as_bytes(std::span(data.get(), static_cast<std::size_t>(rows * k))));
+  } catch (const std::bad_alloc&) {
+    return Error{ErrorCode::device, "out of memory for the weights"};
   }
 }
 
@@ -190,13 +208,7 @@ class Emitter {
     }
     const auto [found, is_new] = weights_.try_emplace(std::move(key), ir::kNoValue);
     if (!is_new) return found->second;
-    const Index k = parts[0].matrix->columns();
-    RTAI_TRY(ir::Tensor all, ir::Tensor::zeros(DType::f32, {rows, k}));
-    float* dst = all.mutable_data<float>().data();
-    for (const Part& part : parts) {
-      copy_rows(part, dst);
-      dst += std::ssize(part.rows) * k;
-    }
+    RTAI_TRY(ir::Tensor all, join_rows(parts, rows));
     found->second = graph_.add_constant(name, std::move(all));
     return found->second;
   }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 
@@ -12,88 +13,166 @@ namespace {
 constexpr double kHidden = -1000;
 constexpr double kSameFactor = 1e-5;  // relative
 constexpr double kSameShift = 1e-5;
+constexpr Index kMostScores = Index{1} << 26;  // of one probe
 
-/// One row of the scores of one probe.
-struct Query {
-  std::size_t probe;
-  Index batch;
-  Index head;
-  Index token;
+/// What becomes of a score: factor * score + shift.
+struct Effect {
+  double factor = 1;
+  double shift = 0;
 };
 
-struct Misfit {
-  std::string text;
-};
+void apply(const ScoreChange& change, double known, Effect& effect) {
+  using Kind = ScoreChange::Kind;
+  switch (change.kind) {
+    case Kind::add:
+      effect.shift += known;
+      return;
+    case Kind::subtract:
+      effect.shift -= known;
+      return;
+    case Kind::multiply:
+      effect = {effect.factor * known, effect.shift * known};
+      return;
+    case Kind::divide:
+      effect = {effect.factor / known, effect.shift / known};
+      return;
+    case Kind::fill_where_true:
+    case Kind::fill_where_false:
+      if ((known != 0) == (change.kind == Kind::fill_where_true)) effect = {0, change.fill};
+  }
+}
 
-class Judge {
+/// The axes without heads, or nothing if the change is not the same for all of them.
+std::optional<Axes> without_heads(const ScoreChange& change, const ir::Dims& dims) {
+  Axes axes = change.axes;
+  for (std::size_t i = 0; i < axes.size(); ++i) {
+    if (!has({axes[i]}, Unit::feature)) continue;
+    const std::size_t added = axes.size() - dims.size();
+    if (i >= added && dims[i - added] != 1) return std::nullopt;
+    std::erase_if(axes[i], [](const Atom& atom) { return atom.unit == Unit::feature; });
+  }
+  return axes;
+}
+
+/// The effects on the scores of one probe: [batch, heads, tokens, keys], one head for all of them
+/// where they do not differ, as nearly always.
+class Effects {
  public:
-  Judge(const Scores& scores, std::span<const Probe> probes, bool causal)
-      : scores_(scores), probes_(probes), causal_(causal) {}
-
-  /// Nothing if every row is as it should be.
-  std::optional<Misfit> misfit() {
-    const Index heads = std::ssize(scores_.query.heads);
-    for (std::size_t p = 0; p < probes_.size(); ++p) {
-      for (Index b = 0; b < probes_[p].batch; ++b) {
-        for (Index h = 0; h < heads; ++h) {
-          for (Index t = 0; t < probes_[p].lengths[static_cast<std::size_t>(b)]; ++t) {
-            if (auto found = misfit_of({p, b, h, t})) return found;
-          }
-        }
-      }
+  static Result<Effects> make(const Scores& scores, const Probe& probe) {
+    Effects effects(probe, std::ssize(scores.query.heads));
+    std::vector<Axes> axes;
+    for (const ScoreChange& change : scores.changes) {
+      if (auto narrow = without_heads(change, probe.dims(change.known)))
+        axes.push_back(*std::move(narrow));
     }
-    return std::nullopt;
+    if (axes.size() == scores.changes.size()) {
+      effects.heads_ = 1;
+    } else {
+      axes.clear();
+      for (const ScoreChange& change : scores.changes)
+        axes.push_back(change.axes);
+    }
+    if (probe.length > kMostScores / probe.length ||
+        probe.batch * effects.heads_ > kMostScores / (probe.length * probe.length)) {
+      return Error{ErrorCode::unsupported,
+                   fmt::format("attention scores of {} x {} tokens", probe.batch, probe.length)};
+    }
+    effects.fill(scores, axes);
+    return effects;
   }
 
-  double scale() const { return scale_.value_or(1); }
+  Index heads() const { return heads_; }
+  /// The effects on all keys of one query.
+  const Effect* row(Index batch, Index head, Index token) const {
+    return values_.data() + ((batch * heads_ + head) * probe_->length + token) * probe_->length;
+  }
 
  private:
-  std::optional<Misfit> misfit_of(const Query& query) {
-    const Probe& probe = probes_[query.probe];
-    const Index real = probe.lengths[static_cast<std::size_t>(query.batch)];
-    const Index seen = causal_ ? query.token + 1 : real;
-    const Index heads = std::ssize(scores_.query.heads);
-    const auto begin = static_cast<std::size_t>(
-        ((query.batch * heads + query.head) * probe.length + query.token) * probe.length);
-    const double* factor = scores_.factor[query.probe].data() + begin;
-    const double* shift = scores_.shift[query.probe].data() + begin;
-    const auto say = [&](Index key, std::string_view what, double value) {
-      return Misfit{fmt::format("{} of token {} of {} for token {} is {}, {}",
-                                key < real ? "real key" : "padded key", key, real, query.token,
-                                value, what)};
-    };
-    if (!scale_) scale_ = factor[0];
-    for (Index k = 0; k < probe.length; ++k) {
-      if (k >= seen) {
-        if (!(shift[k] <= shift[0] + kHidden)) return say(k, "expected to be hidden", shift[k]);
-        continue;
-      }
-      if (!(std::fabs(shift[k] - shift[0]) <= kSameShift)) {
-        return say(k, fmt::format("expected {} as for the others", shift[0]), shift[k]);
-      }
-      if (!(std::fabs(factor[k] - *scale_) <= kSameFactor * std::fabs(*scale_))) {
-        return say(k, fmt::format("expected to be multiplied by {}", *scale_), factor[k]);
-      }
+  Effects(const Probe& probe, Index heads) : probe_(&probe), heads_(heads) {}
+
+  void fill(const Scores& scores, const std::vector<Axes>& axes) {
+    const Index count = probe_->batch * heads_ * probe_->length * probe_->length;
+    values_.assign(static_cast<std::size_t>(count), Effect{.factor = scores.scale, .shift = 0});
+    for (std::size_t i = 0; i < axes.size(); ++i) {
+      const ir::Tensor& known = *probe_->contents(scores.changes[i].known);
+      for_each_place(axes[i], *probe_, known.dims(), [&](const Place& at, Index element) {
+        const Index row = (at.batch * heads_ + at.feature) * probe_->length + at.token;
+        apply(scores.changes[i], known.value(element),
+              values_[static_cast<std::size_t>(row * probe_->length + at.key)]);
+      });
     }
-    return std::nullopt;
   }
 
-  const Scores& scores_;
-  std::span<const Probe> probes_;
+  const Probe* probe_;
+  Index heads_;
+  std::vector<Effect> values_;
+};
+
+/// Judges one hypothesis: with or without later keys hidden.
+class Judge {
+ public:
+  explicit Judge(bool causal) : causal_(causal) {}
+
+  bool fits() const { return misfit_.empty(); }
+  const std::string& misfit() const { return misfit_; }
+  double scale() const { return scale_.value_or(1); }
+
+  void look_at(const Effects& effects, const Probe& probe) {
+    for (Index b = 0; b < probe.batch; ++b) {
+      const Index real = probe.lengths[static_cast<std::size_t>(b)];
+      for (Index h = 0; h < effects.heads(); ++h) {
+        for (Index t = 0; t < real && fits(); ++t)
+          look_at(effects.row(b, h, t), probe.length, real, t);
+      }
+    }
+  }
+
+ private:
+  void look_at(const Effect* keys, Index length, Index real, Index token) {
+    const Index seen = causal_ ? token + 1 : real;
+    if (!scale_) scale_ = keys[0].factor;
+    for (Index k = 0; k < length && fits(); ++k) {
+      const Effect& effect = keys[k];
+      if (k >= seen) {
+        if (!(effect.shift <= keys[0].shift + kHidden))
+          say(k, real, token, "changed by", effect.shift, "expected to be hidden");
+      } else if (!(std::fabs(effect.shift - keys[0].shift) <= kSameShift)) {
+        say(k, real, token, "changed by", effect.shift, fmt::format("others by {}", keys[0].shift));
+      } else if (!(std::fabs(effect.factor - *scale_) <= kSameFactor * std::fabs(*scale_))) {
+        say(k, real, token, "multiplied by", effect.factor, fmt::format("others by {}", *scale_));
+      }
+    }
+  }
+
+  void say(Index key,
+           Index real,
+           Index token,
+           std::string_view what,
+           double value,
+           std::string_view expected) {
+    misfit_ = fmt::format("for token {} of {}, {} {} is {} {:.6g}, {}", token, real,
+                          key < real ? "real token" : "padded token", key, what, value, expected);
+  }
+
   bool causal_;
   std::optional<double> scale_;
+  std::string misfit_;
 };
 
 }  // namespace
 
 Result<MaskMeaning> mask_meaning(const Scores& scores, std::span<const Probe> probes) {
-  Judge plain(scores, probes, false);
-  const std::optional<Misfit> misfit = plain.misfit();
-  if (!misfit) return MaskMeaning{.scale = plain.scale(), .causal = false};
-  Judge causal(scores, probes, true);
-  if (!causal.misfit()) return MaskMeaning{.scale = causal.scale(), .causal = true};
+  Judge plain(false);
+  Judge causal(true);
+  for (const Probe& probe : probes) {
+    RTAI_TRY(const Effects effects, Effects::make(scores, probe));
+    plain.look_at(effects, probe);
+    causal.look_at(effects, probe);
+  }
+  if (plain.fits()) return MaskMeaning{.scale = plain.scale(), .causal = false};
+  if (causal.fits()) return MaskMeaning{.scale = causal.scale(), .causal = true};
   return Error{ErrorCode::unsupported,
-               "the mask is neither key padding nor causal: " + misfit->text};
+               "the mask is neither key padding nor causal: " + plain.misfit()};
 }
 
 }  // namespace rtai::raise

@@ -53,7 +53,12 @@ Result<Meanings> read_node(Reading& reading, const ir::Node& node) {
     case Op::layer_normalization:
     case Op::reduce_sum:
     case Op::reduce_mean:
+    case Op::reduce_max:
+    case Op::reduce_min:
+    case Op::reduce_prod:
     case Op::reduce_l2:
+    case Op::arg_max:
+    case Op::log_softmax:
     case Op::reduce_sum_square:
       return one(read_reduction(reading, node));
     default:
@@ -70,6 +75,22 @@ bool fits(const Reading& reading, ValueId id, const Meaning& meaning) {
     if (dims.size() != axes->size()) return false;
     for (std::size_t i = 0; i < dims.size(); ++i) {
       if (size_of((*axes)[i], probe) != dims[i]) return false;
+    }
+  }
+  return true;
+}
+
+/// Rows are looked at column by column: no model has so many that this takes long.
+bool is_small(const Meaning& meaning) {
+  constexpr Index kMostColumns = Index{1} << 22;
+  const Axes* axes = axes_of(meaning);
+  if (axes == nullptr) return true;
+  Index columns = 1;
+  for (const Axis& axis : *axes) {
+    for (const Atom& atom : axis) {
+      if (atom.unit != Unit::feature) continue;
+      if (atom.size > kMostColumns / columns) return false;
+      columns *= std::max<Index>(atom.size, 1);
     }
   }
   return true;
@@ -94,12 +115,13 @@ Meanings meanings_of(Reading& reading, const ir::Node& node) {
 
   Result<Meaning> lookup = read_lookup(reading, node);
   if (lookup && !is_plain(*lookup)) return Meanings{*std::move(lookup)};
+  const Opaque* earlier = first_opaque(reading, node);
   if (!has_meaning && reading.is_known(node.output())) {
-    return Meanings(node.outputs().size(), Plain{});
+    const Meaning same = earlier != nullptr ? Meaning(*earlier) : Meaning(Plain{});
+    return Meanings(node.outputs().size(), same);
   }
   Result<Meanings> meanings = read_node(reading, node);
   if (meanings) return *std::move(meanings);
-  const Opaque* earlier = first_opaque(reading, node);
   const std::string reason = earlier != nullptr
                                  ? earlier->reason
                                  : meanings.error().in(place_of(node)).message();
@@ -168,6 +190,7 @@ Result<ir::Graph> raise_transformer(const ir::Graph& imported) {
         return Error{ErrorCode::internal, "a value was given axes that it does not have"}.in(
             place_of(node));
       }
+      if (!is_small(meaning)) meaning = Opaque{misfit("too many columns").in(place_of(node)).message()};
       reading.set_meaning(node.outputs()[i], std::move(meaning));
     }
   }

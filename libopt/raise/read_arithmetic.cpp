@@ -135,12 +135,13 @@ Result<Meaning> combine(Reading& reading, const ir::Node& node, const Rows& narr
     for (double& value : vector->values)
       value = -value;
     vector->first = -vector->first;
+    vector->constant.reset();
   }
   if (divides) {
     for (double& value : vector->values)
       value = 1 / value;
     vector->first = 1 / vector->first;
-    vector->zero_at_padding = false;
+    vector->at_padding.reset();
   }
   if (node.op() == Op::mul || divides) {
     RTAI_TRY(Rows result, times(reading, rows, *vector));
@@ -152,31 +153,19 @@ Result<Meaning> combine(Reading& reading, const ir::Node& node, const Rows& narr
 
 // --- scores and what is known
 
-/// Calls f(factor, shift, x) for every score and the element of `known` that stands there.
-template <class F>
+/// Notes the change; what all of them do together is looked at by the softmax.
 Result<Meaning> change_scores(const Reading& reading,
                               const ir::Node& node,
                               const Scores& narrow,
-                              ValueId known,
-                              F&& f) {
+                              ScoreChange change) {
+  const auto axes = expand(narrow.axes, reading.dims(node.output()), reading.probes());
+  if (!axes || *axes != narrow.axes) {
+    return misfit(fmt::format("attention scores {} changed by {}", to_string(narrow.axes),
+                              reading.describe(change.known)));
+  }
   Scores scores = narrow;
-  const auto axes = expand(scores.axes, reading.dims(node.output()), reading.probes());
-  if (!axes || !dense_columns(*axes)) {
-    return misfit(fmt::format("{} changed by {}", reading.describe(node.input(0)),
-                              reading.describe(known)));
-  }
-  scores.axes = *axes;
-  const Index heads = std::ssize(scores.query.heads);
-  for (std::size_t p = 0; p < reading.probes().size(); ++p) {
-    const Probe& probe = reading.probes()[p];
-    const ir::Tensor& values = *probe.contents(known);
-    for_each_place(scores.axes, probe, values.dims(), [&](const Place& place, Index element) {
-      const auto at = static_cast<std::size_t>(
-          ((place.batch * heads + place.feature) * probe.length + place.token) * probe.length +
-          place.key);
-      f(scores.factor[p][at], scores.shift[p][at], values.value(element));
-    });
-  }
+  change.axes = *axes;
+  scores.changes.push_back(std::move(change));
   return scores;
 }
 
@@ -184,23 +173,19 @@ Result<Meaning> combine(const Reading& reading,
                         const ir::Node& node,
                         const Scores& scores,
                         ValueId known) {
+  using Kind = ScoreChange::Kind;
+  const auto change = [&](Kind kind) {
+    return change_scores(reading, node, scores, {.kind = kind, .known = known, .axes = {}});
+  };
   switch (node.op()) {
     case Op::add:
-      return change_scores(reading, node, scores, known,
-                           [](double&, double& shift, double x) { shift += x; });
+      return change(Kind::add);
     case Op::sub:
-      return change_scores(reading, node, scores, known,
-                           [](double&, double& shift, double x) { shift -= x; });
+      return change(Kind::subtract);
     case Op::mul:
-      return change_scores(reading, node, scores, known, [](double& factor, double& shift, double x) {
-        factor *= x;
-        shift *= x;
-      });
+      return change(Kind::multiply);
     case Op::div:
-      return change_scores(reading, node, scores, known, [](double& factor, double& shift, double x) {
-        factor /= x;
-        shift /= x;
-      });
+      return change(Kind::divide);
     default:
       return unexpected(reading, node);
   }
@@ -210,16 +195,15 @@ Result<Meaning> combine(const Reading& reading,
 
 /// where(mask, scores, fill) and where(mask, fill, scores)
 Result<Meaning> fill_scores(const Reading& reading, const ir::Node& node, bool scores_if_true) {
+  using Kind = ScoreChange::Kind;
   const ValueId side = node.input(scores_if_true ? 1 : 2);
-  const ValueId fill_side = node.input(scores_if_true ? 2 : 1);
-  const std::optional<double> fill = reading.number(fill_side);
+  const std::optional<double> fill = reading.number(node.input(scores_if_true ? 2 : 1));
   if (!fill || !reading.is_known(node.input(0))) return unexpected(reading, node);
-  return change_scores(reading, node, *reading.get<Scores>(side), node.input(0),
-                       [&](double& factor, double& shift, double condition) {
-                         if ((condition != 0) == scores_if_true) return;
-                         factor = 0;
-                         shift = *fill;
-                       });
+  return change_scores(reading, node, *reading.get<Scores>(side),
+                       {.kind = scores_if_true ? Kind::fill_where_false : Kind::fill_where_true,
+                        .known = node.input(0),
+                        .axes = {},
+                        .fill = *fill});
 }
 
 /// Probabilities that are replaced only where they are not looked at or zero anyway.
@@ -252,7 +236,9 @@ Result<Meaning> fill_rows(Reading& reading, const ir::Node& node, bool rows_if_t
   if (!condition || !condition->uniform || (condition->first != 0) != rows_if_true) {
     return unexpected(reading, node);
   }
-  rows.zero_padding = *fill == 0 && rows_if_true && condition->zero_at_padding;
+  const bool fills_padding =
+      condition->at_padding && (*condition->at_padding != 0) != rows_if_true;
+  rows.zero_padding = *fill == 0 && fills_padding;
   return rows;
 }
 

@@ -238,10 +238,7 @@ const Axis& axis_or_one(const Axes& axes, const Labels& labels, int label) {
 }
 
 /// Queries times keys, head by head.
-Result<Meaning> scores(const Reading& reading,
-                       const Product& product,
-                       const Rows& a,
-                       const Rows& b) {
+Result<Meaning> scores(const Product& product, const Rows& a, const Rows& b) {
   const auto refuse = [&] {
     return misfit(fmt::format("the product of rows {} and rows {}, expected queries and keys",
                               to_string(a.axes), to_string(b.axes)));
@@ -256,8 +253,7 @@ Result<Meaning> scores(const Reading& reading,
   Scores result{.query = {a.term, {a.offset}, *a_dims},
                 .key = {b.term, {b.offset}, *b_dims},
                 .axes = {},
-                .factor = {},
-                .shift = {}};
+                .scale = a.scale * b.scale};
   for (const int label : product.of_result) {
     const bool of_a = has(product.of_a, label);
     const bool of_b = has(product.of_b, label);
@@ -289,13 +285,6 @@ Result<Meaning> scores(const Reading& reading,
     if (result.axes[i].empty() || result.axes[i].back().unit != Unit::feature) continue;
     result.axes[i].back().stride = stride;
     stride *= result.axes[i].back().size;
-  }
-  constexpr Index kMostScores = Index{1} << 26;
-  for (const Probe& probe : reading.probes()) {
-    const Index size = probe.batch * probe.length * probe.length;
-    if (probe.length > kMostScores || size > kMostScores / stride) return refuse();
-    result.factor.emplace_back(static_cast<std::size_t>(size * stride), a.scale * b.scale);
-    result.shift.emplace_back(static_cast<std::size_t>(size * stride), 0.0);
   }
   return result;
 }
@@ -374,7 +363,7 @@ Result<std::optional<Meaning>> contract(Reading& reading,
     return std::optional<Meaning>(std::move(rows));
   }
   if (a != nullptr && b != nullptr) {
-    RTAI_TRY(Meaning meaning, scores(reading, product, *a, *b));
+    RTAI_TRY(Meaning meaning, scores(product, *a, *b));
     return std::optional(std::move(meaning));
   }
   const auto* p = reading.get<Probabilities>(product.a);
@@ -410,9 +399,12 @@ Result<Meaning> gemm(Reading& reading, const ir::Node& node) {
   std::optional<ByColumn> bias = by_column(reading, rows, node.input(2));
   if (!bias) return misfit("a bias that differs from row to row");
   const auto beta = static_cast<double>(node.attributes().real("beta", 1.0f));
-  bias->first *= beta;
-  for (double& value : bias->values)
-    value *= beta;
+  if (beta != 1) {
+    bias->constant.reset();
+    bias->first *= beta;
+    for (double& value : bias->values)
+      value *= beta;
+  }
   RTAI_TRY(rows, plus(reading, rows, *bias));
   return rows;
 }

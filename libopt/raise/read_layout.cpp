@@ -54,7 +54,7 @@ Result<Meaning> transpose(const Reading& reading, const ir::Node& node) {
 struct Part {
   std::size_t axis = 0;
   Index begin = 0;
-  std::vector<Index> sizes;
+  std::vector<Index> sizes = {};
   bool keeps_axis = true;  // of size 1; else the axis goes away
 };
 

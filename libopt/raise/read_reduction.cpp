@@ -27,20 +27,12 @@ Axes turned(const Axes& axes) {
 }
 
 /// The same scores with queries and keys in each other's place.
-Scores turned(const Scores& scores, std::span<const Probe> probes) {
-  Scores result{.query = scores.key,
-                .key = scores.query,
-                .axes = turned(scores.axes),
-                .factor = scores.factor,
-                .shift = scores.shift};
-  for (std::size_t p = 0; p < probes.size(); ++p) {
-    const auto n = static_cast<std::size_t>(probes[p].length);
-    for (std::size_t i = 0; i < result.factor[p].size(); ++i) {
-      const std::size_t from = i / (n * n) * (n * n) + i % n * n + i / n % n;
-      result.factor[p][i] = scores.factor[p][from];
-      result.shift[p][i] = scores.shift[p][from];
-    }
-  }
+Scores turned(const Scores& scores) {
+  Scores result = scores;
+  std::swap(result.query, result.key);
+  result.axes = turned(scores.axes);
+  for (ScoreChange& change : result.changes)
+    change.axes = turned(change.axes);
   return result;
 }
 
@@ -59,7 +51,7 @@ Result<Meaning> softmax(const Reading& reading, const ir::Node& node) {
     return misfit(fmt::format("softmax of attention scores {} over another axis than the keys",
                               to_string(given->axes)));
   }
-  const Scores scores = axis == Axis{kKey} ? *given : turned(*given, reading.probes());
+  const Scores scores = axis == Axis{kKey} ? *given : turned(*given);
   RTAI_TRY(const MaskMeaning mask, mask_meaning(scores, reading.probes()));
   return Probabilities{.query = scores.query,
                        .key = scores.key,
@@ -178,6 +170,10 @@ Result<Meaning> read_reduction(Reading& reading, const ir::Node& node) {
       return softmax(reading, node);
     case Op::layer_normalization:
       return layer_norm(reading, node);
+    case Op::log_softmax:
+    case Op::arg_max:
+      return misfit(fmt::format("{} of {}", info(node.op()).name,
+                                reading.describe(node.input(0))));
     default:
       return reduce(reading, node);
   }

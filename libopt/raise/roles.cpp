@@ -38,10 +38,21 @@ bool keeps_elements(Op op) {
   }
 }
 
+/// The constant that a table is, perhaps stored in another type.
+const ir::Tensor* stored_table(const ir::Graph& graph, ValueId table) {
+  const ir::Node* maker = graph.producer(table);
+  while (maker != nullptr && (maker->op() == Op::cast || maker->op() == Op::identity ||
+                              maker->op() == Op::dequantize_linear)) {
+    table = maker->input(0);
+    maker = graph.producer(table);
+  }
+  return graph.constant(table);
+}
+
 /// The rows of the table that `node` selects from with `index`; nothing if it does not.
 std::optional<Index> selected_rows(const ir::Graph& graph, const ir::Node& node, ValueId index) {
   if (node.op() == Op::gather && node.input(1) == index) {
-    const ir::Tensor* table = graph.constant(node.input(0));
+    const ir::Tensor* table = stored_table(graph, node.input(0));
     if (table == nullptr || table->rank() != 2 || table->dim(0) < 1 || table->dim(1) < 2)
       return std::nullopt;
     if (node.attributes().integer("axis", 0) != 0 || is_integer(table->dtype()))
@@ -203,7 +214,7 @@ Result<Interface> recognize_inputs(const ir::Graph& graph) {
   assign_selectors(graph, std::move(selectors), interface);
   if (!interface.find(Role::ids) && !interface.find(Role::hidden)) {
     return Error{ErrorCode::unsupported,
-                 "no input selects rows of a constant table: expected token ids"};
+                 "no input by itself selects rows of a constant table: expected token ids"};
   }
   if (others.size() == 1) interface.inputs[others[0]].role = Role::mask;
   for (const std::size_t i : others) {

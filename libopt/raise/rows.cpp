@@ -15,9 +15,15 @@ ir::Tensor make_vector(const std::vector<double>& values) {
                                  std::vector<float>(values.begin(), values.end()));
 }
 
-ir::Tensor sum(const std::optional<ir::Tensor>& a, const std::vector<double>& b) {
-  if (!a) return make_vector(b);
-  std::vector<double> total = b;
+/// What is added to a term.
+struct Addend {
+  std::vector<double> values;  // one for each column
+  std::optional<ir::Tensor> constant;
+};
+
+ir::Tensor sum(const std::optional<ir::Tensor>& a, const Addend& b) {
+  if (!a) return b.constant ? *b.constant : make_vector(b.values);
+  std::vector<double> total = b.values;
   for (std::size_t i = 0; i < total.size(); ++i)
     total[i] += a->value(static_cast<Index>(i));
   return make_vector(total);
@@ -40,7 +46,7 @@ ir::Tensor product(const ir::Tensor& a, double b) {
 /// The term plus a vector, or nothing if it has no bias of its own.
 std::optional<TermId> plus_vector(Reading& reading,
                                   TermId id,
-                                  const std::vector<double>& vector,
+                                  const Addend& vector,
                                   int depth = 0) {
   const Term term = reading.term(id);
   if (const auto* linear = std::get_if<LinearTerm>(&term.kind)) {
@@ -169,9 +175,8 @@ std::optional<ByColumn> by_column(const Reading& reading, const Rows& rows, ir::
   result.values.resize(static_cast<std::size_t>(reading.term(rows.term).columns), 0.0);
   std::vector<bool> seen(result.values.size(), false);
   bool any = false;
-  bool any_padding = false;
   bool same = true;
-  result.zero_at_padding = true;
+  bool same_at_padding = true;
   const bool has_tokens = has(rows.axes, Unit::token);
   for (const Probe& probe : reading.probes()) {
     const ir::Tensor& known = *probe.contents(value);
@@ -179,8 +184,8 @@ std::optional<ByColumn> by_column(const Reading& reading, const Rows& rows, ir::
       const double x = known.value(element);
       const Index real = probe.lengths[static_cast<std::size_t>(place.batch)];
       if (has_tokens && place.token >= real) {
-        any_padding = true;
-        result.zero_at_padding = result.zero_at_padding && x == 0;
+        if (!result.at_padding) result.at_padding = x;
+        same_at_padding = same_at_padding && x == *result.at_padding;
       }
       if (real == 0 || (has_tokens && place.token >= real)) return;
       const auto column = static_cast<std::size_t>(rows.offset + place.feature);
@@ -192,16 +197,25 @@ std::optional<ByColumn> by_column(const Reading& reading, const Rows& rows, ir::
       any = true;
     });
   }
-  result.zero_at_padding = result.zero_at_padding && any_padding;
+  if (!same_at_padding) result.at_padding.reset();
+  const ir::Tensor* constant = reading.graph().constant(value);
+  if (constant != nullptr && constant->dtype() == DType::f32 &&
+      std::equal(result.values.begin(), result.values.end(), constant->data<float>().begin(),
+                 constant->data<float>().end())) {
+    result.constant = constant->reshaped({constant->elements()});
+  }
   return any && same ? std::optional(std::move(result)) : std::nullopt;
 }
 
 Result<Rows> plus(Reading& reading, const Rows& rows, const ByColumn& vector) {
   if (vector.uniform && vector.first == 0) return rows;
-  std::vector<double> scaled = vector.values;
-  for (double& value : scaled)
-    value /= rows.scale;
-  const auto term = plus_vector(reading, rows.term, scaled);
+  Addend addend{vector.values, vector.constant};
+  if (rows.scale != 1) {
+    for (double& value : addend.values)
+      value /= rows.scale;
+    addend.constant.reset();
+  }
+  const auto term = plus_vector(reading, rows.term, addend);
   if (!term) return misfit("a constant added where no linear layer or normalization can take it");
   Rows result = rows;
   result.term = *term;
@@ -211,7 +225,7 @@ Result<Rows> plus(Reading& reading, const Rows& rows, const ByColumn& vector) {
 
 Result<Rows> times(Reading& reading, const Rows& rows, const ByColumn& vector) {
   Rows result = rows;
-  result.zero_padding = rows.zero_padding || vector.zero_at_padding;
+  result.zero_padding = rows.zero_padding || vector.at_padding == 0.0;
   if (vector.uniform) {
     if (vector.first == 0 || !std::isfinite(vector.first)) {
       return misfit(fmt::format("rows multiplied by {}", vector.first));

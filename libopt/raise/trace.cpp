@@ -255,7 +255,8 @@ Result<Trace> trace(const ir::Graph& graph) {
     const std::vector<ir::Tensor> inputs =
         make_inputs(graph, result.interface, probe.lengths, probe.length, i + 1);
     Tracer tracer(graph, probe);
-    RTAI_TRY_VOID(tracer.run(inputs, result.interface));
+    RTAI_TRY_VOID(tracer.run(inputs, result.interface)
+                      .in(fmt::format("on a batch of [{}, {}]", probe.batch, probe.length)));
     result.probes.push_back(std::move(probe));
   }
   return result;

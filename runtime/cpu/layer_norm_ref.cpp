@@ -20,7 +20,7 @@ void run(const LayerNorm::Args& args, ExecContext& /*context*/) noexcept {
     float absmax = 0;
     for (Index i = 0; i < args.hidden; ++i) {
       dst[i] = (src[i] - mean) * inverse * args.weight[i] + args.bias[i];
-      absmax = std::max(absmax, std::fabs(dst[i]));
+      absmax = larger_magnitude(absmax, dst[i]);
     }
     if (args.quantized.data != nullptr) quantize_row(dst, args.hidden, absmax, args.quantized, r);
   }

@@ -23,10 +23,10 @@ void run(const LinearF32::Args& args, ExecContext& /*context*/) noexcept {
         float value = apply(args.function, sums[j - panel] + bias);
         if (args.residual != nullptr) value += args.residual[r * args.residual_stride + j];
         args.dst[r * args.dst_stride + j] = value;
-        absmax = std::max(absmax, std::fabs(value));
+        absmax = larger_magnitude(absmax, value);
       }
     }
-    if (args.absmax != nullptr) args.absmax[r] = std::max(args.absmax[r], absmax);
+    if (args.absmax != nullptr) args.absmax[r] = larger_magnitude(args.absmax[r], absmax);
   }
 }
 

@@ -11,7 +11,7 @@ void run(const QuantizeRows::Args& args, ExecContext& /*context*/) noexcept {
       absmax = args.absmax[r];
     } else {
       for (Index i = 0; i < args.columns; ++i)
-        absmax = std::max(absmax, std::fabs(src[i]));
+        absmax = larger_magnitude(absmax, src[i]);
     }
     quantize_row(src, args.columns, absmax, args.dst, r);
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime/base/checked.h"
+#include "runtime/cpu/scalar_functions.h"
 #include "runtime/kernels/quantize_rows.h"
 
 #include <algorithm>
@@ -14,8 +15,9 @@ inline void quantize_row(
   float scale = dst.fixed_scale;
   float factor = scale > 0.0f ? 1.0f / scale : 0.0f;
   if (scale <= 0.0f) {
-    scale = absmax > 0.0f ? absmax / 127.0f : 1.0f;
-    factor = absmax > 0.0f ? 127.0f / absmax : 0.0f;
+    const bool is_zero = absmax < kSmallestAbsmax;
+    scale = is_zero ? 1.0f : absmax / 127.0f;
+    factor = is_zero ? 0.0f : 127.0f / absmax;
   }
   dst.scale[row] = scale;
   std::uint8_t* bytes = dst.data + row * dst.stride;

@@ -28,4 +28,10 @@ inline float apply(Function function, float x) {
   return x;
 }
 
+/// The larger of `largest` (not negative) and |x|; NaN counts as larger than all.
+inline float larger_magnitude(float largest, float x) {
+  const float magnitude = std::fabs(x);
+  return magnitude <= largest || std::isnan(largest) ? largest : magnitude;
+}
+
 }  // namespace rtai::cpu

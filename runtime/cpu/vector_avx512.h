@@ -1,99 +1,190 @@
-// Vectors of 16 floats for the AVX-512 kernels. Everything is in an unnamed namespace: each file
-// that includes this keeps its own copies, compiled with its own flags.
+// Sixteen numbers at a time: one register of AVX-512. See vector.h.
 #pragma once
 
-#include "runtime/base/function.h"
+#include "runtime/base/dtype.h"
 
 #include <immintrin.h>
 
 namespace rtai::cpu {
 namespace {
 
-constexpr float kGeluTable[4][32] = {
-#include "runtime/cpu/gelu_table.inc"
+constexpr int kRegisters = 32;
+
+struct Floats {
+  __m512 v;
 };
-constexpr float kGeluPiecesPerUnit = 31.5f / 5.0f;
+struct Ints {
+  __m512i v;
+};
 
-inline __mmask16 first_lanes(long count) {
-  return count >= 16 ? static_cast<__mmask16>(0xffff) : static_cast<__mmask16>((1u << count) - 1u);
+/// Some of the sixteen lanes.
+struct Lanes {
+  __mmask16 mask;
+};
+
+inline Lanes first_lanes(Index count) {
+  return {static_cast<__mmask16>((1u << count) - 1u)};
 }
 
-/// exp(x) to 2 ulp for x <= 88; 0 below -104.
-inline __m512 exp_vector(__m512 x) {
-  const __m512 scaled = _mm512_mul_ps(x, _mm512_set1_ps(1.44269504f));
-  const __m512 whole = _mm512_roundscale_ps(scaled, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  // x - whole * ln 2 in two parts: the first has few bits, so its product is exact.
-  __m512 part = _mm512_fnmadd_ps(whole, _mm512_set1_ps(0.693359375f), x);
-  part = _mm512_fnmadd_ps(whole, _mm512_set1_ps(-2.12194440e-4f), part);
-  // Taylor up to 1/5!, then a sixth term that halves the error on |part| <= ln(2) / 2.
-  __m512 sum = _mm512_set1_ps(1.3981999e-3f);
-  sum = _mm512_fmadd_ps(sum, part, _mm512_set1_ps(8.3334519e-3f));
-  sum = _mm512_fmadd_ps(sum, part, _mm512_set1_ps(4.1665796e-2f));
-  sum = _mm512_fmadd_ps(sum, part, _mm512_set1_ps(1.6666665e-1f));
-  sum = _mm512_fmadd_ps(sum, part, _mm512_set1_ps(5.0e-1f));
-  sum = _mm512_fmadd_ps(sum, part, _mm512_set1_ps(1.0f));
-  sum = _mm512_fmadd_ps(sum, part, _mm512_set1_ps(1.0f));
-  return _mm512_scalef_ps(sum, whole);
+// ---- floats
+
+inline Floats zeros() {
+  return {_mm512_setzero_ps()};
+}
+inline Floats all(float x) {
+  return {_mm512_set1_ps(x)};
+}
+inline Floats load(const float* from) {
+  return {_mm512_loadu_ps(from)};
+}
+inline Floats load(const float* from, Lanes lanes) {
+  return {_mm512_maskz_loadu_ps(lanes.mask, from)};
+}
+inline void store(float* to, Floats a) {
+  _mm512_storeu_ps(to, a.v);
+}
+inline void store(float* to, Floats a, Lanes lanes) {
+  _mm512_mask_storeu_ps(to, lanes.mask, a.v);
+}
+inline Floats keep(Floats a, Lanes lanes) {
+  return {_mm512_maskz_mov_ps(lanes.mask, a.v)};
+}
+/// `a` in these lanes, `b` in the others.
+inline Floats choose(Lanes lanes, Floats a, Floats b) {
+  return {_mm512_mask_mov_ps(b.v, lanes.mask, a.v)};
+}
+inline Floats operator+(Floats a, Floats b) {
+  return {_mm512_add_ps(a.v, b.v)};
+}
+inline Floats operator-(Floats a, Floats b) {
+  return {_mm512_sub_ps(a.v, b.v)};
+}
+inline Floats operator*(Floats a, Floats b) {
+  return {_mm512_mul_ps(a.v, b.v)};
+}
+inline Floats operator/(Floats a, Floats b) {
+  return {_mm512_div_ps(a.v, b.v)};
+}
+inline Floats fma(Floats a, Floats b, Floats c) {
+  return {_mm512_fmadd_ps(a.v, b.v, c.v)};
+}
+inline Floats min(Floats a, Floats b) {
+  return {_mm512_min_ps(a.v, b.v)};
+}
+inline Floats max(Floats a, Floats b) {
+  return {_mm512_max_ps(a.v, b.v)};
+}
+inline Floats magnitude(Floats a) {
+  return {_mm512_abs_ps(a.v)};
+}
+/// table[index % 16], lane by lane.
+inline Floats look_up(const float* table, Ints index) {
+  return {_mm512_permutexvar_ps(index.v, _mm512_loadu_ps(table))};
 }
 
-inline __m512 sigmoid_vector(__m512 x) {
-  const __m512 one = _mm512_set1_ps(1.0f);
-  const __m512 bounded = _mm512_max_ps(x, _mm512_set1_ps(-80.0f));
-  return _mm512_div_ps(one,
-                       _mm512_add_ps(one, exp_vector(_mm512_sub_ps(_mm512_setzero_ps(), bounded))));
+// ---- integers
+
+inline Ints all_ints(std::int32_t x) {
+  return {_mm512_set1_epi32(x)};
+}
+inline Ints load_ints(const void* from) {
+  return {_mm512_loadu_si512(from)};
+}
+inline Ints load_ints(const void* from, Lanes lanes) {
+  return {_mm512_maskz_loadu_epi32(lanes.mask, from)};
+}
+inline void store_ints(void* to, Ints a) {
+  _mm512_storeu_si512(to, a.v);
+}
+inline Ints operator+(Ints a, Ints b) {
+  return {_mm512_add_epi32(a.v, b.v)};
+}
+inline Ints operator-(Ints a, Ints b) {
+  return {_mm512_sub_epi32(a.v, b.v)};
+}
+inline Ints max(Ints a, Ints b) {
+  return {_mm512_max_epi32(a.v, b.v)};
+}
+template <int kBits>
+Ints shift_left(Ints a) {
+  return {_mm512_slli_epi32(a.v, kBits)};
 }
 
-inline __m512 tanh_vector(__m512 x) {  // 2 sigmoid(2x) - 1
-  const __m512 two = _mm512_set1_ps(2.0f);
-  return _mm512_fmsub_ps(two, sigmoid_vector(_mm512_mul_ps(two, x)), _mm512_set1_ps(1.0f));
+// ---- from one to the other
+
+inline Ints bits(Floats a) {
+  return {_mm512_castps_si512(a.v)};
+}
+inline Floats from_bits(Ints a) {
+  return {_mm512_castsi512_ps(a.v)};
+}
+inline Floats to_floats(Ints a) {
+  return {_mm512_cvtepi32_ps(a.v)};
+}
+/// Nearest, ties to even.
+inline Ints to_ints(Floats a) {
+  return {_mm512_cvtps_epi32(a.v)};
+}
+inline Floats load_bytes(const std::int8_t* from) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+  return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes))};
+}
+inline Floats load_bytes(const std::int8_t* from, Lanes lanes) {
+  return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(lanes.mask, from)))};
+}
+/// Integers in [-128, 127] as bytes, each xor `flip`; `to` is 16-byte aligned.
+inline void store_bytes(std::uint8_t* to, Ints a, std::uint8_t flip) {
+  const __m128i bytes = _mm512_cvtepi32_epi8(a.v);
+  _mm_store_si128(reinterpret_cast<__m128i*>(to),
+                  _mm_xor_si128(bytes, _mm_set1_epi8(static_cast<char>(flip))));
 }
 
-/// max(x, 0) - d(|x|) with d in cubic pieces; error below 2e-6.
-inline __m512 gelu_vector(__m512 x) {
-  const __m512 magnitude = _mm512_abs_ps(x);
-  const __m512 place = _mm512_min_ps(_mm512_mul_ps(magnitude, _mm512_set1_ps(kGeluPiecesPerUnit)),
-                                     _mm512_set1_ps(31.49f));
-  // Adding 1.5 * 2^23 rounds to an integer that then stands in the low bits.
-  const __m512 magic = _mm512_set1_ps(12582912.0f);
-  const __m512 rounded = _mm512_add_ps(place, magic);
-  const __m512i piece = _mm512_castps_si512(rounded);
-  const __m512 u = _mm512_sub_ps(place, _mm512_sub_ps(rounded, magic));
-  const auto coefficient = [piece](int power) {
-    const float* table = kGeluTable[power];
-    return _mm512_permutex2var_ps(_mm512_loadu_ps(table), piece, _mm512_loadu_ps(table + 16));
-  };
-  __m512 d = _mm512_fmadd_ps(coefficient(3), u, coefficient(2));
-  d = _mm512_fmadd_ps(d, u, coefficient(1));
-  d = _mm512_fmadd_ps(d, u, coefficient(0));
-  return _mm512_sub_ps(_mm512_max_ps(x, _mm512_setzero_ps()), d);
+// ---- across lanes
+
+/// Halves are added until one lane is left.
+inline float sum_lanes(Floats a) {
+  const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+inline std::int32_t max_lanes(Ints a) {
+  return _mm512_reduce_max_epi32(a.v);
 }
 
-inline __m512 gelu_tanh_vector(__m512 x) {
-  const __m512 cube = _mm512_mul_ps(_mm512_mul_ps(x, x), x);
-  const __m512 inner = _mm512_mul_ps(_mm512_fmadd_ps(cube, _mm512_set1_ps(0.044715f), x),
-                                     _mm512_set1_ps(0.79788456f));
-  // x / 2 * (1 + tanh(y)) = x * sigmoid(2 y)
-  return _mm512_mul_ps(x, sigmoid_vector(_mm512_add_ps(inner, inner)));
-}
-
-inline __m512 apply_vector(Function function, __m512 x) {
-  switch (function) {
-    case Function::none:
-      return x;
-    case Function::gelu:
-      return gelu_vector(x);
-    case Function::gelu_tanh:
-      return gelu_tanh_vector(x);
-    case Function::relu:
-      return _mm512_max_ps(x, _mm512_setzero_ps());
-    case Function::tanh:
-      return tanh_vector(x);
-    case Function::sigmoid:
-      return sigmoid_vector(x);
-    case Function::silu:
-      return _mm512_mul_ps(x, sigmoid_vector(x));
+/// to[i][j] = from[j][i] for i, j < 16; `to` has rows of 16, `from` has a stride.
+inline void transpose(const float* from, Index stride, float* to) {
+  __m512 rows[16];
+  __m512 mixed[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i)
+    rows[i] = _mm512_loadu_ps(from + i * stride);
+    // Four steps, each of which brings together what is twice as far apart.
+#pragma GCC unroll 8
+  for (int i = 0; i < 16; i += 2) {
+    mixed[i] = _mm512_unpacklo_ps(rows[i], rows[i + 1]);
+    mixed[i + 1] = _mm512_unpackhi_ps(rows[i], rows[i + 1]);
   }
-  return x;
+#pragma GCC unroll 4
+  for (int i = 0; i < 16; i += 4) {
+    const auto pair = [&mixed](int row) { return _mm512_castps_pd(mixed[row]); };
+    rows[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(pair(i), pair(i + 2)));
+    rows[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(pair(i), pair(i + 2)));
+    rows[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(pair(i + 1), pair(i + 3)));
+    rows[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(pair(i + 1), pair(i + 3)));
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    mixed[i] = _mm512_shuffle_f32x4(rows[i], rows[i + 4], 0x88);
+    mixed[i + 4] = _mm512_shuffle_f32x4(rows[i], rows[i + 4], 0xdd);
+    mixed[i + 8] = _mm512_shuffle_f32x4(rows[i + 8], rows[i + 12], 0x88);
+    mixed[i + 12] = _mm512_shuffle_f32x4(rows[i + 8], rows[i + 12], 0xdd);
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) {
+    _mm512_storeu_ps(to + 16 * i, _mm512_shuffle_f32x4(mixed[i], mixed[i + 8], 0x88));
+    _mm512_storeu_ps(to + 16 * (i + 8), _mm512_shuffle_f32x4(mixed[i], mixed[i + 8], 0xdd));
+  }
 }
 
 }  // namespace

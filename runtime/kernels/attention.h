@@ -32,10 +32,10 @@ struct Attention {
     bool causal;
   };
 
-  /// One head's keys in panels of 16 tokens, and the scores of a block of 16 queries.
+  /// One head's keys in panels of 16 tokens, a block of 16 queries and its scores.
   static constexpr std::size_t scratch_bytes(Index tokens, Index head_dim) {
     const Index padded = round_up<Index>(tokens, 16);
-    return static_cast<std::size_t>(padded * (head_dim + 16)) * sizeof(float);
+    return static_cast<std::size_t>(padded * (head_dim + 16) + 16 * head_dim) * sizeof(float);
   }
 };
 

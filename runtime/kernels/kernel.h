@@ -1,7 +1,9 @@
 // What a kernel is, and how one is chosen.
 //
 // An op is a struct in this folder: its contract, its Args, its name. A kernel is one
-// implementation of it for one target, in runtime/cpu, listed in runtime/cpu/kernels.inc.
+// implementation of it for one target, in runtime/cpu, listed in runtime/cpu/kernels.inc. All
+// implementations but the reference give the same bits, so that an engine answers alike on every
+// machine that has AVX2.
 #pragma once
 
 #include "runtime/base/dtype.h"

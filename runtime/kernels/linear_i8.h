@@ -32,7 +32,7 @@ struct LinearI8 {
     Index residual_stride;
     float* dst;
     Index dst_stride;
-    float* absmax;  // [rows], raised to the largest |dst| of the row; null: not wanted
+    float* absmax;  // [rows], raised to the largest |dst| of the row, NaN above all; null: not wanted
     Function function;
     Index rows;
     Index columns;

@@ -17,14 +17,20 @@ struct QuantizedRows {
   std::uint8_t flip = 0;
 };
 
-/// dst[r, i] = clamp(rint(src[r, i] * (1 / scale_r)), -127, 127), ties to even
+/// Rows whose largest magnitude is below this count as zeros: their scale would not be a normal
+/// float.
+inline constexpr float kSmallestAbsmax = 0x1p-119f;
+
+/// dst[r, i] = clamp(rint(src[r, i] * factor_r), -127, 127), ties to even
 ///
-/// Dynamic: scale_r = absmax_r / 127, and the factor is 127 / absmax_r; a row of zeros has scale 1
-/// and factor 0. Static: scale_r = fixed_scale, factor 1 / fixed_scale. NaN gives an unspecified
-/// integer in range.
+/// Dynamic: scale_r = absmax_r / 127 and factor_r = 127 / absmax_r; rows below kSmallestAbsmax have
+/// scale 1 and factor 0. A row with a NaN or an infinity has a scale that is not finite, so that
+/// nothing computed from it looks like a result. Static: scale_r = fixed_scale and factor_r =
+/// 1 / fixed_scale. What is not a number, or times the factor is none, gives an unspecified integer
+/// in range.
 /// Shapes: src [rows, columns] with row stride src_stride.
 /// Planned: columns >= 1; dst.stride >= round_up(columns, 64).
-/// Tolerance against the reference: none; the same bytes.
+/// Tolerance against the reference: none; the same bytes, where they are specified.
 struct QuantizeRows {
   static constexpr std::string_view kName = "quantize_rows";
   struct Args {

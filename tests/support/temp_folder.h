@@ -24,6 +24,7 @@ class TempFolder {
   }
 
   const std::filesystem::path& path() const { return path_; }
+  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
 
   /// What lies in it, sorted.
   std::vector<std::string> names() const {

@@ -3,6 +3,7 @@
 
 #include "libopt/pass/pipeline.h"
 #include "tools/cli.h"
+#include "tools/json.h"
 #include "tools/metrics.h"
 #include "tools/timing.h"
 

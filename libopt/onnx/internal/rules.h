@@ -15,5 +15,7 @@ using Rule = Result<Values> (*)(SourceNode& node, Builder& build);
 
 /// The rule of an operator of the default domain, or null.
 Rule find_rule(std::string_view op_type);
+/// The rule of an operator of ONNX Runtime's domain, com.microsoft, or null.
+Rule find_contrib_rule(std::string_view op_type);
 
 }  // namespace rtai::onnx_io

@@ -22,17 +22,32 @@ struct Rows {
   bool zero_padding = false;  // what stands at padded tokens is zero
 };
 
-/// Attention scores: for each head, the products of queries and keys, then changed by numbers that
-/// depend on the place alone (a scale, a mask): factor * q.k + shift.
+/// One operator between known numbers and attention scores, in the layout they had then.
+struct ScoreChange {
+  enum class Kind : std::uint8_t {
+    add,
+    subtract,
+    multiply,
+    divide,
+    fill_where_true,  // `known` is a condition
+    fill_where_false,
+  };
+  Kind kind;
+  ir::ValueId known;
+  Axes axes;
+  double fill = 0;
+};
+
+/// Attention scores: for each head, the products of queries and keys, times `scale`, then changed
+/// by numbers that depend on the place alone: scales and masks.
 ///
 /// `axes` has the batch, the head as a feature, the query as a token, and the key.
 struct Scores {
   Heads query;
   Heads key;
   Axes axes;
-  /// One of each for each probe: [batch, heads, length, length].
-  std::vector<std::vector<double>> factor;
-  std::vector<std::vector<double>> shift;
+  double scale = 1;
+  std::vector<ScoreChange> changes = {};
 };
 
 /// Softmax of scores over the keys.

@@ -64,7 +64,8 @@ class Case {
     write(path, model.SerializeAsString());
   }
 
-  testing::TempFolder folder;
+  testing::TempFolder temp;
+  const fs::path folder = temp.path();
   const ir::Tensor weight = reference::f32({2}, {1.5f, -2});
 
  private:

@@ -1,0 +1,106 @@
+// What the kernels for special instructions are written in: vectors of sixteen numbers.
+//
+// A kernel's source is written once, in its op's header (layer_norm_vector.h), over the types and
+// functions of vector_avx512.h or vector_avx2.h, which are the same by name and by result: a kernel
+// gives the same bits on every target. A file for a target (layer_norm_avx2.cpp) compiles that
+// header with its flags. All of it is in unnamed namespaces, so that no copy for one target can
+// take the place of another's.
+//
+// Of two operands of which one is NaN, min and max give the second.
+#pragma once
+
+#if defined(__AVX512F__)
+#include "runtime/cpu/vector_avx512.h"
+#else
+#include "runtime/cpu/vector_avx2.h"
+#endif
+
+namespace rtai::cpu {
+namespace {
+
+template <int kValue>
+struct Constant {
+  constexpr operator int() const { return kValue; }
+};
+
+/// Calls body(Constant<0>{}), ... body(Constant<kCount - 1>{}): a loop whose index may choose
+/// registers. (gcc 12 unrolls loops too late to keep all arrays of registers out of memory.)
+template <int kCount, int kFirst = 0, class F>
+[[gnu::always_inline]] inline void unroll(F&& body) {
+  if constexpr (kFirst < kCount) {
+    body(Constant<kFirst>{});
+    unroll<kCount, kFirst + 1>(body);
+  }
+}
+
+/// Makes the compiler compute `value` before all that follows. Without it gcc 12 moves all
+/// multiplications of an unrolled loop before all additions and runs out of registers.
+template <class Register>
+[[gnu::always_inline]] inline void compute_now(Register& value) {
+  asm volatile("" : "+x"(value));
+}
+
+/// All lanes, where some code takes Lanes or all of them.
+struct AllLanes {};
+
+inline Floats load(const float* from, AllLanes /*lanes*/) {
+  return load(from);
+}
+inline Ints load_ints(const void* from, AllLanes /*lanes*/) {
+  return load_ints(from);
+}
+inline void store(float* to, Floats a, AllLanes /*lanes*/) {
+  store(to, a);
+}
+inline Floats load_bytes(const std::int8_t* from, AllLanes /*lanes*/) {
+  return load_bytes(from);
+}
+inline Floats keep(Floats a, AllLanes /*lanes*/) {
+  return a;
+}
+
+/// Calls body(i, lanes) for i = 0, 16, ... below `count`: all lanes, or what is left for the last.
+template <class F>
+void for_vectors(Index count, F&& body) {
+  Index i = 0;
+  for (; i + 16 <= count; i += 16)
+    body(i, AllLanes{});
+  if (i < count) body(i, first_lanes(count - i));
+}
+
+/// The sum of term(i, lanes) over all vectors, as in for_vectors, and over their lanes. Four
+/// running sums: one would wait for every addition to finish.
+template <class F>
+float sum_vectors(Index count, F&& term) {
+  Floats sum0 = zeros();
+  Floats sum1 = zeros();
+  Floats sum2 = zeros();
+  Floats sum3 = zeros();
+  Index i = 0;
+  for (; i + 64 <= count; i += 64) {
+    sum0 = sum0 + term(i, AllLanes{});
+    sum1 = sum1 + term(i + 16, AllLanes{});
+    sum2 = sum2 + term(i + 32, AllLanes{});
+    sum3 = sum3 + term(i + 48, AllLanes{});
+  }
+  for (; i + 16 <= count; i += 16)
+    sum0 = sum0 + term(i, AllLanes{});
+  if (i < count) sum1 = sum1 + term(i, first_lanes(count - i));
+  return sum_lanes((sum0 + sum1) + (sum2 + sum3));
+}
+
+/// The larger magnitudes, lane by lane, as the bits of floats: as integers NaN is above all.
+inline Ints larger_magnitudes(Ints largest, Floats a) {
+  return max(largest, bits(magnitude(a)));
+}
+
+/// The largest lane of larger_magnitudes.
+inline float largest_magnitude(Ints magnitudes) {
+  const std::int32_t largest = max_lanes(magnitudes);
+  float value = 0;
+  __builtin_memcpy(&value, &largest, sizeof(value));
+  return value;
+}
+
+}  // namespace
+}  // namespace rtai::cpu

@@ -1,0 +1,66 @@
+// The tile registers of AMX in plain C++: what runtime/cpu/amx_tiles.h does, for machines without.
+//
+// Written after the operation sections of the Intel SDM (LDTILECFG, TILELOADD, TILESTORED,
+// TDPBSSD).
+#pragma once
+
+#include "runtime/base/dtype.h"
+
+#include <cstdint>
+#include <cstring>
+
+namespace rtai::test {
+namespace {
+
+struct TileRegister {
+  int rows = 0;
+  std::uint8_t bytes[16][64] = {};
+};
+
+struct EmulatedTiles {
+  static void configure(int rows) {
+    for (int tile = 0; tile < 8; ++tile)
+      registers[tile] = {.rows = tile < 6 ? rows : 16};
+  }
+
+  /// A register without rows: whoever uses it afterwards, computes nothing.
+  static void release() { configure(0); }
+
+  template <int kTile>
+  static void zero() {
+    std::memset(registers[kTile].bytes, 0, sizeof(registers[kTile].bytes));
+  }
+
+  template <int kTile>
+  static void load(const void* from, Index stride) {
+    zero<kTile>();
+    for (int r = 0; r < registers[kTile].rows; ++r)
+      std::memcpy(registers[kTile].bytes[r], static_cast<const std::byte*>(from) + r * stride, 64);
+  }
+
+  template <int kTile>
+  static void store(void* to, Index stride) {
+    for (int r = 0; r < registers[kTile].rows; ++r)
+      std::memcpy(static_cast<std::byte*>(to) + r * stride, registers[kTile].bytes[r], 64);
+  }
+
+  template <int kSums, int kSource, int kWeights>
+  static void add_dot() {
+    for (int r = 0; r < registers[kSums].rows; ++r) {
+      std::int32_t sums[16];
+      std::memcpy(sums, registers[kSums].bytes[r], 64);
+      for (int i = 0; i < registers[kWeights].rows; ++i) {
+        for (int j = 0; j < 64; ++j) {
+          sums[j / 4] += static_cast<std::int8_t>(registers[kSource].bytes[r][4 * i + j % 4]) *
+                         static_cast<std::int8_t>(registers[kWeights].bytes[i][j]);
+        }
+      }
+      std::memcpy(registers[kSums].bytes[r], sums, 64);
+    }
+  }
+
+  static inline thread_local TileRegister registers[8];
+};
+
+}  // namespace
+}  // namespace rtai::test

@@ -1,0 +1,21 @@
+// JSON documents as commands write them: keys in the order they were set.
+#pragma once
+
+#include "runtime/base/result.h"
+
+#include <nlohmann/json.hpp>
+
+#include <optional>
+#include <string>
+
+namespace rtai::tools {
+
+using Json = nlohmann::ordered_json;
+
+/// Writes a document: "-" to standard output, else to that file, whole or not at all.
+Result<void> write_json(const Json& document, const std::string& target);
+
+/// True if `--json -` took standard output for the document.
+bool is_stdout(const std::optional<std::string>& json_target);
+
+}  // namespace rtai::tools
