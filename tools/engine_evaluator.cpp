@@ -1,8 +1,9 @@
 #include "tools/engine_evaluator.h"
 
 #include "libopt/lower/lower.h"
+#include "libopt/pass/pipeline.h"
+#include "passes/passes.h"
 #include "runtime/exec/session.h"
-#include "tools/timing.h"
 
 #include <algorithm>
 
@@ -13,6 +14,20 @@ Result<std::shared_ptr<const engine::Engine>> engine_of(const ir::Graph& graph) 
   RTAI_TRY(engine::Engine engine, lower(graph));
   return std::make_shared<const engine::Engine>(std::move(engine));
 }
+
+/// The graph as it will be deployed.
+Result<std::shared_ptr<const engine::Engine>> deployed_engine_of(const ir::Graph& graph,
+                                                                 Deployment deployment) {
+  if (deployment == Deployment::as_it_is) return engine_of(graph);
+  ir::Graph quantized = graph;
+  PassContext context;
+  RTAI_TRY_VOID(run_pipeline("quantize-int8", quantized, context, passes::make));
+  return engine_of(quantized);
+}
+
+/// Runs of one session before the next has its turn. The first of them is not counted: the others
+/// had the caches in between.
+constexpr int kRunsOfATurn = 4;
 
 /// Ids, segments and hidden states by the type of their tensor.
 Result<Batch> batch_of(const ir::Graph& graph,
@@ -63,6 +78,36 @@ Result<Milliseconds> EngineEvaluator::latency(const ir::Graph& graph) {
   RTAI_TRY(const BenchRun measured,
            bench_engine(engine, workload_, {.warmup = 5, .iterations = 30}));
   return Milliseconds(measured.latency.p50);
+}
+
+Result<std::vector<Milliseconds>> EngineEvaluator::deployed_latencies(
+    std::span<const ir::Graph> graphs) {
+  RTAI_TRY(const std::vector<LatencySummary> measured, bench_deployed(graphs, 32));
+  std::vector<Milliseconds> times;
+  for (const LatencySummary& latency : measured)
+    times.emplace_back(latency.p50);
+  return times;
+}
+
+Result<std::vector<LatencySummary>> EngineEvaluator::bench_deployed(
+    std::span<const ir::Graph> graphs, int iterations) {
+  std::vector<BenchSession> sessions;
+  for (const ir::Graph& graph : graphs) {
+    RTAI_TRY(auto engine, deployed_engine_of(graph, deployment_));
+    RTAI_TRY(BenchSession session, BenchSession::create(std::move(engine), workload_, false));
+    RTAI_TRY_VOID(session.measure(2, false));
+    sessions.push_back(std::move(session));
+  }
+  while (sessions.back().count() < iterations) {
+    for (BenchSession& session : sessions) {
+      RTAI_TRY_VOID(session.measure(1, false));
+      RTAI_TRY_VOID(session.measure(kRunsOfATurn, true));
+    }
+  }
+  std::vector<LatencySummary> measured;
+  for (BenchSession& session : sessions)
+    measured.push_back(session.finish().latency);
+  return measured;
 }
 
 }  // namespace rtai::tools

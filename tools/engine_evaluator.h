@@ -2,16 +2,22 @@
 #pragma once
 
 #include "libopt/pass/evaluator.h"
+#include "tools/timing.h"
 #include "tools/workload.h"
 
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace rtai::tools {
 
+/// What a model will run as once it is deployed, whatever it is now.
+enum class Deployment : std::uint8_t { as_it_is, int8 };
+
 class EngineEvaluator final : public Evaluator {
  public:
-  explicit EngineEvaluator(Workload workload) : workload_(std::move(workload)) {}
+  explicit EngineEvaluator(Workload workload, Deployment deployment = Deployment::as_it_is)
+      : workload_(std::move(workload)), deployment_(deployment) {}
 
   Result<std::vector<ir::Tensor>> run(const ir::Graph& graph,
                                       std::span<const ir::Tensor> inputs,
@@ -20,8 +26,15 @@ class EngineEvaluator final : public Evaluator {
 
   Result<Milliseconds> latency(const ir::Graph& graph) override;
 
+  Result<std::vector<Milliseconds>> deployed_latencies(std::span<const ir::Graph> graphs) override;
+
+  /// The same with all that was measured; at least `iterations` runs of each graph.
+  Result<std::vector<LatencySummary>> bench_deployed(std::span<const ir::Graph> graphs,
+                                                     int iterations);
+
  private:
   Workload workload_;
+  Deployment deployment_;
 };
 
 }  // namespace rtai::tools

@@ -9,6 +9,8 @@
 #include "tools/text_data.h"
 #include "tools/workload.h"
 
+#include <chrono>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -33,10 +35,12 @@ struct OptimizationFlags {
 class Optimization {
  public:
   /// Checks the flags, loads the model and the texts, measures quality and latency before.
+  /// Latencies are those of the model as it will be deployed.
   static Result<Optimization> start(std::string command,
                                     const OptimizationFlags& flags,
                                     const GlobalFlags& global,
-                                    Log& log);
+                                    Log& log,
+                                    Deployment deployment = Deployment::as_it_is);
 
   /// Runs passes on the model.
   Result<void> run(const std::string& pipeline);
@@ -44,6 +48,10 @@ class Optimization {
   /// Writes the output, measures again, writes the report, prints it; 0 or the code of a missed
   /// gate.
   Result<int> finish();
+
+  /// Records a gate of the command's own that was missed, once everything is measured.
+  using Gate = std::function<std::optional<std::string>(const OptimizationReport& report)>;
+  void set_gate(Gate gate) { gate_ = std::move(gate); }
 
   const Model& model() const { return model_; }
   OptimizationReport& report() { return report_; }
@@ -58,7 +66,8 @@ class Optimization {
                const GlobalFlags& global,
                Model model,
                Workload workload,
-               Log& log);
+               Log& log,
+               Deployment deployment);
   Result<void> measure_before();
   Result<void> measure_after();
   void judge();
@@ -67,6 +76,7 @@ class Optimization {
   const GlobalFlags* global_;
   Log* log_;
   Model model_;
+  ir::Graph graph_before_;
   Workload workload_;
   EngineEvaluator evaluator_;
   TokenBatch calibration_;
@@ -74,6 +84,7 @@ class Optimization {
   std::vector<Answer> answers_before_;
   std::vector<PassRecord> records_;
   OptimizationReport report_;
+  Gate gate_;
   std::chrono::steady_clock::time_point started_;
 };
 

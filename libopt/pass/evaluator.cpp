@@ -10,6 +10,15 @@ void TokenBatch::append(std::span<const std::int32_t> sequence_ids,
   offsets.push_back(std::ssize(ids));
 }
 
+Result<std::vector<Milliseconds>> Evaluator::deployed_latencies(std::span<const ir::Graph> graphs) {
+  std::vector<Milliseconds> times;
+  for (const ir::Graph& graph : graphs) {
+    RTAI_TRY(const Milliseconds time, latency(graph));
+    times.push_back(time);
+  }
+  return times;
+}
+
 TokenBatch slice(const TokenBatch& texts, Index first, Index last) {
   TokenBatch part;
   for (Index s = first; s < last; ++s) {

@@ -41,6 +41,11 @@ class Evaluator {
   /// The median time of one run of `graph` on the workload that will be deployed (its batch,
   /// length, threads, device), at the precision of the graph's own weights.
   virtual Result<Milliseconds> latency(const ir::Graph& graph) = 0;
+
+  /// The same for several float graphs at the precision that will be deployed, whatever their
+  /// weights are now. Their runs take turns, so that a drift of the machine's speed touches all
+  /// alike. By default latency() of each.
+  virtual Result<std::vector<Milliseconds>> deployed_latencies(std::span<const ir::Graph> graphs);
 };
 
 /// Runs a whole model over a token batch, some thousand tokens at a time, and hands the values of

@@ -40,10 +40,18 @@ struct Counter {
   double value = 0;
 };
 
+/// Figures of one kind about several things: a row for each layer, each candidate, ...
+struct FigureTable {
+  std::string name;                       // snake_case, as reports spell it
+  std::vector<std::string> columns;       // likewise, with the unit in the name
+  std::vector<std::vector<double>> rows;  // a value for each column
+};
+
 /// changed == false promises that the graph is exactly as before.
 struct PassReport {
   bool changed = false;
   std::vector<Counter> counters = {};
+  std::vector<FigureTable> tables = {};
 };
 
 class Pass {

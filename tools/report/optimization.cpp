@@ -89,7 +89,7 @@ Json OptimizationReport::json() const {
           {"output", output},
           {"request", request},
           {"seed", seed},
-          {"layers", layers},
+          {"layers", decisions.is_null() ? layers : decisions},
           {"passes", passes_json(passes)},
           {"latency_ms",
            {{"predicted", optional_json(predicted_ms)},

@@ -1,0 +1,230 @@
+#include "libopt/prune/cost.h"
+
+#include "libopt/ir/extract.h"
+#include "libopt/prune/obs.h"
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+
+namespace rtai::prune {
+namespace {
+
+/// Layers that are measured: more than one, so that what lies between layers counts; few, so that
+/// measuring is quick.
+constexpr Index kMeasuredLayers = 3;
+
+/// Graphs that take turns: bounds the memory of their engines.
+constexpr std::size_t kTakingTurns = 12;
+
+std::vector<Index> first_units(Index count) {
+  std::vector<Index> units(static_cast<std::size_t>(count));
+  std::iota(units.begin(), units.end(), Index{0});
+  return units;
+}
+
+/// Modules that have the same curve.
+struct Shape {
+  ModuleKind kind;
+  Index width;   // columns of a unit
+  Index hidden;  // columns of the residual
+  friend auto operator<=>(const Shape&, const Shape&) = default;
+};
+
+Shape shape_of(const ir::Graph& graph, const Module& module) {
+  return {module.kind, module.width, (*graph.type(module.sum).dims)[1].size};
+}
+
+/// The least rising curve through noisy points: neighbours that fall are replaced by their mean
+/// (pool adjacent violators).
+std::vector<double> rising(std::span<const double> values) {
+  struct Pool {
+    double sum;
+    std::size_t count;
+    double mean() const { return sum / static_cast<double>(count); }
+  };
+  std::vector<Pool> pools;
+  for (const double value : values) {
+    pools.push_back({value, 1});
+    while (pools.size() > 1 && pools[pools.size() - 2].mean() > pools.back().mean()) {
+      pools[pools.size() - 2].sum += pools.back().sum;
+      pools[pools.size() - 2].count += pools.back().count;
+      pools.pop_back();
+    }
+  }
+  std::vector<double> smooth;
+  for (const Pool& pool : pools)
+    smooth.insert(smooth.end(), pool.count, pool.mean());
+  return smooth;
+}
+
+/// Measures stacks of the model's first layers.
+class Stopwatch {
+ public:
+  Stopwatch(const ir::Graph& graph, std::span<const Module> modules, Evaluator& evaluator, Log& log)
+      : graph_(graph), modules_(modules), evaluator_(evaluator), log_(log) {
+    // Enough layers that every shape is among them.
+    Index layers = kMeasuredLayers;
+    for (const Module& module : modules) {
+      const auto same = [&](const Module& m) {
+        return shape_of(graph, m) == shape_of(graph, module);
+      };
+      layers = std::max(layers, std::ranges::find_if(modules, same)->layer + 1);
+    }
+    const auto end =
+        std::ranges::find_if(modules, [&](const Module& m) { return m.layer >= layers; });
+    stack_ = modules.first(static_cast<std::size_t>(end - modules.begin()));
+    if (const auto cut = cut_before(graph, modules.front())) begin_.push_back(*cut);
+    if (end != modules.end()) {
+      if (const auto cut = cut_before(graph, *end)) end_ = {*cut};
+    }
+    if (end_.empty()) end_.assign(graph.outputs().begin(), graph.outputs().end());
+  }
+
+  /// The curve of all modules that look like `module`.
+  Result<CostCurve> curve(const Module& module) {
+    const Shape shape = shape_of(graph_, module);
+    Index most = 0;
+    for (const Module& other : modules_)
+      if (shape_of(graph_, other) == shape) most = std::max(most, other.count);
+    CostCurve curve{
+        .units = module.kind == ModuleKind::attention ? head_levels(most) : column_levels(most),
+        .cost = {}};
+    RTAI_TRY(const std::vector<double> times, stack_times(shape, curve.units));
+    const std::vector<double> smooth = rising(times);
+    const auto alike = std::ranges::count_if(
+        stack_, [&](const Module& m) { return shape_of(graph_, m) == shape; });
+    for (const double time : smooth)
+      curve.cost.push_back((time - smooth[0]) / static_cast<double>(alike));
+    return curve;
+  }
+
+ private:
+  /// The stack with at most `units` units in each module of one shape.
+  ir::Graph stack(const Shape& shape, Index units) const {
+    Kept kept;
+    for (const Module& module : stack_) {
+      const bool limited = shape_of(graph_, module) == shape;
+      kept.push_back(first_units(limited ? std::min(units, module.count) : module.count));
+    }
+    ir::Graph stack = graph_;
+    stack.set_outputs(end_);
+    stack = narrowed(stack, stack_, kept);
+    return ir::extract(stack, begin_, stack.outputs());
+  }
+
+  Result<std::vector<double>> stack_times(const Shape& shape, std::span<const Index> levels) {
+    std::vector<double> times;
+    double first_reference = 0;
+    for (std::size_t begin = 0; begin < levels.size(); begin += kTakingTurns) {
+      log_.progress("latency table", static_cast<double>(begin),
+                    static_cast<double>(levels.size()));
+      const auto group = levels.subspan(begin, std::min(kTakingTurns, levels.size() - begin));
+      // The whole stack runs along in every group: what it takes longer, all took longer.
+      std::vector<ir::Graph> graphs = {stack(shape, levels.back())};
+      for (const Index units : group)
+        graphs.push_back(stack(shape, units));
+      RTAI_TRY(const std::vector<Milliseconds> measured, evaluator_.deployed_latencies(graphs));
+      const double reference = std::max(measured[0].count(), 1e-6);
+      if (begin == 0) first_reference = reference;
+      for (std::size_t i = 1; i < measured.size(); ++i)
+        times.push_back(measured[i].count() * first_reference / reference);
+    }
+    log_.progress("latency table", 0, 0);
+    return times;
+  }
+
+  const ir::Graph& graph_;
+  std::span<const Module> modules_;
+  Evaluator& evaluator_;
+  Log& log_;
+  std::span<const Module> stack_;
+  std::vector<ir::ValueId> begin_;
+  std::vector<ir::ValueId> end_;
+};
+
+CostCurve straight(Index units, double cost_of_one) {
+  return {.units = {0, units}, .cost = {0, cost_of_one * static_cast<double>(units)}};
+}
+
+}  // namespace
+
+double CostCurve::at(Index count) const {
+  const auto above = std::ranges::lower_bound(units, count);
+  if (above == units.end()) return cost.back();
+  const auto i = static_cast<std::size_t>(above - units.begin());
+  if (*above == count || i == 0) return cost[i];
+  const double share =
+      static_cast<double>(count - units[i - 1]) / static_cast<double>(units[i] - units[i - 1]);
+  return cost[i - 1] + share * (cost[i] - cost[i - 1]);
+}
+
+double CostModel::of(std::span<const Module> dense, const Kept& kept) const {
+  double sum = rest;
+  for (std::size_t m = 0; m < dense.size(); ++m)
+    sum += modules[m].at(std::ssize(kept[m]));
+  return sum;
+}
+
+double CostModel::dense(std::span<const Module> all) const {
+  double sum = rest;
+  for (std::size_t m = 0; m < all.size(); ++m)
+    sum += modules[m].at(all[m].count);
+  return sum;
+}
+
+CostModel count_flops(const ir::Graph& graph, std::span<const Module> modules, Index seq) {
+  CostModel model;
+  for (const Module& module : modules) {
+    const Index in = layer_of(graph, module.in).weight.dim(1);
+    const Index out = layer_of(graph, module.out).weight.dim(0);
+    const bool heads = module.kind == ModuleKind::attention;
+    const Index columns_read = (heads ? 3 : 1) * in + out + (heads ? 2 * seq : 0);
+    model.modules.push_back(
+        straight(module.count, static_cast<double>(module.width * columns_read)));
+  }
+  return model;
+}
+
+CostModel count_units(std::span<const Module> modules) {
+  CostModel model;
+  for (const Module& module : modules)
+    model.modules.push_back(straight(module.count, 1));
+  return model;
+}
+
+Result<CostModel> measure_times(const ir::Graph& graph,
+                                std::span<const Module> modules,
+                                Evaluator& evaluator,
+                                Log& log) {
+  Stopwatch stopwatch(graph, modules, evaluator, log);
+  std::map<Shape, CostCurve> curves;
+  CostModel model;
+  for (const Module& module : modules) {
+    const Shape shape = shape_of(graph, module);
+    if (!curves.contains(shape)) {
+      RTAI_TRY(curves[shape], stopwatch.curve(module));
+    }
+    model.modules.push_back(curves.at(shape));
+  }
+  RTAI_TRY(const std::vector<Milliseconds> whole, evaluator.deployed_latencies({&graph, 1}));
+  model.rest = std::max(0.0, whole[0].count() - model.dense(modules));
+  return model;
+}
+
+ir::Graph narrowed(const ir::Graph& graph, std::span<const Module> modules, const Kept& kept) {
+  ir::Graph narrow = graph;
+  for (std::size_t m = 0; m < modules.size(); ++m) {
+    if (std::ssize(kept[m]) < modules[m].count) keep_units(narrow, modules[m], kept[m]);
+  }
+  drop_empty_modules(narrow, modules, kept);
+  return narrow;
+}
+
+void drop_empty_modules(ir::Graph& graph, std::span<const Module> modules, const Kept& kept) {
+  for (std::size_t m = modules.size(); m-- > 0;) {
+    if (kept[m].empty() && can_drop(graph, modules[m])) drop_module(graph, modules[m]);
+  }
+}
+
+}  // namespace rtai::prune

@@ -1,0 +1,165 @@
+#include "libopt/prune/obs.h"
+
+#include "libopt/prune/internal/eigen.h"
+#include "libopt/prune/internal/ridge.h"
+
+#include <Eigen/LU>
+
+#include <algorithm>
+#include <numeric>
+
+namespace rtai::prune {
+namespace {
+
+using Matrix = Eigen::MatrixXd;
+
+/// The state of one elimination: what is left of the weights and of the inverse moments.
+class Surgery {
+ public:
+  Surgery(Matrix weight, Matrix inverse, Index width)
+      : weight_(std::move(weight)), inverse_(std::move(inverse)), width_(width) {
+    left_.resize(static_cast<std::size_t>(weight_.cols() / width_));
+    std::iota(left_.begin(), left_.end(), Index{0});
+  }
+
+  Index groups() const { return std::ssize(left_); }
+
+  /// Removes the `count` groups of least damage; appends them to `order`, returns their damage.
+  double remove(Index count, std::vector<Index>& order) {
+    const std::vector<double> damage = damage_of_each();
+    std::vector<Index> ranked(left_.size());
+    std::iota(ranked.begin(), ranked.end(), Index{0});
+    std::ranges::stable_sort(ranked, {},
+                             [&](Index g) { return damage[static_cast<std::size_t>(g)]; });
+    for (Index i = 0; i < count; ++i)
+      order.push_back(left_[static_cast<std::size_t>(ranked[static_cast<std::size_t>(i)])]);
+    std::vector<Index> gone(ranked.begin(), ranked.begin() + count);
+    std::vector<Index> stay(ranked.begin() + count, ranked.end());
+    std::ranges::sort(gone);
+    std::ranges::sort(stay);
+    return eliminate(gone, stay);
+  }
+
+ private:
+  std::vector<Index> columns_of(std::span<const Index> groups) const {
+    std::vector<Index> columns;
+    for (const Index group : groups) {
+      for (Index i = 0; i < width_; ++i)
+        columns.push_back(group * width_ + i);
+    }
+    return columns;
+  }
+
+  std::vector<double> damage_of_each() const {
+    std::vector<double> damage(left_.size());
+    for (std::size_t g = 0; g < left_.size(); ++g) {
+      const Index begin = static_cast<Index>(g) * width_;
+      const auto columns = weight_.middleCols(begin, width_);
+      damage[g] = width_ == 1 ? columns.squaredNorm() / inverse_(begin, begin)
+                              : joint_damage(inverse_.block(begin, begin, width_, width_), columns);
+    }
+    return damage;
+  }
+
+  /// tr(W_S C^-1 W_S^T), C the block of the inverse moments.
+  static double joint_damage(const Matrix& block, const Matrix& columns) {
+    return (columns.transpose() * columns)
+        .cwiseProduct(block.llt().solve(Matrix::Identity(block.rows(), block.cols())))
+        .sum();
+  }
+
+  double eliminate(std::span<const Index> gone, std::span<const Index> stay) {
+    const std::vector<Index> r = columns_of(gone);
+    const std::vector<Index> k = columns_of(stay);
+    const Matrix block = inverse_(r, r);
+    const Matrix lost = weight_(Eigen::all, r);
+    const double damage = joint_damage(block, lost);
+    const Matrix cross = inverse_(r, k);
+    const Matrix update = block.llt().solve(cross);
+    Matrix weight = weight_(Eigen::all, k);
+    weight.noalias() -= lost * update;
+    weight_ = std::move(weight);
+    Matrix inverse = inverse_(k, k);
+    inverse.noalias() -= cross.transpose() * update;
+    inverse_ = std::move(inverse);
+    std::vector<Index> left;
+    for (const Index group : stay)
+      left.push_back(left_[static_cast<std::size_t>(group)]);
+    left_ = std::move(left);
+    return damage;
+  }
+
+  Matrix weight_;   // [n, k]
+  Matrix inverse_;  // [k, k]
+  Index width_;
+  std::vector<Index> left_;  // original numbers of the groups that are left
+};
+
+Error singular() {
+  return {ErrorCode::invalid_input, "the statistics of the calibration texts are singular"};
+}
+
+}  // namespace
+
+std::vector<Index> RemovalPath::kept(std::size_t i) const {
+  std::vector<Index> groups(order.end() - levels[i], order.end());
+  std::ranges::sort(groups);
+  return groups;
+}
+
+Result<RemovalPath> removal_path(const SurgeryTask& task, std::vector<Index> levels) {
+  return guarded([&]() -> Result<RemovalPath> {
+    const Matrix weight = matrix_of(*task.weight).cast<double>();
+    const auto xx = matrix_of(*task.xx);
+    const double lambda = task.ridge * mean_diagonal(xx) + 1e-8;
+    auto inverse = solve_spd(xx, lambda, Matrix::Identity(xx.rows(), xx.cols()));
+    if (!inverse) return singular();
+    const double energy = (weight * xx.cast<double>()).cwiseProduct(weight).sum();
+    RemovalPath path{.order = {}, .levels = std::move(levels), .damage = {}};
+    path.damage.assign(path.levels.size(), 0.0);
+    Surgery surgery(weight, *std::move(inverse), task.width);
+    double damage = 0;
+    for (std::size_t i = path.levels.size() - 1; i-- > 0;) {
+      while (surgery.groups() > path.levels[i]) {
+        const Index count = std::min(task.groups_at_once, surgery.groups() - path.levels[i]);
+        damage += surgery.remove(count, path.order);
+      }
+      path.damage[i] = damage / std::max(energy, 1e-30);
+    }
+    return path;
+  });
+}
+
+Result<ir::Tensor> weight_on(const SurgeryTask& task, std::span<const Index> columns) {
+  if (columns.empty()) return ir::Tensor::zeros(DType::f32, {task.weight->dim(0), 0});
+  return guarded([&]() -> Result<ir::Tensor> {
+    // H W^T is what the kept columns must reproduce, H with the ridge that also pulls towards W.
+    const auto xx = matrix_of(*task.xx);
+    const double lambda = task.ridge * mean_diagonal(xx) + 1e-8;
+    const auto weight = matrix_of(*task.weight);
+    const ir::Tensor kept_rows = pick_rows(*task.xx, columns);
+    Matrix right = matrix_of(kept_rows).cast<double>() * weight.transpose().cast<double>();
+    right += lambda * matrix_of(pick_columns(*task.weight, columns)).transpose().cast<double>();
+    const ir::Tensor block = pick_columns(kept_rows, columns);
+    const auto solution = solve_spd(matrix_of(block), lambda, right);
+    if (!solution) return singular();
+    return to_tensor(solution->transpose());
+  });
+}
+
+std::vector<Index> head_levels(Index heads) {
+  std::vector<Index> levels(static_cast<std::size_t>(heads) + 1);
+  std::iota(levels.begin(), levels.end(), Index{0});
+  return levels;
+}
+
+std::vector<Index> column_levels(Index columns) {
+  const Index fine = columns >= 256 ? 32 : std::max<Index>(4, columns / 8);
+  std::vector<Index> levels;
+  for (Index level = 0; level < columns; level += level < 256 ? fine : 64)
+    levels.push_back(level);
+  levels.push_back(columns);
+  return levels;
+}
+
+}  // namespace rtai::prune

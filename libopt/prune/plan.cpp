@@ -1,0 +1,241 @@
+#include "libopt/prune/plan.h"
+
+#include "libopt/prune/choice.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+namespace rtai::prune {
+namespace {
+
+/// Measured candidates until the target is met closely enough.
+constexpr int kMostCandidates = 4;
+/// How much faster than asked for a candidate must be: the next measurement will not say the same.
+constexpr double kMargin = 0.01;
+/// A candidate this much faster than asked for has given away quality.
+constexpr double kSlack = 0.02;
+
+std::vector<std::size_t> all_of(std::span<const Module> modules) {
+  std::vector<std::size_t> which(modules.size());
+  std::iota(which.begin(), which.end(), std::size_t{0});
+  return which;
+}
+
+std::vector<std::size_t> of_kind(std::span<const Module> modules, ModuleKind kind) {
+  std::vector<std::size_t> which;
+  for (std::size_t m = 0; m < modules.size(); ++m)
+    if (modules[m].kind == kind) which.push_back(m);
+  return which;
+}
+
+/// One kind of module with a share of its units.
+void keep_share(std::span<const Module> modules,
+                const Method& method,
+                ModuleKind kind,
+                double share,
+                Plan& plan) {
+  const std::vector<std::size_t> which = of_kind(modules, kind);
+  std::vector<CostCurve> curves;
+  double all = 0;
+  for (const std::size_t m : which) {
+    curves.push_back(plan.costs.modules[m]);
+    all += static_cast<double>(modules[m].count);
+  }
+  auto kept = method.within(which, curves, std::round(share * all));
+  plan.met = plan.met && kept.has_value();
+  if (!kept) kept = method.least(which);
+  for (std::size_t i = 0; i < which.size(); ++i)
+    plan.kept[which[i]] = (*kept)[i];
+}
+
+/// Looks for the largest budget whose candidate meets a time target when it is measured.
+class TimeSearch {
+ public:
+  TimeSearch(const Target& target,
+             const ir::Graph& dense,
+             std::span<const Module> modules,
+             const Method& method,
+             Evaluator& evaluator,
+             Log& log)
+      : target_(target),
+        dense_(dense),
+        modules_(modules),
+        method_(method),
+        evaluator_(evaluator),
+        log_(log) {}
+
+  Result<Plan> run() {
+    RTAI_TRY(const CostModel costs, measure_times(dense_, modules_, evaluator_, log_));
+    const double dense_ms = costs.dense(modules_);
+    const double goal_ms = goal(dense_ms);
+    double budget = goal_ms;
+    std::optional<Plan> best;
+    for (int i = 0; i < kMostCandidates; ++i) {
+      RTAI_TRY(Plan plan, candidate(costs, budget));
+      log_.info(
+          fmt::format("candidate {}: {:.3f} ms predicted, {:.3f} ms measured, {:.3f} ms asked", i,
+                      plan.predicted_cost, *plan.measured_cost, goal_ms));
+      const double miss = *plan.measured_cost - goal_ms;
+      if (!best || is_better(plan, *best)) best = std::move(plan);
+      if (miss <= 0 && miss >= -kSlack * goal_ms) break;
+      // What the prediction missed, the next budget makes up for, and a little more when too slow.
+      const double next = budget - miss - (miss > 0 ? 0.25 * kSlack * goal_ms : 0);
+      if (next <= costs.rest || next >= dense_ms || next == budget) break;
+      budget = next;
+    }
+    return *std::move(best);
+  }
+
+ private:
+  Result<Plan> candidate(const CostModel& costs, double budget) {
+    Plan plan{.kept = {}, .costs = costs};
+    const std::vector<std::size_t> which = all_of(modules_);
+    const auto kept = method_.within(which, costs.modules, budget - costs.rest);
+    plan.kept = kept ? *kept : method_.least(which);
+    plan.predicted_cost = costs.of(modules_, plan.kept);
+    const ir::Graph graphs[] = {dense_, narrowed(dense_, modules_, plan.kept)};
+    RTAI_TRY(const std::vector<Milliseconds> times, evaluator_.deployed_latencies(graphs));
+    // In the speed of the machine as it was when the table was measured.
+    plan.dense_cost = costs.dense(modules_);
+    plan.measured_cost =
+        times[1].count() * (target_.speedup > 0 ? plan.dense_cost / times[0].count() : 1.0);
+    plan.met = *plan.measured_cost <= goal(plan.dense_cost);
+    return plan;
+  }
+
+  double goal(double dense_ms) const {
+    return (1 - kMargin) * (target_.speedup > 0 ? dense_ms / target_.speedup : target_.latency_ms);
+  }
+
+  /// Met beats missed; of two that met the slower one keeps more, of two that missed the faster
+  /// one is closer.
+  static bool is_better(const Plan& a, const Plan& b) {
+    if (a.met != b.met) return a.met;
+    return a.met ? *a.measured_cost > *b.measured_cost : *a.measured_cost < *b.measured_cost;
+  }
+
+  const Target& target_;
+  const ir::Graph& dense_;
+  std::span<const Module> modules_;
+  const Method& method_;
+  Evaluator& evaluator_;
+  Log& log_;
+};
+
+}  // namespace
+
+Result<void> Target::check() const {
+  const int asked = (speedup > 0 ? 1 : 0) + (latency_ms > 0 ? 1 : 0) + (flops > 0 ? 1 : 0) +
+                    (keep_heads < 1 || keep_ffn < 1 ? 1 : 0);
+  if (asked == 1) return {};
+  return Error{ErrorCode::invalid_input,
+               fmt::format("expected one target of speedup, latency-ms, flops, or keep-heads with "
+                           "keep-ffn; found {}",
+                           asked)};
+}
+
+std::optional<Kept> LevelMethod::within(std::span<const std::size_t> which,
+                                        std::span<const CostCurve> curves,
+                                        double budget) const {
+  std::vector<Alternatives> alternatives;
+  for (std::size_t i = 0; i < which.size(); ++i) {
+    Alternatives module{.cost = {}, .harm = harms_[which[i]]};
+    for (const Index level : snapshots_[which[i]].path.levels)
+      module.cost.push_back(curves[i].at(level));
+    alternatives.push_back(std::move(module));
+  }
+  const std::optional<Choice> choice = choose(alternatives, budget);
+  if (!choice) return std::nullopt;
+  Kept kept;
+  for (std::size_t i = 0; i < which.size(); ++i)
+    kept.push_back(snapshots_[which[i]].path.kept((*choice)[i]));
+  return kept;
+}
+
+Kept LevelMethod::least(std::span<const std::size_t> which) const {
+  Kept kept;
+  for (const std::size_t m : which)
+    kept.push_back(snapshots_[m].path.kept(snapshots_[m].droppable ? 0 : 1));
+  return kept;
+}
+
+double LevelMethod::harm(std::size_t module, Index kept) const {
+  const auto& levels = snapshots_[module].path.levels;
+  const auto level = std::ranges::lower_bound(levels, kept);
+  return harms_[module][static_cast<std::size_t>(level - levels.begin())];
+}
+
+std::optional<Kept> ScoreMethod::within(std::span<const std::size_t> which,
+                                        std::span<const CostCurve> curves,
+                                        double budget) const {
+  struct Unit {
+    double score;
+    std::size_t place;  // in `which`
+    Index index;
+  };
+  std::vector<Unit> units;
+  for (std::size_t i = 0; i < which.size(); ++i) {
+    const std::vector<double>& scores = scores_[which[i]];
+    for (std::size_t u = 0; u < scores.size(); ++u)
+      units.push_back({scores[u], i, static_cast<Index>(u)});
+  }
+  std::ranges::stable_sort(units, std::greater<>(), &Unit::score);
+  Kept kept(which.size());
+  double spent = 0;
+  for (const CostCurve& curve : curves)
+    spent += curve.at(0);
+  if (spent > budget) return std::nullopt;
+  for (const Unit& unit : units) {
+    const Index now = std::ssize(kept[unit.place]);
+    const CostCurve& curve = curves[unit.place];
+    const double more = curve.at(now + 1) - curve.at(now);
+    // The tolerance keeps a budget of everything from losing a unit to rounding.
+    if (spent + more > budget * (1 + 1e-9)) continue;
+    spent += more;
+    kept[unit.place].push_back(unit.index);
+  }
+  for (std::vector<Index>& module : kept)
+    std::ranges::sort(module);
+  return kept;
+}
+
+Kept ScoreMethod::least(std::span<const std::size_t> which) const {
+  return Kept(which.size());
+}
+
+Result<Plan> make_plan(const Target& target,
+                       const ir::Graph& dense,
+                       std::span<const Module> modules,
+                       const Method& method,
+                       Evaluator* evaluator,
+                       Log& log) {
+  RTAI_TRY_VOID(target.check());
+  if (target.is_time()) {
+    if (evaluator == nullptr) {
+      return Error{ErrorCode::invalid_input, "a time target needs something that measures time"};
+    }
+    return TimeSearch(target, dense, modules, method, *evaluator, log).run();
+  }
+  Plan plan{.kept = Kept(modules.size()), .costs = {}, .met = true};
+  if (target.flops > 0) {
+    plan.costs = count_flops(dense, modules, target.seq);
+    const std::vector<std::size_t> which = all_of(modules);
+    const double budget = plan.costs.dense(modules) / target.flops;
+    const auto kept = method.within(which, plan.costs.modules, budget);
+    plan.met = kept.has_value();
+    plan.kept = kept ? *kept : method.least(which);
+  } else {
+    plan.costs = count_units(modules);
+    keep_share(modules, method, ModuleKind::attention, target.keep_heads, plan);
+    keep_share(modules, method, ModuleKind::ffn, target.keep_ffn, plan);
+  }
+  plan.dense_cost = plan.costs.dense(modules);
+  plan.predicted_cost = plan.costs.of(modules, plan.kept);
+  return plan;
+}
+
+}  // namespace rtai::prune

@@ -1,0 +1,261 @@
+// Removes the heads and FFN columns that the model's outputs miss least, and re-solves what stays.
+//
+//   before: 12 heads and 1536 FFN columns in every layer
+//   after:  as many as the budget buys, different in every layer; modules may disappear
+//
+// Without labels and without training, from forward passes over plain texts:
+//   1. second moments of what feeds each residual addition; structured optimal brain surgery gives
+//      each module an order of removal and its weights at every level;
+//   2. the divergence of the model's outputs with one module at a level, measured on held-back
+//      texts (the local error alone misjudges early layers badly);
+//   3. the levels of least total divergence within the budget, by dynamic programming;
+//   4. from bottom to top, all linear layers solved again against the dense model's activations.
+// Copies of the texts with words swapped serve in all steps: the dense model answers them.
+#include "libopt/prune/plan.h"
+#include "libopt/prune/rebuild.h"
+#include "libopt/prune/scores.h"
+#include "libopt/prune/texts.h"
+#include "passes/passes.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+#include <thread>
+
+namespace rtai::passes {
+namespace {
+
+constexpr PassInfo kInfo = {
+    .name = "prune-obs",
+    .summary = "removes the heads and FFN columns that the outputs miss least, re-solves the rest",
+    .source = "Kurtic et al. 2023, arXiv:2302.04089; Park et al. 2024, arXiv:2308.03449",
+    .exactness = Exactness::approximate,
+};
+
+struct Options : prune::Target {
+  std::string harm = "measured";
+  std::string rebuild = "all";
+  double held_back = 0.25;
+  double swap = 0.2;
+  int copies = 2;
+  int points = 5;
+  double ridge = 0.01;
+  int threads = 0;
+
+  static constexpr auto fields() {
+    return std::tuple_cat(
+        prune::Target::fields(),
+        std::tuple{
+            option("harm", &Options::harm,
+                   "measured: by the divergence of the outputs; local: by each module's own error"),
+            option(
+                "rebuild", &Options::rebuild,
+                "what is solved again: all linear layers, outer (what feeds the residual), none"),
+            option("held-back", &Options::held_back, Range{0.01, 0.9},
+                   "share of the texts that only measure"),
+            option("swap", &Options::swap, Range{0, 1},
+                   "share of sub-words replaced in copies of the texts; 0: no copies"),
+            option("copies", &Options::copies, Range{0, 16},
+                   "copies of each text for the reconstruction"),
+            option("points", &Options::points, Range{1, 64}, "levels measured in each module"),
+            option("ridge", &Options::ridge, Range{0, 100},
+                   "of least squares, as a share of the mean second moment"),
+            option("threads", &Options::threads, Range{0, 1024},
+                   "for statistics and solving; 0: all cores")});
+  }
+};
+
+/// Tokens that memory and time are planned for; what goes beyond is left out.
+constexpr Index kMostJudgeTokens = 8'192;
+constexpr Index kMostFitTokens = 65'536;
+constexpr Index kMostRebuildTokens = 98'304;
+
+/// The calibration texts in the roles they have.
+struct Texts {
+  TokenBatch fit;      // statistics
+  TokenBatch judge;    // divergence
+  TokenBatch rebuild;  // reconstruction
+  TokenBatch fresh;    // the report: words swapped as nowhere else
+};
+
+Error wrong_choice(std::string_view option, std::string_view expected, const std::string& found) {
+  return {ErrorCode::invalid_input,
+          fmt::format("option '{}': expected {}, found '{}'", option, expected, found)};
+}
+
+class PruneObs final : public PassWith<Options> {
+ public:
+  const PassInfo& info() const override { return kInfo; }
+
+  Result<void> configure(const OptionValues& values) override {
+    RTAI_TRY_VOID(PassWith::configure(values));
+    if (chosen().harm != "measured" && chosen().harm != "local")
+      return wrong_choice("harm", "measured or local", chosen().harm);
+    if (chosen().rebuild != "all" && chosen().rebuild != "outer" && chosen().rebuild != "none")
+      return wrong_choice("rebuild", "all, outer or none", chosen().rebuild);
+    return chosen().check();
+  }
+
+  Result<PassReport> run(ir::Graph& graph, PassContext& context) override {
+    if (context.calibration == nullptr || context.evaluator == nullptr)
+      return Error{ErrorCode::invalid_input, "pruning needs calibration texts"};
+    RTAI_TRY(const std::vector<prune::Module> modules, prune::find_modules(graph));
+    const Texts texts = divide(*context.calibration, context.seed);
+    const double ridge = checked_ridge(modules, texts, *context.log);
+    Evaluator& evaluator = *context.evaluator;
+
+    RTAI_TRY(const std::vector<prune::Snapshots> snapshots,
+             prune::take_snapshots(graph, modules, texts.fit, evaluator,
+                                   {.ridge = ridge, .threads = threads()}, *context.log));
+    RTAI_TRY(const auto harms, harms_of(graph, snapshots, texts.judge, context));
+    const prune::LevelMethod method(snapshots, harms);
+    RTAI_TRY(const prune::Plan plan,
+             prune::make_plan(chosen(), graph, modules, method, &evaluator, *context.log));
+
+    ir::Graph student = graph;
+    RTAI_TRY_VOID(put_weights(graph, student, snapshots, plan, texts, ridge, context));
+    RTAI_TRY(prune::Judge fresh, prune::Judge::make(graph, texts.fresh, evaluator));
+    RTAI_TRY(const double divergence, fresh.divergence(student));
+    prune::drop_empty_modules(student, modules, plan.kept);
+    graph = std::move(student);
+    return report(modules, method, plan, texts, divergence);
+  }
+
+ private:
+  int threads() const {
+    if (chosen().threads > 0) return chosen().threads;
+    return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  }
+
+  Texts divide(const TokenBatch& calibration, std::uint64_t seed) const {
+    const TokenBatch all = prune::first_tokens(prune::shuffled(calibration, seed), kMostFitTokens);
+    const auto count = all.sequences();
+    const Index held = std::clamp<Index>(
+        static_cast<Index>(chosen().held_back * static_cast<double>(count)), 1, count);
+    const bool swap = chosen().swap > 0;
+    // A single text must do for everything.
+    const TokenBatch judge = slice(all, 0, held);
+    const TokenBatch fit = held < count ? slice(all, held, count) : all;
+    const auto swapped = [&](const TokenBatch& texts, int copies, std::uint64_t salt) {
+      return prune::swap_words(texts, swap ? copies : 0, chosen().swap, seed * 16 + salt);
+    };
+    return {
+        .fit = prune::concat(fit, swapped(fit, 1, 1)),
+        .judge = prune::first_tokens(
+            prune::shuffled(prune::concat(judge, swapped(judge, 1, 2)), seed), kMostJudgeTokens),
+        .rebuild = prune::first_tokens(prune::concat(all, swapped(all, chosen().copies, 3)),
+                                       kMostRebuildTokens),
+        .fresh = prune::first_tokens(swapped(judge, 1, 4), kMostJudgeTokens),
+    };
+  }
+
+  /// The ridge, larger where there are too few tokens for a stable solution.
+  double checked_ridge(std::span<const prune::Module> modules, const Texts& texts, Log& log) const {
+    Index widest = 0;
+    for (const prune::Module& module : modules)
+      widest = std::max(widest, module.count * module.width);
+    const Index needed = 2 * widest;
+    const Index given = texts.fit.tokens();
+    if (given >= needed) return chosen().ridge;
+    const double factor = static_cast<double>(needed) / static_cast<double>(given);
+    log.warning(
+        fmt::format("{} calibration tokens, {} are needed for layers of {} columns; the "
+                    "ridge is {:.1f} times larger",
+                    given, needed, widest, factor));
+    return chosen().ridge * factor;
+  }
+
+  Result<std::vector<std::vector<double>>> harms_of(const ir::Graph& graph,
+                                                    std::span<const prune::Snapshots> snapshots,
+                                                    const TokenBatch& texts,
+                                                    PassContext& context) const {
+    if (chosen().harm == "measured") {
+      RTAI_TRY(prune::Judge judge, prune::Judge::make(graph, texts, *context.evaluator));
+      return prune::measure_harm(graph, snapshots, judge, chosen().points, *context.log);
+    }
+    std::vector<std::vector<double>> harms;
+    for (const prune::Snapshots& module : snapshots)
+      harms.push_back(prune::local_harm(module));
+    return harms;
+  }
+
+  /// Narrows `student` to the kept units and gives them new weights.
+  Result<void> put_weights(const ir::Graph& dense,
+                           ir::Graph& student,
+                           std::span<const prune::Snapshots> snapshots,
+                           const prune::Plan& plan,
+                           const Texts& texts,
+                           double ridge,
+                           PassContext& context) const {
+    std::vector<prune::Module> modules;
+    for (std::size_t m = 0; m < snapshots.size(); ++m) {
+      const prune::Snapshots& of = snapshots[m];
+      modules.push_back(of.module);
+      if (std::ssize(plan.kept[m]) == of.module.count) continue;
+      const auto level = std::ranges::lower_bound(of.path.levels, std::ssize(plan.kept[m]));
+      if (chosen().rebuild == "none") {
+        RTAI_TRY_VOID(prune::put_snapshot(
+            student, of, static_cast<std::size_t>(level - of.path.levels.begin())));
+      } else {
+        prune::keep_units(student, of.module, plan.kept[m]);
+      }
+    }
+    if (chosen().rebuild == "none") return {};
+    return prune::rebuild(
+        dense, student, modules, plan.kept, texts.rebuild, *context.evaluator,
+        {.ridge = ridge, .inner = chosen().rebuild == "all", .threads = threads()}, *context.log);
+  }
+
+  PassReport report(std::span<const prune::Module> modules,
+                    const prune::LevelMethod& method,
+                    const prune::Plan& plan,
+                    const Texts& texts,
+                    double divergence) const;
+  /// What other budgets would buy: predicted cost and divergence.
+  static FigureTable front(std::span<const prune::Module> modules,
+                           const prune::LevelMethod& method,
+                           const prune::Plan& plan);
+};
+
+PassReport PruneObs::report(std::span<const prune::Module> modules,
+                            const prune::LevelMethod& method,
+                            const prune::Plan& plan,
+                            const Texts& texts,
+                            double divergence) const {
+  PassReport report = prune::describe(modules, plan);
+  FigureTable& table = report.tables.front();
+  table.columns.push_back("divergence");
+  for (std::size_t m = 0; m < modules.size(); ++m)
+    table.rows[m].push_back(method.harm(m, std::ssize(plan.kept[m])));
+  report.tables.push_back(front(modules, method, plan));
+  report.counters.push_back({"divergence on fresh texts", divergence});
+  report.counters.push_back({"calibration tokens", static_cast<double>(texts.rebuild.tokens())});
+  return report;
+}
+
+FigureTable PruneObs::front(std::span<const prune::Module> modules,
+                            const prune::LevelMethod& method,
+                            const prune::Plan& plan) {
+  FigureTable table{.name = "front", .columns = {"cost", "divergence"}, .rows = {}};
+  std::vector<std::size_t> all(modules.size());
+  std::iota(all.begin(), all.end(), std::size_t{0});
+  for (const double ratio : {1.1, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0}) {
+    const double budget = plan.dense_cost / ratio - plan.costs.rest;
+    const auto kept = method.within(all, plan.costs.modules, budget);
+    if (!kept) break;
+    double harm = 0;
+    for (std::size_t m = 0; m < modules.size(); ++m)
+      harm += method.harm(m, std::ssize((*kept)[m]));
+    table.rows.push_back({plan.costs.of(modules, *kept), harm});
+  }
+  return table;
+}
+
+}  // namespace
+
+std::unique_ptr<Pass> make_prune_obs() {
+  return std::make_unique<PruneObs>();
+}
+
+}  // namespace rtai::passes

@@ -1,0 +1,170 @@
+// rtai prune: a smaller dense model, with what it cost and won.
+#include "libopt/ir/encoder.h"
+#include "tools/cli.h"
+#include "tools/optimization.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+namespace rtai::tools {
+namespace {
+
+struct PruneFlags {
+  OptimizationFlags common;
+  std::string method = "obs";
+  std::optional<double> speedup;
+  std::optional<double> latency_ms;
+  std::optional<double> flops;
+  std::optional<double> keep_heads;
+  std::optional<double> keep_ffn;
+  std::string drop_layers;
+  std::string dtype = "int8";
+  std::string options;  // further ones of the pass, as in a pipeline
+};
+
+/// The pass with the target as its options.
+std::string pipeline_of(const PruneFlags& flags, const Workload& workload, Json& request) {
+  if (!flags.drop_layers.empty()) {
+    request["drop_layers"] = flags.drop_layers;
+    std::string list = flags.drop_layers;
+    std::ranges::replace(list, ',', ';');
+    return fmt::format("drop-layers{{layers={}}}", list);
+  }
+  std::vector<std::string> options;
+  const auto add = [&](std::string_view option, const char* key,
+                       const std::optional<double>& value) {
+    if (!value) return;
+    options.push_back(fmt::format("{}={}", option, *value));
+    request[key] = *value;
+  };
+  add("speedup", "speedup", flags.speedup);
+  add("latency-ms", "latency_ms", flags.latency_ms);
+  add("flops", "flops", flags.flops);
+  add("keep-heads", "keep_heads", flags.keep_heads);
+  add("keep-ffn", "keep_ffn", flags.keep_ffn);
+  options.push_back(fmt::format("seq={}", workload.seq));
+  if (!flags.options.empty()) options.push_back(flags.options);
+  request["method"] = flags.method;
+  return fmt::format("prune-{}{{{}}}", flags.method, fmt::join(options, ","));
+}
+
+std::optional<double> counter(const PassRecord& record, std::string_view name) {
+  const auto& counters = record.report.counters;
+  const auto found = std::ranges::find(counters, name, &Counter::name);
+  return found == counters.end() ? std::nullopt : std::optional(found->value);
+}
+
+/// Decisions of the pass as `layers` of the report: the layers of the dense model, pruned ones
+/// included.
+Json layers_of(const FigureTable& modules, bool is_time) {
+  std::map<double, Json> layers;
+  for (const std::vector<double>& row : modules.rows) {
+    std::map<std::string, double> figures;
+    for (std::size_t i = 0; i < row.size(); ++i)
+      figures[modules.columns[i]] = row[i];
+    Json& layer = layers[figures["layer"]];
+    const bool is_ffn = figures["is_ffn"] != 0;
+    layer[is_ffn ? "ffn" : "heads"] = static_cast<Index>(figures["units"]);
+    layer[is_ffn ? "ffn_before" : "heads_before"] = static_cast<Index>(figures["units_before"]);
+    layer[is_ffn ? "ffn_sensitivity" : "heads_sensitivity"] = figures["divergence"];
+    layer["sensitivity"] = layer.value("sensitivity", 0.0) + figures["divergence"];
+    if (is_time) layer["cost_us"] = layer.value("cost_us", 0.0) + 1e3 * figures["cost"];
+  }
+  Json list = Json::array();
+  for (auto& [index, layer] : layers) {
+    layer["precision"] = "f32";
+    if (!is_time) layer["cost_us"] = nullptr;
+    list.push_back(std::move(layer));
+  }
+  return list;
+}
+
+void fill_report(const PruneFlags& flags, OptimizationReport& report) {
+  const PassRecord& record = report.passes.back();
+  const bool is_time = flags.speedup || flags.latency_ms;
+  for (const FigureTable& table : record.report.tables) {
+    if (table.name == "modules") report.decisions = layers_of(table, is_time);
+    if (table.name != "front") continue;
+    for (const std::vector<double>& row : table.rows)
+      report.candidates.push_back(
+          {{is_time ? "predicted_ms" : "cost", row[0]}, {"divergence", row[1]}});
+  }
+  if (is_time) report.predicted_ms = counter(record, "cost predicted");
+}
+
+/// Time targets are judged by the last measurement, the others by the pass.
+std::optional<std::string> missed_target(const PruneFlags& flags,
+                                         const OptimizationReport& report) {
+  const double before = report.latency_before->p50;
+  const double after = report.latency_after->p50;
+  if (flags.speedup && before / after < *flags.speedup)
+    return fmt::format("speedup {}: {:.3f} measured", *flags.speedup, before / after);
+  if (flags.latency_ms && after > *flags.latency_ms)
+    return fmt::format("latency {} ms: {:.3f} ms measured", *flags.latency_ms, after);
+  if (flags.flops && counter(report.passes.back(), "target met") == 0.0)
+    return fmt::format("flops {}: not to be reached", *flags.flops);
+  return std::nullopt;
+}
+
+Result<int> run_prune(const PruneFlags& flags, const GlobalFlags& global, Log& log) {
+  const Deployment deployment = flags.dtype == "int8" ? Deployment::int8 : Deployment::as_it_is;
+  RTAI_TRY(Optimization work, Optimization::start("prune", flags.common, global, log, deployment));
+  const std::string pipeline = pipeline_of(flags, work.workload(), work.report().request);
+  work.report().request["dtype"] = flags.dtype;
+  RTAI_TRY_VOID(work.run(pipeline));
+  fill_report(flags, work.report());
+  work.set_gate(
+      [&flags](const OptimizationReport& report) { return missed_target(flags, report); });
+  return work.finish();
+}
+
+}  // namespace
+
+void add_prune(Commands& commands) {
+  auto flags = std::make_shared<PruneFlags>();
+  CLI::App& command = *commands.app.add_subcommand(
+      "prune", "Remove heads, FFN columns and layers; the result is smaller and dense");
+  flags->common.add_to(command);
+  CLI::Option_group& target = *command.add_option_group("Target", "What to reach");
+  target.add_option("--speedup", flags->speedup, "Times faster, measured as deployed")
+      ->check(CLI::Range(1.0, 1000.0));
+  target
+      .add_option("--latency", flags->latency_ms, "Milliseconds for one run, measured as deployed")
+      ->check(CLI::PositiveNumber);
+  target.add_option("--flops", flags->flops, "Times fewer multiply-adds in the encoder")
+      ->check(CLI::Range(1.0, 1000.0));
+  CLI::Option* heads =
+      target.add_option("--keep-heads", flags->keep_heads, "Share of heads to keep")
+          ->check(CLI::Range(0.0, 1.0));
+  CLI::Option* ffn =
+      target.add_option("--keep-ffn", flags->keep_ffn, "Share of FFN columns to keep")
+          ->check(CLI::Range(0.0, 1.0));
+  target.add_option("--drop-layers", flags->drop_layers, "Layers to remove whole, as 3,5");
+  for (CLI::Option* option : target.get_options()) {
+    for (CLI::Option* other : target.get_options()) {
+      const bool together = (option == heads || option == ffn) && (other == heads || other == ffn);
+      if (option != other && !together) option->excludes(other);
+    }
+  }
+  target.require_option(1, 2);
+  command.add_option("--method", flags->method, "obs; controls: magnitude, wanda, flap")
+      ->check(CLI::IsMember({"obs", "magnitude", "wanda", "flap"}))
+      ->capture_default_str();
+  command.add_option("--dtype", flags->dtype, "What will be deployed, for measured times")
+      ->check(CLI::IsMember({"int8", "f32"}))
+      ->capture_default_str();
+  command.add_option(
+      "--pass-options", flags->options,
+      "Further options of the pass, as `rtai passes` lists them: ridge=0.1,copies=0");
+  command.footer(
+      "Example: rtai prune model -o pruned --speedup 2 --calib texts.txt --eval test.jsonl");
+  command.callback([flags, &commands] {
+    commands.chosen = [flags, &global = commands.flags](Log& log) {
+      return run_prune(*flags, global, log);
+    };
+  });
+}
+
+}  // namespace rtai::tools
