@@ -293,6 +293,8 @@ void add_bench(Commands& commands) {
       ->check(CLI::Range(0.0, 86'400.0));
   command.add_flag("--profile", flags->options.profile,
                    "Time every step, against the machine's measured limits");
+  command.add_option("--eval", flags->evaluation,
+                     "Judge quality on these labelled texts too, as `rtai eval` does");
   command.add_option("--json", flags->json,
                      "Write the results as JSON to this file, - for standard output");
   command.add_option("--fail-if", flags->fail_if, "Exit with 7 if this holds, as in 'p99_ms>5'");

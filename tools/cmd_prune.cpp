@@ -3,7 +3,9 @@
 #include "tools/cli.h"
 #include "tools/optimization.h"
 
+#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <map>

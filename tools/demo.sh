@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 sh tools/install_packages.sh
 cmake --preset release >/dev/null
-cmake --build --preset release
+cmake --build --preset release --target rtai
 
 out=build/demo
 mkdir -p "$out"

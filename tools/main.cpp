@@ -46,7 +46,7 @@ int run(int argc, char** argv) {
 
   Action chosen;
   Commands commands{app, flags, chosen};
-  // add_prune(commands);
+  add_prune(commands);
   add_quantize(commands);
   add_compile(commands);
   add_bench(commands);

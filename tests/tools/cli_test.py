@@ -1,0 +1,291 @@
+"""The command line as its users meet it: answers, JSON keys, exit codes, and what bad input gets.
+
+usage: cli_test.py RTAI REPOSITORY [unittest arguments]
+Runs the built program on the demo model, in a folder of its own.
+"""
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+RTAI = str(pathlib.Path(sys.argv[1]).resolve())
+DEMO = pathlib.Path(sys.argv[2]).resolve() / "models" / "demo-snips"
+TEXT = "play the new album by westbam on google music"
+WORKLOAD = ["--threads", "1", "--seq", "16"]
+
+
+def rtai(*args, stdin=None, cwd=None, env=None):
+    return subprocess.run([RTAI, *map(str, args)], input=stdin, capture_output=True, text=True, cwd=cwd,
+                          env={**os.environ, **(env or {})}, timeout=600)
+
+
+class CliTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.temporary = tempfile.TemporaryDirectory(prefix="rtai-cli-")
+        cls.folder = pathlib.Path(cls.temporary.name)
+        cls.engine = cls.folder / "demo.rtai"
+        cls.quantized = rtai("quantize", DEMO, "-o", cls.engine, "--calib", DEMO / "calibration.txt", "--calib-texts", 64,
+                             "--report", cls.folder / "report.json", *WORKLOAD)
+        # A short labelled file keeps the tests quick.
+        lines = (DEMO / "test.jsonl").read_text().splitlines()[:60]
+        cls.labelled = cls.folder / "labelled.jsonl"
+        cls.labelled.write_text("\n".join(lines) + "\n")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.temporary.cleanup()
+
+    def ok(self, result, code=0):
+        self.assertEqual(result.returncode, code, result.stderr or result.stdout)
+        return result.stdout
+
+    def refused(self, code, part, *args, **options):
+        """Exit `code`, one line that holds `part`, nothing on standard output."""
+        result = rtai(*args, **options)
+        self.assertEqual(result.returncode, code, result.stderr or result.stdout)
+        lines = [line for line in result.stderr.splitlines() if not line.startswith("warning:")]
+        self.assertEqual(len(lines), 1, result.stderr)
+        self.assertIn(part, lines[0])
+        self.assertEqual(result.stdout, "")
+
+    # --- the commands
+
+    def test_quantize_writes_engine_and_report(self):
+        self.ok(self.quantized)
+        report = json.loads((self.folder / "report.json").read_text())
+        for key in ("verdict", "request", "seed", "layers", "latency_ms", "bytes", "quality", "seconds", "candidates"):
+            self.assertIn(key, report)
+        self.assertEqual(report["verdict"], "met")
+        for key in ("heads", "ffn", "precision", "sensitivity", "cost_us"):
+            self.assertIn(key, report["layers"][0])
+        self.assertGreater(report["bytes"]["before"], 3 * report["bytes"]["after"])
+        self.assertGreaterEqual(report["quality"]["after"]["agreement"], 0.99)
+
+    def test_the_same_input_gives_the_same_file(self):
+        again = self.folder / "elsewhere" / "again.rtai"
+        self.ok(rtai("quantize", DEMO, "-o", again, "--seq", 8, "--threads", 2))
+        first = self.folder / "first.rtai"
+        self.ok(rtai("quantize", DEMO, "-o", first, "--seq", 8, "--threads", 1))
+        self.assertEqual(again.read_bytes(), first.read_bytes())
+
+    def test_bench_json(self):
+        out = self.ok(rtai("bench", DEMO, self.engine, "--batch", 2, "--iterations", 5, "--warmup", 1, "--profile", "--json", "-", *WORKLOAD))
+        document = json.loads(out)
+        self.assertEqual(set(document["machine"]), {"cpu", "target", "threads", "gpu"})
+        self.assertEqual(len(document["results"]), 2)
+        for result in document["results"]:
+            for key in ("model", "engine_bytes", "dtype", "device", "batch", "seq", "threads", "load_ms", "first_run_ms",
+                        "iterations", "throughput_per_s", "tokens_per_s", "peak_rss_bytes"):
+                self.assertIn(key, result)
+            self.assertEqual(set(result["latency_ms"]), {"min", "mean", "p50", "p90", "p95", "p99", "max", "mad"})
+            self.assertEqual(result["batch"], 2)
+            self.assertGreaterEqual(result["latency_ms"]["p99"], result["latency_ms"]["p50"])
+            for key in ("name", "kind", "dtype", "p50_us", "share", "bytes", "gop", "percent_of_peak"):
+                self.assertIn(key, result["ops"][0])
+        self.assertEqual(document["results"][1]["dtype"], "i8")
+
+    def test_bench_gate(self):
+        self.assertEqual(rtai("bench", self.engine, "--iterations", 3, "--fail-if", "p99_ms>0", *WORKLOAD).returncode, 7)
+        self.ok(rtai("bench", self.engine, "--iterations", 3, "--fail-if", "p99_ms>100000", *WORKLOAD))
+        self.refused(3, "unknown figure 'speed'", "bench", self.engine, "--iterations", 3, "--fail-if", "speed>1", "--quiet", *WORKLOAD)
+
+    def test_run_answers_words_and_spans(self):
+        line = json.loads(self.ok(rtai("run", self.engine, TEXT, "--json")))
+        self.assertEqual(line["text"], TEXT)
+        self.assertEqual([w["word"] for w in line["words"]], TEXT.split())
+        for word in line["words"]:
+            self.assertEqual(TEXT[word["start"]:word["end"]], word["word"])
+        for span in line["spans"]:
+            self.assertEqual(TEXT[span["start"]:span["end"]], span["text"])
+        self.assertIn("google music", [span["text"] for span in line["spans"]])
+
+    def test_run_reads_standard_input_a_line_at_a_time(self):
+        out = self.ok(rtai("run", self.engine, "--json", stdin=f"{TEXT}\n\n{TEXT}\r\n"))
+        lines = [json.loads(line) for line in out.splitlines()]
+        self.assertEqual(len(lines), 2)
+        self.assertEqual(lines[0], lines[1])
+
+    def test_run_counts_code_points(self):
+        text = "spiele mot\u00f6rhead \u5317\u4eac \U0001f600 bitte"
+        line = json.loads(self.ok(rtai("run", self.engine, text, "--json")))
+        for word in line["words"]:
+            self.assertEqual(text[word["start"]:word["end"]], word["word"])
+
+    def test_run_on_ids_gives_logits(self):
+        ids = self.folder / "ids.jsonl"
+        ids.write_text('{"input_ids": [2, 5, 6, 3, 0], "attention_mask": [1, 1, 1, 1, 0], "token_type_ids": [0, 0, 0, 0, 0]}\n')
+        line = json.loads(self.ok(rtai("run", DEMO / "model.onnx", "--data", ids, "--json", "--logits")))
+        self.assertEqual(line["input_ids"], [2, 5, 6, 3])
+        self.assertEqual((len(line["logits"]), len(line["logits"][0])), (4, 72))
+
+    def test_eval_json(self):
+        out = self.ok(rtai("eval", self.engine, "--data", self.labelled, "--reference", DEMO, "--json", "-"))
+        result = json.loads(out)
+        self.assertEqual(set(result), {"model", "samples", "metric", "value", "agreement", "reference_value", "drop_points"})
+        self.assertEqual((result["metric"], result["samples"]), ("span_f1", 60))
+        self.assertGreater(result["value"], 0.8)
+        self.assertGreater(result["agreement"], 0.98)
+        self.assertEqual(rtai("eval", self.engine, "--data", self.labelled, "--fail-if", "span_f1<1.1").returncode, 7)
+
+    def test_a_metric_without_labels_is_null(self):
+        texts = self.folder / "texts.txt"
+        texts.write_text("play something\nwhat is the weather\n")
+        result = json.loads(self.ok(rtai("eval", self.engine, "--data", texts, "--json", "-")))
+        self.assertIsNone(result["value"])
+        self.assertIsNone(result["agreement"])
+
+    def test_inspect_devices_passes_verify(self):
+        inspected = json.loads(self.ok(rtai("inspect", self.engine, "--json", "-")))
+        self.assertEqual(inspected["task"], "token-classification")
+        self.assertEqual(len(inspected["labels"]), 72)
+        devices = json.loads(self.ok(rtai("devices", "--json", "-")))
+        self.assertTrue(any(t["available"] for t in devices["targets"]))
+        self.assertIn("quantize-int8", self.ok(rtai("passes")))
+        self.assertIn("every digest matches", self.ok(rtai("verify", self.engine)))
+
+    def test_compare_finds_no_difference_of_a_model_to_itself(self):
+        out = self.ok(rtai("compare", DEMO, DEMO, "--data", self.labelled, "--json", "-", *WORKLOAD))
+        result = json.loads(out)
+        self.assertEqual((result["agreement"], result["max_error"]), (1.0, 0.0))
+
+    def test_every_form_of_output_runs(self):
+        folder = self.folder / "as-folder"
+        self.ok(rtai("compile", DEMO, "-o", folder))
+        self.assertEqual(sorted(p.name for p in folder.iterdir()),
+                         ["config.json", "model.onnx", "tokenizer.json", "tokenizer_config.json", "vocab.txt"])
+        onnx = self.folder / "plain.onnx"
+        self.ok(rtai("compile", DEMO, "-o", onnx))
+        engine = self.folder / "f32.rtai"
+        self.ok(rtai("compile", folder, "-o", engine))
+        expected = self.ok(rtai("run", DEMO, TEXT))
+        self.assertEqual(self.ok(rtai("run", folder, TEXT)), expected)
+        self.assertEqual(self.ok(rtai("run", engine, TEXT)), expected)
+
+    def test_quantized_onnx_is_written(self):
+        onnx = self.folder / "quantized"
+        self.ok(rtai("quantize", DEMO, "-o", onnx, *WORKLOAD))
+        self.assertLess((onnx / "model.onnx").stat().st_size, (DEMO / "model.onnx").stat().st_size / 3)
+
+    def test_forced_targets_agree(self):
+        targets = [t["name"] for t in json.loads(self.ok(rtai("devices", "--json", "-")))["targets"] if t["available"]]
+        answers = {self.ok(rtai("run", self.engine, TEXT, "--target", target)) for target in targets}
+        self.assertEqual(len(answers), 1)
+        self.refused(4, "unknown target 'sse9'", "run", self.engine, TEXT, "--target", "sse9")
+        self.refused(4, "unknown target 'mmx'", "run", self.engine, TEXT, env={"RTAI_TARGET": "mmx"})
+
+    def test_another_working_directory_and_a_second_run(self):
+        for _ in range(2):
+            self.ok(rtai("quantize", DEMO, "-o", "here.rtai", *WORKLOAD, cwd=self.folder))
+        self.assertTrue((self.folder / "here.rtai").exists())
+
+    # --- wrong flags and bad input
+
+    def test_wrong_flags_exit_with_2(self):
+        for args in ([], ["dance"], ["bench"], ["bench", self.engine, "--batch", "0"], ["bench", self.engine, "--no-such-flag"],
+                     ["quantize", DEMO], ["quantize", DEMO, "-o", "x.rtai", "--mode", "magic"]):
+            self.assertEqual(rtai(*args).returncode, 2, args)
+
+    def test_help_has_defaults_and_an_example(self):
+        self.assertIn("Example: rtai bench", self.ok(rtai("bench", "--help")))
+        self.assertIn("0.1.0", self.ok(rtai("--version")))
+
+    def test_missing_files(self):
+        self.refused(3, "no such file", "inspect", self.folder / "none.onnx")
+        self.refused(3, "no model.onnx", "inspect", self.folder)
+        self.refused(3, "no such file", "verify", self.folder / "none.rtai")
+        self.refused(3, "no such file", "eval", self.engine, "--data", self.folder / "none.jsonl")
+        self.refused(6, "without a GPU", "bench", self.engine, "--device", "cuda")
+
+    def test_files_that_are_not_what_they_should_be(self):
+        text = self.folder / "text.onnx"
+        text.write_text("this is not a model at all\n" * 50)
+        self.refused(3, "text.onnx", "inspect", text)
+        cut = self.folder / "cut.onnx"
+        cut.write_bytes((DEMO / "model.onnx").read_bytes()[:100_000])
+        self.refused(3, "cut.onnx", "inspect", cut)
+        empty = self.folder / "empty.onnx"
+        empty.write_bytes(b"")
+        self.refused(3, "empty.onnx", "inspect", empty)
+        not_engine = self.folder / "not.rtai"
+        not_engine.write_bytes(b"0" * 1000)
+        self.refused(3, "not an rtai engine", "verify", not_engine)
+        fifo = self.folder / "fifo.onnx"
+        os.mkfifo(fifo)
+        self.refused(3, "regular file", "inspect", fifo)
+
+    def test_a_changed_engine_is_noticed(self):
+        data = bytearray(self.engine.read_bytes())
+        for at in (70, 1000, len(data) // 2, len(data) - 1000):
+            changed = self.folder / "changed.rtai"
+            changed.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1:])
+            self.refused(5, "changed.rtai", "run", changed, TEXT)
+            self.refused(5, "changed.rtai", "verify", changed)
+        changed.write_bytes(data[:len(data) // 2])
+        self.refused(5, "changed.rtai", "verify", changed)
+
+    def test_texts_and_ids_that_cannot_be_used(self):
+        empty = self.folder / "nothing.txt"
+        empty.write_text("\n  \n")
+        self.refused(3, "no text in this file", "quantize", DEMO, "-o", self.folder / "x.rtai", "--calib", empty)
+        self.assertFalse((self.folder / "x.rtai").exists())
+        bad = self.folder / "bad.jsonl"
+        bad.write_text('{"text": "fine"}\n{"text": 5}\n')
+        self.refused(3, 'line 2: "text": expected a string', "eval", self.engine, "--data", bad)
+        ids = self.folder / "range.jsonl"
+        ids.write_text('{"input_ids": [1, 99999]}\n')
+        self.refused(3, "99999 is outside", "run", self.engine, "--data", ids, "--json", "--logits")
+        long_ids = self.folder / "long.jsonl"
+        long_ids.write_text(json.dumps({"input_ids": [5] * 300}) + "\n")
+        self.refused(3, "256 positions", "run", self.engine, "--data", long_ids, "--json", "--logits")
+
+    def test_a_text_longer_than_the_model_is_cut_and_said_so(self):
+        result = rtai("run", self.engine, "play " * 5000)
+        self.ok(result)
+        self.assertIn("was cut", result.stderr)
+
+    def test_an_engine_is_not_optimized_again(self):
+        self.refused(4, "an engine is finished", "quantize", self.engine, "-o", self.folder / "y.rtai")
+
+    def test_an_output_that_cannot_be_written_leaves_nothing(self):
+        before = sorted(self.folder.iterdir())
+        self.refused(3, "is a folder", "compile", DEMO, "-o", self.make_folder("taken.rtai"))
+        old = self.folder / "old.txt"
+        old.write_text("precious")
+        self.refused(3, "expected a name that ends in", "compile", DEMO, "-o", old)
+        self.assertEqual(old.read_text(), "precious")
+        left = [p.name for p in self.folder.iterdir() if p.name.startswith(".")]
+        self.assertEqual(left, [], before)
+
+    def make_folder(self, name):
+        path = self.folder / name
+        path.mkdir()
+        return path
+
+    def test_interrupt_leaves_the_old_file(self):
+        target = self.folder / "interrupted.rtai"
+        shutil.copy(self.engine, target)
+        for delay in (0.05, 0.3, 0.6):
+            process = subprocess.Popen([RTAI, "quantize", str(DEMO), "-o", str(target), "--eval", str(DEMO / "test.jsonl")],
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(delay)
+            process.send_signal(signal.SIGINT)
+            self.assertIn(process.wait(), (130, 0))
+            self.ok(rtai("verify", target))
+        self.assertEqual([p.name for p in self.folder.iterdir() if p.name.startswith(".")], [])
+
+    def test_quiet_and_streams(self):
+        result = rtai("bench", self.engine, "--iterations", 3, "--quiet", *WORKLOAD)
+        self.assertEqual((self.ok(result), result.stderr), ("", ""))
+        # Standard output holds the document and nothing else.
+        json.loads(self.ok(rtai("quantize", DEMO, "-o", self.folder / "q.rtai", "--json", "-", *WORKLOAD)))
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0], *sys.argv[3:]])
