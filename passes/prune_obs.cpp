@@ -40,7 +40,6 @@ struct Options : prune::Target {
   double swap = 0.2;
   int copies = 2;
   int points = 5;
-  int sweeps = 1;
   double ridge = 0.01;
   int threads = 0;
 
@@ -60,8 +59,6 @@ struct Options : prune::Target {
             option("copies", &Options::copies, Range{0, 16},
                    "copies of each text for the reconstruction"),
             option("points", &Options::points, Range{1, 64}, "levels measured in each module"),
-            option("sweeps", &Options::sweeps, Range{1, 16},
-                   "times that all layers are solved again, from bottom to top"),
             option("ridge", &Options::ridge, Range{0, 100},
                    "of least squares, as a share of the mean second moment"),
             option("threads", &Options::threads, Range{0, 1024},
@@ -214,13 +211,9 @@ class PruneObs final : public PassWith<Options> {
       }
     }
     if (chosen().rebuild == "none") return {};
-    for (int sweep = 0; sweep < chosen().sweeps; ++sweep) {
-      RTAI_TRY_VOID(
-          prune::rebuild(dense, student, modules, plan.kept, texts.rebuild, *context.evaluator,
-                         {.ridge = ridge, .inner = chosen().rebuild == "all", .threads = threads()},
-                         *context.log));
-    }
-    return {};
+    return prune::rebuild(
+        dense, student, modules, plan.kept, texts.rebuild, *context.evaluator,
+        {.ridge = ridge, .inner = chosen().rebuild == "all", .threads = threads()}, *context.log);
   }
 
   static PassReport report_of(std::span<const prune::Module> modules,
