@@ -5,8 +5,9 @@
 //
 // Weights are symmetric in +-127 with a scale for each output channel, tables with one for each
 // row. What a linear layer reads is quantized when it runs: with a scale for each token (dynamic),
-// or with one for all, found on the calibration texts together with factors for its columns
-// (static). Attention quantizes queries, keys and values with a scale for each head of each token.
+// or with one for all (static). Where there are calibration texts, its columns get factors that leave
+// the smallest error in the layer's results. Attention quantizes queries, keys and values with a
+// scale for each head of each token.
 //
 // mode=auto takes for each layer the static form where its results are as good as the dynamic
 // form's. Then it compares the outputs of the whole model with those before; while they are too far
@@ -75,7 +76,13 @@ class Quantizer {
   Result<PassReport> run() {
     const ir::Graph before = graph_;
     find_sites();
-    if (options_.mode != "dynamic" && !linears_.empty()) RTAI_TRY_VOID(sample_sources());
+    const bool has_texts = context_.calibration != nullptr && context_.evaluator != nullptr;
+    if (!has_texts && options_.mode != "dynamic") {
+      return Error{ErrorCode::invalid_input,
+                   fmt::format("{} quantization needs calibration texts",
+                               options_.mode == "auto" ? "automatic" : "static")};
+    }
+    if (has_texts && !linears_.empty()) RTAI_TRY_VOID(sample_sources());
     for (const ir::NodeId id : linears_) {
       RTAI_TRY_VOID(quantize_linear(id).in(fmt::format("layer '{}'", graph_.node(id).name())));
     }
@@ -130,11 +137,6 @@ class Quantizer {
   }
 
   Result<void> sample_sources() {
-    if (context_.calibration == nullptr || context_.evaluator == nullptr) {
-      return Error{ErrorCode::invalid_input,
-                   fmt::format("{} quantization needs calibration texts",
-                               options_.mode == "auto" ? "automatic" : "static")};
-    }
     std::vector<ir::ValueId> sources;
     for (const ir::NodeId id : linears_)
       sources.push_back(graph_.node(id).input(ir::Linear::src));
@@ -159,6 +161,7 @@ class Quantizer {
       RTAI_TRY(site.weight, quant::quantize_matrix(weight));
       return site;
     }
+    if (options_.mode == "dynamic") return quant::quantize_dynamic(weight, source->second);
     RTAI_TRY(quant::QuantizedSite fixed, quant::quantize_static(weight, source->second));
     if (options_.mode == "static") return fixed;
     RTAI_TRY(quant::QuantizedSite dynamic, quant::quantize_dynamic(weight, source->second));

@@ -20,6 +20,7 @@ struct QuantizeFlags {
   OptimizationFlags common;
   std::string mode = "dynamic";
   std::vector<std::string> keep_float;
+  std::string options;  // further ones of the pass, as in a pipeline
 };
 
 Result<int> run_quantize(const QuantizeFlags& flags, const GlobalFlags& global, Log& log) {
@@ -27,6 +28,7 @@ Result<int> run_quantize(const QuantizeFlags& flags, const GlobalFlags& global, 
   std::string pipeline = fmt::format("quantize-int8{{mode={}", flags.mode);
   if (!flags.keep_float.empty())
     pipeline += fmt::format(",keep-float={}", fmt::join(flags.keep_float, ";"));
+  if (!flags.options.empty()) pipeline += "," + flags.options;
   pipeline += "}";
   work.report().request = {{"mode", flags.mode}, {"keep_float", flags.keep_float}};
   RTAI_TRY_VOID(work.run(pipeline));
@@ -47,6 +49,8 @@ void add_quantize(Commands& commands) {
       ->check(CLI::IsMember({"auto", "dynamic", "static"}))
       ->capture_default_str();
   command.add_option("--keep-float", flags->keep_float, "Layers to leave as they are, as 'head.*'");
+  command.add_option("--pass-options", flags->options,
+                     "Further options of the pass, as `rtai passes` lists them: attention=f32");
   command.footer(
       "Example: rtai quantize model -o model.rtai --calib texts.txt --eval test.jsonl --max-drop "
       "1");

@@ -303,16 +303,12 @@ class Exporter {
     return {};
   }
 
-  /// What is divided by src_scale and rounded: the source, its columns smoothed where the layer says so.
-  std::string static_source(const Node& node, float src_scale) {
+  /// What is quantized: the source, its columns smoothed where the layer says so.
+  std::string int8_source(const Node& node) {
     using L = ir::Linear;
     const std::string& src = name_of(node.input(L::src));
     if (node.input(L::src_factor) == ir::kNoValue) return src;
-    Tensor smoothing = *graph_.constant(node.input(L::src_factor));
-    for (float& factor : smoothing.mutable_data<float>())
-      factor *= src_scale;
-    const std::string constant = write_.initializer(part(node, "smoothing"), smoothing);
-    return write_.node("Mul", {src, constant}, part(node, "smooth"));
+    return write_.node("Mul", {src, constant(node.input(L::src_factor))}, part(node, "smooth"));
   }
 
   /// QuantizeLinear, DequantizeLinear on both sides of a MatMul: what runtimes fuse into int8
@@ -322,7 +318,7 @@ class Exporter {
     const std::string scale = write_.real(src_scale);
     if (zero_.empty()) zero_ = write_.initializer("zero_point", Tensor::scalar<std::int8_t>(0));
     const std::string quantized =
-        write_.node("QuantizeLinear", {static_source(node, src_scale), scale, zero_},
+        write_.node("QuantizeLinear", {int8_source(node), scale, zero_},
                     part(node, "quantized"));
     const std::string src =
         write_.node("DequantizeLinear", {quantized, scale, zero_}, part(node, "src"));
@@ -339,7 +335,7 @@ class Exporter {
   /// A scale for each row, its largest magnitude over 127, and an exact product of integers.
   std::string product_by_rows(const Node& node) {
     using L = ir::Linear;
-    const std::string& src = name_of(node.input(L::src));
+    const std::string src = int8_source(node);
     const std::string magnitudes = write_.node("Abs", {src}, part(node, "magnitudes"));
     const std::string largest =
         write_.node("ReduceMax", {magnitudes}, part(node, "largest"),
@@ -370,7 +366,7 @@ class Exporter {
   std::string product_by_batch(const Node& node) {
     using L = ir::Linear;
     const Names quantized = write_.node(
-        "DynamicQuantizeLinear", {name_of(node.input(L::src))},
+        "DynamicQuantizeLinear", {int8_source(node)},
         Names{part(node, "quantized"), part(node, "src_scale"), part(node, "src_zero")}, {});
     const std::string sums = write_.node(
         "MatMulInteger", {quantized[0], constant(node.input(L::weight), true), quantized[2]},

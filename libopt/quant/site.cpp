@@ -15,9 +15,10 @@ using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMa
 using Vector = Eigen::RowVectorXf;
 
 constexpr float kLargest = 127;
+constexpr float kSmallest = kLargest * 0x1p-120f;  // a scale is a normal float
 constexpr double kWeightClips[] = {1, 0.97, 0.94, 0.9, 0.85, 0.8};
 constexpr double kSourceClips[] = {1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2};
-constexpr double kSmoothings[] = {0, 0.25, 0.5, 0.75};
+constexpr double kSmoothings[] = {0, 0.4, 0.5, 0.6, 0.75};
 
 Eigen::Map<const Matrix> matrix_of(const ir::Tensor& tensor) {
   return {tensor.data<float>().data(), tensor.dim(0), tensor.dim(1)};
@@ -156,8 +157,7 @@ Result<QuantizedMatrix> quantize_matrix(const ir::Tensor& matrix,
       }
       largest = std::max(largest, std::fabs(value));
     }
-    // A scale must be a normal float.
-    const bool is_zero = largest < kLargest * 0x1p-126f;
+    const bool is_zero = largest < kSmallest;
     dst_scales[row] = is_zero ? 1.0f : clipped_scale(src, importance, largest);
     const float factor = is_zero ? 0.0f : 1 / dst_scales[row];
     for (std::size_t i = 0; i < columns; ++i)
@@ -166,51 +166,75 @@ Result<QuantizedMatrix> quantize_matrix(const ir::Tensor& matrix,
   return QuantizedMatrix{std::move(integers), std::move(scales)};
 }
 
-Result<QuantizedSite> quantize_dynamic(const ir::Tensor& weight, const SourceRows& source) {
+namespace {
+
+/// A layer whose source and weight share their columns' ranges by `alpha`.
+struct Smoothed {
+  double alpha;
+  Vector factors;  // [k], of the source
+  Matrix rows;     // of the source
+  Matrix weight;
+};
+
+Smoothed smoothed(const ir::Tensor& weight, const SourceRows& source, double alpha) {
   const Eigen::Map<const Matrix> w = matrix_of(weight);
-  const Eigen::Map<const Matrix> x = matrix_of(source.rows);
+  const Vector factors = alpha > 0 ? smoothing_factors(w, source.absmax, alpha)
+                                   : Vector(Vector::Ones(w.cols()));
+  return {.alpha = alpha,
+          .factors = factors,
+          .rows = matrix_of(source.rows) * factors.asDiagonal(),
+          .weight = w * factors.cwiseInverse().asDiagonal()};
+}
+
+/// The site with the integers of the weight and the error that it makes with those of the rows.
+Result<QuantizedSite> site_of(const Smoothed& layer, const Matrix& exact, const Matrix& steps) {
   QuantizedSite site;
-  RTAI_TRY(site.weight, quantize_matrix(weight, mean_squares(x)));
-  Matrix steps = x;
-  for (Eigen::Index r = 0; r < steps.rows(); ++r) {
-    const float largest = steps.row(r).cwiseAbs().maxCoeff();
-    if (largest > 0) steps.row(r) = in_steps(steps.row(r), largest / kLargest);
-  }
-  const Matrix exact = x * w.transpose();
-  site.error = relative_error(exact, steps * restored(site.weight).transpose(), nullptr);
+  site.smoothing = layer.alpha;
+  if (layer.alpha > 0)
+    site.src_factor.assign(layer.factors.data(), layer.factors.data() + layer.factors.size());
+  RTAI_TRY(site.weight, quantize_matrix(to_tensor(layer.weight), mean_squares(layer.rows)));
+  site.error =
+      relative_error(exact, steps * restored(site.weight).transpose(), &site.bias_shift);
   return site;
 }
 
-Result<QuantizedSite> quantize_static(const ir::Tensor& weight, const SourceRows& source) {
-  const Eigen::Map<const Matrix> w = matrix_of(weight);
-  const Eigen::Map<const Matrix> x = matrix_of(source.rows);
-  const Matrix exact = x * w.transpose();
+Matrix in_steps_of_rows(const Matrix& rows) {
+  Matrix steps = rows;
+  for (Eigen::Index r = 0; r < steps.rows(); ++r) {
+    const float largest = steps.row(r).cwiseAbs().maxCoeff();
+    if (largest >= kSmallest) steps.row(r) = in_steps(steps.row(r), largest / kLargest);
+  }
+  return steps;
+}
+
+}  // namespace
+
+Result<QuantizedSite> quantize_dynamic(const ir::Tensor& weight, const SourceRows& source) {
+  const Matrix exact = matrix_of(source.rows) * matrix_of(weight).transpose();
   std::optional<QuantizedSite> best;
   for (const double alpha : kSmoothings) {
-    const Vector factors = alpha > 0 ? smoothing_factors(w, source.absmax, alpha)
-                                     : Vector(Vector::Ones(w.cols()));
-    const float largest = largest_of(source.absmax, factors);
-    if (!(largest >= kLargest * 0x1p-126f)) continue;  // nothing but zeros: any scale will do
-    const Matrix rows = x * factors.asDiagonal();
-    const Matrix scaled = w * factors.cwiseInverse().asDiagonal();
-    QuantizedSite site;
-    site.smoothing = alpha;
-    site.clip = best_clip(rows, scaled, largest);
-    site.src_scale = static_cast<float>(site.clip) * largest / kLargest;
-    if (alpha > 0) {
-      for (const float factor : factors)
-        site.src_factor.push_back(factor / site.src_scale);
-    }
-    RTAI_TRY(site.weight, quantize_matrix(to_tensor(scaled), mean_squares(rows)));
-    const Matrix results = in_steps(rows, site.src_scale) * restored(site.weight).transpose();
-    site.error = relative_error(exact, results, &site.bias_shift);
+    const Smoothed layer = smoothed(weight, source, alpha);
+    RTAI_TRY(QuantizedSite site, site_of(layer, exact, in_steps_of_rows(layer.rows)));
     if (!best || site.error < best->error) best = std::move(site);
   }
-  if (best) return *std::move(best);
-  QuantizedSite zeros;
-  RTAI_TRY(zeros.weight, quantize_matrix(weight));
-  zeros.src_scale = 1;
-  return zeros;
+  return *std::move(best);
+}
+
+Result<QuantizedSite> quantize_static(const ir::Tensor& weight, const SourceRows& source) {
+  const Matrix exact = matrix_of(source.rows) * matrix_of(weight).transpose();
+  std::optional<QuantizedSite> best;
+  for (const double alpha : kSmoothings) {
+    const Smoothed layer = smoothed(weight, source, alpha);
+    // Of zeros alone any scale will do.
+    const float largest = std::max(largest_of(source.absmax, layer.factors), kSmallest);
+    const double clip = best_clip(layer.rows, layer.weight, largest);
+    const float scale = static_cast<float>(clip) * largest / kLargest;
+    RTAI_TRY(QuantizedSite site, site_of(layer, exact, in_steps(layer.rows, scale)));
+    site.src_scale = scale;
+    site.clip = clip;
+    if (!best || site.error < best->error) best = std::move(site);
+  }
+  return *std::move(best);
 }
 
 }  // namespace rtai::quant

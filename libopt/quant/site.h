@@ -32,29 +32,30 @@ struct SourceRows {
 struct QuantizedSite {
   QuantizedMatrix weight;
   float src_scale = 0;            // of all rows; 0: each row has its own (dynamic)
-  std::vector<float> src_factor;  // [k], each column of the source is multiplied by it, instead of
-                                  // 1 / src_scale, and rounded; empty: 1 / src_scale it is
+  std::vector<float> src_factor;  // [k], of the columns of the source before they are quantized;
+                                  // empty: all one
   std::vector<float> bias_shift;  // [n], added to the bias: the mean error of the sampled results
   double error = 0;               // sum of squared errors of the results over that of the results
   double smoothing = 0;           // alpha of src_factor
   double clip = 1;                // src_scale as a share of what the largest value would need
 };
 
-/// A scale for each row when the layer runs.
+/// A scale for each row when the layer runs. Columns with large values hand a part of their range to
+/// the weights,
+///
+///   factor_j = absmax(w_j)^(1 - alpha) / absmax(x_j)^alpha,
+///
+/// with the alpha that leaves the smallest error in the results; its mean goes into the bias.
 ///
 /// Shapes: weight f32[n, k], source.rows f32[m, k].
 /// Errors: invalid_input if the weight holds NaN or infinity.
-Result<QuantizedSite> quantize_dynamic(const ir::Tensor& weight, const SourceRows& source);
-
-/// One scale for all rows. Columns with large values hand a part of their range to the weights,
-///
-///   factor_j = absmax(w_j)^(1 - alpha) / absmax(x_j)^alpha
-///
-/// with the alpha, the clipping and the bias that leave the smallest error in the results.
-///
-/// Errors: invalid_input if the weight holds NaN or infinity.
 /// Source: smoothing, Xiao et al. 2022, arXiv:2211.10438; bias correction, Nagel et al. 2019,
 /// arXiv:1906.04721.
+Result<QuantizedSite> quantize_dynamic(const ir::Tensor& weight, const SourceRows& source);
+
+/// The same with one scale for all rows; rows are clipped where that leaves a smaller error.
+///
+/// Errors: as quantize_dynamic.
 Result<QuantizedSite> quantize_static(const ir::Tensor& weight, const SourceRows& source);
 
 }  // namespace rtai::quant

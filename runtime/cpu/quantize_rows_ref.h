@@ -27,14 +27,21 @@ inline std::int8_t to_integer(float scaled) {
 
 inline void quantize_row(
     const float* src, Index columns, float absmax, const QuantizedRows& dst, Index row) {
+  const auto value = [&](Index i) {
+    return dst.column_factor != nullptr ? src[i] * dst.column_factor[i] : src[i];
+  };
+  if (dst.column_factor != nullptr && dst.fixed_scale <= 0.0f) {
+    absmax = 0.0f;
+    for (Index i = 0; i < columns; ++i)
+      absmax = std::isnan(value(i)) ? NAN : std::max(absmax, std::fabs(value(i)));
+  }
   const Quantization q = dst.fixed_scale > 0.0f
                              ? Quantization{dst.fixed_scale, 1.0f / dst.fixed_scale}
                              : dynamic_quantization(absmax);
   dst.scale[row] = q.scale;
   std::uint8_t* bytes = dst.data + row * dst.stride;
   for (Index i = 0; i < columns; ++i) {
-    const float factor = dst.fixed_factor != nullptr ? dst.fixed_factor[i] : q.factor;
-    bytes[i] = static_cast<std::uint8_t>(to_integer(src[i] * factor)) ^ dst.flip;
+    bytes[i] = static_cast<std::uint8_t>(to_integer(value(i) * q.factor)) ^ dst.flip;
   }
   std::fill(bytes + columns, bytes + round_up<Index>(columns, 64), dst.flip);
 }

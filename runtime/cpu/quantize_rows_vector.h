@@ -15,6 +15,19 @@ inline float row_absmax(const float* src, Index columns) {
   return largest_magnitude(largest);
 }
 
+template <class AnyLanes>
+inline Floats scaled_columns(const float* src, const float* factor, Index i, AnyLanes lanes) {
+  return load(src + i, lanes) * load(factor + i, lanes);
+}
+
+inline float scaled_absmax(const float* src, const float* factor, Index columns) {
+  Ints largest = all_ints(0);
+  for_vectors(columns, [&](Index i, auto lanes) {
+    largest = larger_magnitudes(largest, scaled_columns(src, factor, i, lanes));
+  });
+  return largest_magnitude(largest);
+}
+
 struct Quantization {
   float scale;
   float factor;
@@ -27,11 +40,8 @@ inline Quantization dynamic_quantization(float absmax) {
 
 /// Integers of at most 127. store_bytes bounds them from below; from above that would be too late,
 /// for what is too large for an integer becomes the lowest one.
-inline Ints bounded_integers(Floats a, Floats factor) {
-  return to_ints(min(a * factor, all(127.0f)));
-}
 inline Ints bounded_integers(Floats a, float factor) {
-  return bounded_integers(a, all(factor));
+  return to_ints(min(a * all(factor), all(127.0f)));
 }
 
 /// integers(i, lanes): those of columns [i, i + 16).
@@ -50,14 +60,16 @@ void store_row(std::uint8_t* bytes, Index columns, std::uint8_t flip, const Inte
 
 inline void quantize_row(
     const float* src, Index columns, float absmax, const QuantizedRows& dst, Index row) {
+  if (dst.column_factor != nullptr && dst.fixed_scale <= 0.0f)
+    absmax = scaled_absmax(src, dst.column_factor, columns);
   const Quantization q = dst.fixed_scale > 0.0f
                              ? Quantization{dst.fixed_scale, 1.0f / dst.fixed_scale}
                              : dynamic_quantization(absmax);
   dst.scale[row] = q.scale;
   std::uint8_t* bytes = dst.data + row * dst.stride;
-  if (dst.fixed_factor != nullptr) {
+  if (dst.column_factor != nullptr) {
     store_row(bytes, columns, dst.flip, [&](Index i, auto lanes) {
-      return bounded_integers(load(src + i, lanes), load(dst.fixed_factor + i, lanes));
+      return bounded_integers(scaled_columns(src, dst.column_factor, i, lanes), q.factor);
     });
   } else {
     store_row(bytes, columns, dst.flip, [&](Index i, auto lanes) {
@@ -72,7 +84,7 @@ inline void quantize_rows(const QuantizeRows::Args& args, ExecContext& /*context
     float absmax = 0.0f;
     if (args.absmax != nullptr) {
       absmax = args.absmax[r];
-    } else if (args.dst.fixed_scale <= 0.0f) {
+    } else if (args.dst.fixed_scale <= 0.0f && args.dst.column_factor == nullptr) {
       absmax = row_absmax(src, args.columns);
     }
     quantize_row(src, args.columns, absmax, args.dst, r);

@@ -126,7 +126,6 @@ class StepVerifier {
     if (!std::isfinite(step_.real) || step_.real < 0) return corrupt("impossible source scale");
     if (has_tensor(src_factor)) {
       RTAI_TRY_VOID(vector(src_factor, DType::f32, src.columns));
-      if (step_.real <= 0) return corrupt("source factors without a scale");
     }
     return result(src.rows, n);
   }

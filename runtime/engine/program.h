@@ -104,8 +104,7 @@ namespace embedding_tensor {
 enum : std::size_t { word, position, segment, word_scale, position_scale, segment_scale };
 }
 namespace linear_tensor {
-// src_factor: of a static linear, what each column is multiplied by before it is rounded; without
-// it, 1 / src_scale.
+// src_factor: what the columns of an i8 linear's source are multiplied by before it is quantized.
 enum : std::size_t { weight, bias, weight_scale, weight_sum, src_factor };
 }
 namespace layer_norm_tensor {

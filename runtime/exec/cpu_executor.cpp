@@ -93,7 +93,7 @@ class Worker {
   float* first_row(SlotIndex i) const { return row(i, work_.rows.begin); }
   QuantizedRows quantized(SlotIndex i,
                           float fixed_scale = 0,
-                          engine::TensorIndex fixed_factor = engine::kNone) const {
+                          engine::TensorIndex column_factor = engine::kNone) const {
     const Slot& s = slot(i);
     const Index r = work_.rows.begin - (s.block ? work_.block_begin : 0);
     std::byte* memory = s.block ? work_.block : state_.shared;
@@ -102,7 +102,7 @@ class Worker {
             .scale = reinterpret_cast<float*>(memory + s.scale_offset) + r,
             .fixed_scale = fixed_scale,
             .flip = source_flip(state_.source_target),
-            .fixed_factor = fixed_factor == engine::kNone ? nullptr : data<float>(fixed_factor)};
+            .column_factor = column_factor == engine::kNone ? nullptr : data<float>(column_factor)};
   }
   /// Heads of row `r` and what follows.
   QuantizedHeads quantized_heads(SlotIndex i, Index r) const {
@@ -153,7 +153,7 @@ class Worker {
     const QuantizeRows::Args args{.src = first_row(step.src),
                                   .src_stride = src.columns,
                                   .absmax = known ? first_row(step.absmax) : nullptr,
-                                  .dst = quantized(step.dst, step.fixed_scale, step.fixed_factor),
+                                  .dst = quantized(step.dst, step.fixed_scale, step.column_factor),
                                   .rows = work_.rows.size(),
                                   .columns = src.columns};
     call(*state_.kernels->quantize_rows, args);
@@ -241,7 +241,7 @@ class Worker {
                          .hidden = hidden,
                          .epsilon = step.source->real};
     if (step.quantized != kNoSlot) {
-      args.quantized = quantized(step.quantized, step.fixed_scale, step.fixed_factor);
+      args.quantized = quantized(step.quantized, step.fixed_scale, step.column_factor);
     }
     call(*state_.kernels->layer_norm, args);
   }

@@ -157,7 +157,7 @@ class Planner {
     for (const std::size_t user : users_[static_cast<std::size_t>(s.dst)]) {
       if (!is_i8(step(user))) continue;
       made.fixed_scale = step(user).real;
-      made.fixed_factor = step(user).tensors[engine::linear_tensor::src_factor];
+      made.column_factor = step(user).tensors[engine::linear_tensor::src_factor];
       made.quantized = new_slot(s.dst, true);
       quantized_[copy_for(step(user))] = made.quantized;
       break;
@@ -182,10 +182,10 @@ class Planner {
                       .src = slot_of(src),
                       .dst = dst,
                       .fixed_scale = linear.real,
-                      .fixed_factor = linear.tensors[engine::linear_tensor::src_factor],
+                      .column_factor = linear.tensors[engine::linear_tensor::src_factor],
                       .name = "quantize"};
     const int maker = makers_[static_cast<std::size_t>(src)];
-    if (maker >= 0 && linear.real <= 0) {
+    if (maker >= 0 && linear.real <= 0 && quantize.column_factor == engine::kNone) {
       PlanStep& made_by = plan_.steps[static_cast<std::size_t>(maker)];
       const bool linear_made_it =
           made_by.kind == StepKind::linear_i8 || made_by.kind == StepKind::linear_f32;

@@ -2,11 +2,15 @@
 #include "libopt/ir/ops.h"
 #include "libopt/ir/text.h"
 #include "libopt/pass/pipeline.h"
+#include "libopt/prune/judge.h"
 #include "passes/passes.h"
 #include "tests/support/models.h"
+#include "tests/support/runtime_evaluator.h"
+#include "tests/support/texts.h"
 
 #include <catch2/catch.hpp>
 
+#include <algorithm>
 #include <cmath>
 
 namespace rtai {
@@ -105,6 +109,93 @@ TEST_CASE("a row of zeros gets scale 1, a row with an infinity is refused by nam
   REQUIRE_FALSE(status);
   CHECK(status.error().code() == ErrorCode::invalid_input);
   CHECK(status.error().message() == "quantize-int8: layer 'y': row 1 holds inf");
+}
+
+/// A model whose values have one column a thousand times the others, which the output projection
+/// takes back: the same function.
+ir::Graph model_with_a_loud_column() {
+  constexpr Index kColumn = 5;
+  ir::Graph graph = testing::make_model();
+  ir::name_by_place(graph);
+  const auto scale = [&](const char* name, Index first, Index step, Index count, float factor) {
+    const ir::ValueId id = *graph.find_value(name);
+    ir::Tensor values = *graph.constant(id);
+    for (Index i = 0; i < count; ++i)
+      values.mutable_data<float>()[static_cast<std::size_t>(first + i * step)] *= factor;
+    graph.set_constant(id, values);
+  };
+  const Index hidden = testing::TinyModel().hidden;
+  scale("layer.0.qkv.weight", (2 * hidden + kColumn) * hidden, 1, hidden, 1000);
+  scale("layer.0.qkv.bias", 2 * hidden + kColumn, 1, 1, 1000);
+  scale("layer.0.attention_out.weight", kColumn, hidden, hidden, 1e-3f);
+  return graph;
+}
+
+struct Quantized {
+  ir::Graph graph;
+  PassReport report;
+  double divergence = 0;  // of the outputs, on other texts
+
+  double counter(std::string_view name) const {
+    return std::ranges::find(report.counters, name, &Counter::name)->value;
+  }
+};
+
+Quantized quantize_on_texts(const ir::Graph& before, const std::string& options) {
+  testing::RuntimeEvaluator evaluator;
+  const TokenBatch texts = testing::random_texts(40, 101);
+  PassContext context{.calibration = &texts, .evaluator = &evaluator};
+  Quantized quantized{.graph = before, .report = {}};
+  const auto records =
+      run_pipeline("quantize-int8" + options, quantized.graph, context, passes::make);
+  INFO((records ? "" : records.error().message()));
+  REQUIRE(records);
+  quantized.report = (*records)[0].report;
+  const TokenBatch others = testing::random_texts(40, 101, 9);
+  prune::Judge judge = prune::Judge::make(before, others, evaluator).value();
+  quantized.divergence = judge.divergence(quantized.graph).value();
+  return quantized;
+}
+
+TEST_CASE("with texts, dynamic and static quantization survive a loud column") {
+  const ir::Graph before = model_with_a_loud_column();
+  ir::Graph plain = before;
+  REQUIRE(quantize(plain, "{attention=f32}"));
+  testing::RuntimeEvaluator evaluator;
+  const TokenBatch texts = testing::random_texts(40, 101, 9);
+  prune::Judge judge = prune::Judge::make(before, texts, evaluator).value();
+  const double blind = judge.divergence(plain).value();
+  CHECK(quantize_on_texts(before, "{attention=f32}").divergence < blind / 4);
+  const Quantized fixed = quantize_on_texts(before, "{mode=static,attention=f32}");
+  CHECK(fixed.counter("linear layers static") == 9);
+  CHECK(fixed.divergence < blind / 4);
+}
+
+TEST_CASE("auto goes back to f32 until the outputs are near enough") {
+  const ir::Graph before = testing::make_model();
+  const Quantized all = quantize_on_texts(before, "{mode=auto}");
+  CHECK(all.counter("linear layers quantized") == 9);
+  CHECK(all.counter("divergence") <= 0.01);
+  const double limit = all.counter("divergence") / 3;
+  const Quantized strict =
+      quantize_on_texts(before, "{mode=auto,max-divergence=" + std::to_string(limit) + "}");
+  CHECK(strict.counter("divergence") <= limit);
+  CHECK(strict.counter("linear layers quantized") + strict.counter("attentions in int8") < 11);
+}
+
+TEST_CASE("layers that share a weight share its integers") {
+  ir::Graph graph = ir::parse(R"(
+    graph (%x: f32[tokens, 2]) {
+      @w: f32[2, 2] = [1, 2, 3, 4]
+      %y = linear(%x, @w)
+      %z = linear(%y, @w)
+      return %z
+    })")
+                        .value();
+  REQUIRE(quantize(graph));
+  const std::vector<ir::NodeId> layers = graph.nodes_of(ir::Op::linear);
+  CHECK(graph.node(layers[0]).input(1) == graph.node(layers[1]).input(1));
+  CHECK(graph.type(graph.node(layers[0]).input(1)).dtype == DType::i8);
 }
 
 TEST_CASE("static quantization without texts is refused") {

@@ -25,7 +25,11 @@ struct Quantized {
       : bytes(rows, round_up<Index>(columns, 64), round_up<Index>(columns, 64) + gap, 64),
         scale(1, rows) {}
   QuantizedRows view(float fixed_scale, std::uint8_t flip) const {
-    return {bytes.data(), bytes.stride(), scale.data(), fixed_scale, flip};
+    return {.data = bytes.data(),
+            .stride = bytes.stride(),
+            .scale = scale.data(),
+            .fixed_scale = fixed_scale,
+            .flip = flip};
   }
   bool is_intact() const { return bytes.is_intact() && scale.is_intact(); }
 
@@ -37,6 +41,7 @@ struct QuantizeCase {
   float fixed_scale = 0;
   std::uint8_t flip = 0;
   bool absmax_known = false;
+  bool has_factors = false;
 };
 
 Quantized quantize(const Kernel<QuantizeRows>& kernel,
@@ -45,10 +50,14 @@ Quantized quantize(const Kernel<QuantizeRows>& kernel,
                    const QuantizeCase& c,
                    Index rows_at_once) {
   Quantized dst(src.rows(), src.columns(), 64);
+  GuardedRows<float> factors(1, src.columns());
+  for (Index i = 0; i < src.columns(); ++i)
+    factors.data()[i] = static_cast<float>(1 + i % 7) / 7.0f;
   for (Index r = 0; r < src.rows(); r += rows_at_once) {
     QuantizedRows view = dst.view(c.fixed_scale, c.flip);
     view.data += r * view.stride;
     view.scale += r;
+    if (c.has_factors) view.column_factor = factors.data();
     const QuantizeRows::Args args{.src = src.row(r),
                                   .src_stride = src.stride(),
                                   .absmax = absmax == nullptr ? nullptr : absmax + r,
@@ -88,6 +97,9 @@ constexpr QuantizeCase kQuantizeCases[] = {
     {.flip = 0x80, .absmax_known = true},
     {.fixed_scale = 0.02f},
     {.fixed_scale = 0.02f, .flip = 0x80},
+    {.has_factors = true},
+    {.flip = 0x80, .absmax_known = true, .has_factors = true},
+    {.fixed_scale = 0.02f, .has_factors = true},
 };
 
 TEST_CASE("quantize_rows writes the bytes of the reference on every size of row") {
