@@ -102,7 +102,8 @@ class PruneObs final : public PassWith<Options> {
       return Error{ErrorCode::invalid_input, "pruning needs calibration texts"};
     RTAI_TRY(const std::vector<prune::Module> modules, prune::find_modules(graph));
     const Texts texts = divide(*context.calibration, context.seed);
-    const double ridge = checked_ridge(modules, texts, *context.log);
+    const Index needed = tokens_needed(modules);
+    const double ridge = checked_ridge(needed, texts.fit.tokens(), *context.log);
     Evaluator& evaluator = *context.evaluator;
 
     RTAI_TRY(const std::vector<prune::Snapshots> snapshots,
@@ -119,7 +120,11 @@ class PruneObs final : public PassWith<Options> {
     RTAI_TRY(const double divergence, fresh.divergence(student));
     prune::drop_empty_modules(student, modules, plan.kept);
     graph = std::move(student);
-    return report(modules, method, plan, texts, divergence);
+    PassReport report = report_of(modules, method, plan, divergence);
+    report.counters.push_back({"calibration tokens", static_cast<double>(texts.fit.tokens())});
+    report.counters.push_back({"calibration tokens needed", static_cast<double>(needed)});
+    report.counters.push_back({"ridge", ridge});
+    return report;
   }
 
  private:
@@ -150,19 +155,23 @@ class PruneObs final : public PassWith<Options> {
     };
   }
 
-  /// The ridge, larger where there are too few tokens for a stable solution.
-  double checked_ridge(std::span<const prune::Module> modules, const Texts& texts, Log& log) const {
+  /// Tokens for a stable solution: twice as many as the widest layer has columns.
+  static Index tokens_needed(std::span<const prune::Module> modules) {
     Index widest = 0;
     for (const prune::Module& module : modules)
       widest = std::max(widest, module.count * module.width);
-    const Index needed = 2 * widest;
-    const Index given = texts.fit.tokens();
+    return 2 * widest;
+  }
+
+  /// The ridge, larger where there are too few tokens.
+  double checked_ridge(Index needed, Index given, Log& log) const {
     if (given >= needed) return chosen().ridge;
-    const double factor = static_cast<double>(needed) / static_cast<double>(given);
+    const double factor =
+        static_cast<double>(needed) / static_cast<double>(std::max<Index>(given, 1));
     log.warning(
         fmt::format("{} calibration tokens, {} are needed for layers of {} columns; the "
                     "ridge is {:.1f} times larger",
-                    given, needed, widest, factor));
+                    given, needed, needed / 2, factor));
     return chosen().ridge * factor;
   }
 
@@ -207,22 +216,20 @@ class PruneObs final : public PassWith<Options> {
         {.ridge = ridge, .inner = chosen().rebuild == "all", .threads = threads()}, *context.log);
   }
 
-  PassReport report(std::span<const prune::Module> modules,
-                    const prune::LevelMethod& method,
-                    const prune::Plan& plan,
-                    const Texts& texts,
-                    double divergence) const;
+  static PassReport report_of(std::span<const prune::Module> modules,
+                              const prune::LevelMethod& method,
+                              const prune::Plan& plan,
+                              double divergence);
   /// What other budgets would buy: predicted cost and divergence.
   static FigureTable front(std::span<const prune::Module> modules,
                            const prune::LevelMethod& method,
                            const prune::Plan& plan);
 };
 
-PassReport PruneObs::report(std::span<const prune::Module> modules,
-                            const prune::LevelMethod& method,
-                            const prune::Plan& plan,
-                            const Texts& texts,
-                            double divergence) const {
+PassReport PruneObs::report_of(std::span<const prune::Module> modules,
+                               const prune::LevelMethod& method,
+                               const prune::Plan& plan,
+                               double divergence) {
   PassReport report = prune::describe(modules, plan);
   FigureTable& table = report.tables.front();
   table.columns.push_back("divergence");
@@ -230,7 +237,6 @@ PassReport PruneObs::report(std::span<const prune::Module> modules,
     table.rows[m].push_back(method.harm(m, std::ssize(plan.kept[m])));
   report.tables.push_back(front(modules, method, plan));
   report.counters.push_back({"divergence on fresh texts", divergence});
-  report.counters.push_back({"calibration tokens", static_cast<double>(texts.rebuild.tokens())});
   return report;
 }
 

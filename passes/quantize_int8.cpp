@@ -118,9 +118,9 @@ class QuantizeInt8 final : public PassWith<Options> {
       }
     }
     if (chosen().mode == "static") RTAI_TRY_VOID(calibrate(graph, static_sites, context));
-    graph.erase_dead();
-    return PassReport{.changed = linears.value + tables.value + attentions.value > 0,
-                      .counters = {linears, tables, attentions}};
+    const bool changed = linears.value + tables.value + attentions.value > 0;
+    if (changed) graph.erase_dead();
+    return PassReport{.changed = changed, .counters = {linears, tables, attentions}};
   }
 
  private:

@@ -186,8 +186,13 @@ std::string summary_text(const std::vector<Contestant>& contestants, const Workl
                   first.run.target, workload.batch,
                   workload.lengths.empty() ? fmt::format("{} tokens each", workload.seq)
                                            : fmt::format("{} tokens in all", first.run.tokens));
-  Table table(
-      {"model", "dtype", "size", "load", "min", "p50", "p90", "p99", "per second", "speed-up"});
+  std::vector<std::string> head = {"model", "dtype", "size", "load",       "min",
+                                   "p50",   "p90",   "p99",  "per second", "speed-up"};
+  if (first.quality) {
+    head.push_back(first.quality->metric);
+    head.push_back("agreement");
+  }
+  Table table(std::move(head));
   for (const Contestant& c : contestants) {
     const LatencySummary& l = c.run.latency;
     std::vector<std::string> row = {c.name,

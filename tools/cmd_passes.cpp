@@ -37,8 +37,9 @@ std::string as_markdown() {
   for (const passes::MakePass make : passes::all()) {
     const std::unique_ptr<Pass> pass = make();
     const PassInfo& info = pass->info();
-    text += fmt::format("\n## {}\n\n{} ({}). Source: {}\n", info.name, info.summary,
-                        exactness_name(info.exactness), info.source);
+    text += fmt::format("\n## {0}\n\n`{0}` {1} ({2}).\n", info.name, info.summary,
+                        exactness_name(info.exactness));
+    if (info.source != "-") text += fmt::format("\nSource: {}.\n", info.source);
     if (pass->options().empty()) continue;
     text += "\n| option | default | meaning |\n| --- | --- | --- |\n";
     for (const OptionInfo& option : pass->options()) {

@@ -26,6 +26,11 @@ struct PruneFlags {
   std::string options;  // further ones of the pass, as in a pipeline
 };
 
+/// Weights alone decide for magnitude, and nothing for layers that are named.
+bool needs_texts(const PruneFlags& flags) {
+  return flags.drop_layers.empty() && flags.method != "magnitude";
+}
+
 /// The pass with the target as its options.
 std::string pipeline_of(const PruneFlags& flags, const Workload& workload, Json& request) {
   if (!flags.drop_layers.empty()) {
@@ -163,6 +168,9 @@ void add_prune(Commands& commands) {
   command.footer(
       "Example: rtai prune model -o pruned --speedup 2 --calib texts.txt --eval test.jsonl");
   command.callback([flags, &commands] {
+    // Flags that depend on each other's values are more than CLI11 can declare.
+    if (needs_texts(*flags) && !flags->common.calibration)
+      throw CLI::RequiredError("--calib (a few hundred plain texts like those to come)");
     commands.chosen = [flags, &global = commands.flags](Log& log) {
       return run_prune(*flags, global, log);
     };

@@ -19,6 +19,7 @@ struct RunFlags {
   std::optional<std::string> data;
   bool json = false;
   bool logits = false;
+  int batch = 1;
   int threads = 0;
   std::string target;
 };
@@ -130,20 +131,33 @@ Result<std::string> answer_text(const Model& model,
   }
 }
 
-/// Answers samples one by one, as they come.
+/// Answers samples in the order they come.
 class Runner {
  public:
   Runner(const RunFlags& flags, const Model& model, Predictor& predictor, Log& log)
       : flags_(flags), model_(model), predictor_(predictor), log_(log) {}
 
-  Result<void> answer(const Sample& sample) {
-    RTAI_TRY(const text::Encoding encoding, encode_for(model_, sample));
-    if (encoding.truncated) {
-      log_.warning(
-          fmt::format("a text longer than the model's {} tokens was cut", encoding.ids.size()));
+  /// One run of the model.
+  Result<void> answer(std::span<const Sample> samples) {
+    std::vector<text::Encoding> encodings;
+    for (const Sample& sample : samples) {
+      RTAI_TRY(text::Encoding encoding, encode_for(model_, sample));
+      if (encoding.truncated) {
+        log_.warning(
+            fmt::format("a text longer than the model's {} tokens was cut", encoding.ids.size()));
+      }
+      encodings.push_back(std::move(encoding));
     }
-    RTAI_TRY(const auto outputs, predictor_.run(std::span(&encoding, 1), silent_log()));
-    const std::vector<SampleOutput>& output = outputs.front();
+    RTAI_TRY(const auto outputs, predictor_.run(encodings, silent_log()));
+    for (std::size_t i = 0; i < samples.size(); ++i)
+      RTAI_TRY_VOID(show(samples[i], encodings[i], outputs[i]));
+    return {};
+  }
+
+ private:
+  Result<void> show(const Sample& sample,
+                    const text::Encoding& encoding,
+                    const std::vector<SampleOutput>& output) {
     const std::vector<std::string> names = all_names(model_, output.front().columns);
     const bool has_text = sample.ids.empty();
     if (!flags_.json) {
@@ -173,7 +187,6 @@ class Runner {
     return {};
   }
 
- private:
   const RunFlags& flags_;
   const Model& model_;
   Predictor& predictor_;
@@ -188,7 +201,8 @@ Result<void> answer_standard_input(Runner& runner) {
     if (!std::getline(std::cin, line)) break;
     if (line.ends_with('\r')) line.pop_back();
     if (line.find_first_not_of(" \t") == std::string::npos) continue;
-    RTAI_TRY_VOID(runner.answer(Sample(line)));
+    const Sample sample(line);
+    RTAI_TRY_VOID(runner.answer({&sample, 1}));
   }
   if (prompt) std::cerr << '\n';
   return {};
@@ -200,8 +214,13 @@ Result<int> run_run(const RunFlags& flags, Log& log) {
   Runner runner(flags, model, predictor, log);
   if (flags.data) {
     RTAI_TRY(const std::vector<Sample> samples, read_samples(*flags.data));
-    for (std::size_t i = 0; i < samples.size(); ++i) {
-      RTAI_TRY_VOID(runner.answer(samples[i]).in(fmt::format("{}: sample {}", *flags.data, i + 1)));
+    const auto batch = static_cast<std::size_t>(flags.batch);
+    for (std::size_t i = 0; i < samples.size(); i += batch) {
+      const std::size_t count = std::min(batch, samples.size() - i);
+      const std::string place = count == 1 ? fmt::format("{}: sample {}", *flags.data, i + 1)
+                                           : fmt::format("{}: samples {} to {}", *flags.data, i + 1,
+                                                         i + count);
+      RTAI_TRY_VOID(runner.answer(std::span(samples).subspan(i, count)).in(place));
     }
     return 0;
   }
@@ -209,8 +228,10 @@ Result<int> run_run(const RunFlags& flags, Log& log) {
     RTAI_TRY_VOID(answer_standard_input(runner));
     return 0;
   }
-  for (const std::string& text : flags.texts)
-    RTAI_TRY_VOID(runner.answer(Sample(text)));
+  for (const std::string& text : flags.texts) {
+    const Sample sample(text);
+    RTAI_TRY_VOID(runner.answer({&sample, 1}));
+  }
   return 0;
 }
 
@@ -225,6 +246,9 @@ void add_run(Commands& commands) {
   command.add_option("--data", flags->data, ".txt or .jsonl file with a sample a line");
   command.add_flag("--json", flags->json, "One JSON object a line");
   command.add_flag("--logits", flags->logits, "With --json: ids and logits too");
+  command.add_option("--batch", flags->batch, "With --data: samples in one run of the model")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
   command.add_option("--threads", flags->threads, "Threads (default: usable cores)")
       ->check(CLI::Range(1, 1024));
   command.add_option("--target", flags->target, "Instruction set to use")->envname("RTAI_TARGET");

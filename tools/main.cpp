@@ -1,11 +1,13 @@
 // rtai: makes BERT-class models answer in milliseconds.
 #include "runtime/base/mapped_file.h"
 #include "tools/cli.h"
+#include "tools/command_line.h"
 #include "tools/version.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <exception>
@@ -58,16 +60,22 @@ int run(int argc, char** argv) {
   add_devices(commands);
   add_passes(commands);
 
+  std::string config;  // replaced before parsing; here for --help
+  app.add_option("--config", config, "JSON file with flags: {\"seq\": 64, \"quiet\": true}");
+  const Result<std::vector<std::string>> words = expand_config({argv + 1, argv + argc});
+  if (!words) return report(words.error());
   try {
-    app.parse(argc, argv);
+    app.parse(std::vector<std::string>(words->rbegin(), words->rend()));
   } catch (const CLI::ParseError& error) {
-    // CLI11 has codes of its own above 100; 0 is --help and --version.
-    return app.exit(error) == 0 ? 0 : 2;
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    std::fputs(fmt::format("rtai: {}\n", explain(app, error, *words)).c_str(), stderr);
+    return 2;
   }
 
   TerminalLog log(flags);
   const Result<int> result = chosen(log);
   if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+    if (errno == EPIPE) return result ? *result : report(result.error());  // `| head` has enough
     return report({ErrorCode::io, "standard output cannot be written"});
   }
   return result ? *result : report(result.error());

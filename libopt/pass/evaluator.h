@@ -42,8 +42,9 @@ class Evaluator {
   /// length, threads, device), at the precision of the graph's own weights.
   virtual Result<Milliseconds> latency(const ir::Graph& graph) = 0;
 
-  /// The same for several float graphs at the precision that will be deployed, whatever their
-  /// weights are now. Their runs take turns, so that a drift of the machine's speed touches all
+  /// For several float graphs the shortest time of a run at the precision that will be deployed,
+  /// whatever their weights are now: small differences between them matter, and whatever disturbs a
+  /// run lengthens it. Their runs take turns, so that a drift of the machine's speed touches all
   /// alike. By default latency() of each.
   virtual Result<std::vector<Milliseconds>> deployed_latencies(std::span<const ir::Graph> graphs);
 };

@@ -146,9 +146,8 @@ Result<RidgeFit> solve_ridge(const Covariance& covariance,
     const auto xx = matrix_of(covariance.xx);
     const auto start = matrix_of(towards);
     const double unit = mean_diagonal(xx);
-    // A second thought for degenerate statistics: a larger ridge always has a solution in the end.
-    for (double factor = 1; factor <= 1e6; factor *= 10) {
-      const double lambda = ridge * factor * unit + 1e-8;
+    for (std::optional<double> tried = ridge; tried; tried = next_ridge(*tried)) {
+      const double lambda = *tried * unit + 1e-8;
       RowMatrixF right = matrix_of(covariance.xt);
       right += static_cast<float>(lambda) * start.transpose();
       const auto solution = solve_spd(xx, lambda, right);
@@ -160,7 +159,7 @@ Result<RidgeFit> solve_ridge(const Covariance& covariance,
         layer.bias.push_back(
             static_cast<float>(covariance.mean_t[static_cast<std::size_t>(i)] - through(i)));
       }
-      return RidgeFit{std::move(layer), ridge * factor};
+      return RidgeFit{std::move(layer), *tried};
     }
     return Error{ErrorCode::invalid_input,
                  fmt::format("the statistics of {} tokens are singular", covariance.rows)};

@@ -64,8 +64,9 @@ struct RidgeFit {
 ///   E |t - W x - b|^2 + lambda |W - towards|^2,   lambda = ridge * mean(diag(xx))
 ///
 /// Shapes: towards [n, k]. The bias is what the means say.
-/// Errors: invalid_input if the moments are so degenerate that even a ridge a million times larger
-/// leaves no solution.
+/// Where that is singular the ridge is raised until it is not.
+///
+/// Errors: invalid_input if not even a large ridge leaves a solution.
 Result<RidgeFit> solve_ridge(const Covariance& covariance, const ir::Tensor& towards, double ridge);
 
 }  // namespace rtai::prune

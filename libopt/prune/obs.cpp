@@ -95,6 +95,13 @@ class Surgery {
   std::vector<Index> left_;  // original numbers of the groups that are left
 };
 
+/// (moments + ridge * mean(diag) I)^-1, or nothing where that is singular.
+template <class Moments>
+std::optional<Matrix> damped_inverse(const Moments& moments, double ridge) {
+  const double lambda = ridge * mean_diagonal(moments) + 1e-8;
+  return solve_spd(moments, lambda, Matrix::Identity(moments.rows(), moments.cols()));
+}
+
 Error singular() {
   return {ErrorCode::invalid_input, "the statistics of the calibration texts are singular"};
 }
@@ -111,11 +118,15 @@ Result<RemovalPath> removal_path(const SurgeryTask& task, std::vector<Index> lev
   return guarded([&]() -> Result<RemovalPath> {
     const Matrix weight = matrix_of(*task.weight).cast<double>();
     const auto xx = matrix_of(*task.xx);
-    const double lambda = task.ridge * mean_diagonal(xx) + 1e-8;
-    auto inverse = solve_spd(xx, lambda, Matrix::Identity(xx.rows(), xx.cols()));
-    if (!inverse) return singular();
     const double energy = (weight * xx.cast<double>()).cwiseProduct(weight).sum();
-    RemovalPath path{.order = {}, .levels = std::move(levels), .damage = {}};
+    RemovalPath path{.order = {}, .levels = std::move(levels), .damage = {}, .ridge = task.ridge};
+    std::optional<Matrix> inverse = damped_inverse(xx, path.ridge);
+    while (!inverse) {
+      const std::optional<double> larger = next_ridge(path.ridge);
+      if (!larger) return singular();
+      path.ridge = *larger;
+      inverse = damped_inverse(xx, path.ridge);
+    }
     path.damage.assign(path.levels.size(), 0.0);
     Surgery surgery(weight, *std::move(inverse), task.width);
     double damage = 0;

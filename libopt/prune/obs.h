@@ -30,6 +30,7 @@ struct RemovalPath {
   std::vector<Index> order;    // groups, first removed first
   std::vector<Index> levels;   // kept groups, ascending, from 0 to all
   std::vector<double> damage;  // at each level, as a share of E |W x|^2: 0 for all groups
+  double ridge = 0;            // larger than asked for where the moments were singular
 
   /// The kept groups at level `i`, ascending.
   std::vector<Index> kept(std::size_t i) const;
@@ -37,12 +38,12 @@ struct RemovalPath {
 
 /// The order of removal, with the damage at each of `levels` (ascending, from 0 to all groups).
 ///
-/// Errors: invalid_input if the moments are singular in spite of a large ridge.
+/// Errors: invalid_input if not even a large ridge makes the moments regular.
 Result<RemovalPath> removal_path(const SurgeryTask& task, std::vector<Index> levels);
 
 /// The weight f32[n, kept * width] that imitates the whole layer best with only the kept columns.
 ///
-/// Errors: as removal_path.
+/// Errors: invalid_input if the moments are singular with the task's ridge.
 Result<ir::Tensor> weight_on(const SurgeryTask& task, std::span<const Index> columns);
 
 /// Levels worth a place in a table. Heads: every count. FFN columns: multiples of 32 up to 256 and

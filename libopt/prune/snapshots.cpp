@@ -2,6 +2,8 @@
 
 #include "libopt/prune/parallel.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -136,6 +138,13 @@ Result<std::vector<Snapshots>> take_snapshots(const ir::Graph& dense,
                                  .in(snapshots.module.name()));
     return {};
   }));
+  for (Snapshots& snapshots : all) {
+    if (snapshots.path.ridge > options.ridge) {
+      log.warning(fmt::format("{}: singular statistics, solved with a ridge of {}",
+                              snapshots.module.name(), snapshots.path.ridge));
+    }
+    snapshots.ridge = snapshots.path.ridge;
+  }
   return all;
 }
 

@@ -236,6 +236,14 @@ Result<std::map<std::string, std::string>> read_metadata(std::span<const std::by
   return facts;
 }
 
+/// The size that an engine's header gives is the size of this file.
+bool looks_like_engine_but_for_its_magic(std::span<const std::byte> bytes) {
+  if (bytes.size() < sizeof(Header)) return false;
+  Header header;
+  std::memcpy(&header, bytes.data(), sizeof(header));
+  return header.file_bytes == bytes.size();
+}
+
 }  // namespace
 
 bool looks_like_engine(std::span<const std::byte> bytes) {
@@ -247,7 +255,9 @@ Result<Engine> parse(std::span<const std::byte> bytes,
                      std::shared_ptr<const void> storage,
                      Verify verify_level) {
   if (!looks_like_engine(bytes)) {
-    return Error{ErrorCode::invalid_input, "not an rtai engine file"};
+    return looks_like_engine_but_for_its_magic(bytes)
+               ? Error{ErrorCode::corrupt, "byte 0: an engine begins with other bytes"}
+               : Error{ErrorCode::invalid_input, "not an rtai engine file"};
   }
   RTAI_TRY(const Sections sections, read_sections(bytes));
   for (const SectionKind required :

@@ -145,6 +145,47 @@ TEST_CASE("a speed-up is met when the whole candidate is measured, with little t
   CHECK(evaluator.latency(absolute.graph).value().count() <= before / 2);
 }
 
+/// Narrowed models take longer than their layers alone say, and every second time even longer.
+class SlowWhenNarrow final : public Evaluator {
+ public:
+  explicit SlowWhenNarrow(const ir::Graph& dense) : whole_(ir::footprint(dense).parameters) {}
+
+  Result<std::vector<ir::Tensor>> run(const ir::Graph& graph,
+                                      std::span<const ir::Tensor> inputs,
+                                      std::span<const Index> offsets,
+                                      std::span<const ir::ValueId> wanted) override {
+    return honest_.run(graph, inputs, offsets, wanted);
+  }
+
+  Result<Milliseconds> latency(const ir::Graph& graph) override {
+    RTAI_TRY(Milliseconds time, honest_.latency(graph));
+    const bool is_part = graph.nodes_of(ir::Op::embedding).empty();
+    if (is_part || ir::footprint(graph).parameters == whole_) return time;
+    return time * (++candidates_ % 2 == 0 ? 1.12 : 1.10);
+  }
+
+ private:
+  RuntimeEvaluator honest_;
+  Index whole_;
+  int candidates_ = 0;
+};
+
+TEST_CASE("what the latency table does not tell is learnt from measured candidates") {
+  const ir::Graph dense = testing::make_model({.layers = 3});
+  SlowWhenNarrow evaluator(dense);
+  const double before = evaluator.latency(dense).value().count();
+  const TokenBatch texts = testing::random_texts(60, 101);
+  PassContext context{.calibration = &texts, .evaluator = &evaluator};
+  ir::Graph graph = dense;
+  const auto records = run_pipeline("prune-obs{speedup=1.5}", graph, context, passes::make).value();
+  const auto counter = [&](std::string_view name) {
+    return std::ranges::find(records[0].report.counters, name, &Counter::name)->value;
+  };
+  CHECK(counter("target met") == 1);
+  CHECK(RuntimeEvaluator().latency(graph).value().count() * 1.12 <= before / 1.5);
+  CHECK(counter("cost predicted") == Approx(counter("cost measured")).epsilon(0.05));
+}
+
 TEST_CASE("a target that cannot be met gives the smallest model, and the report admits it") {
   const ir::Graph dense = testing::make_model();
   const Pruned pruned = prune(dense, "prune-obs{speedup=1000}").value();
@@ -170,6 +211,9 @@ TEST_CASE("a few tokens are said to be few, and pruning goes on") {
   const Pruned pruned = prune(dense, "prune-obs{flops=2}", testing::random_texts(1, 101)).value();
   REQUIRE(pruned.warnings.size() == 1);
   CHECK(pruned.warnings[0].find("256 are needed for layers of 128 columns") != std::string::npos);
+  CHECK(pruned.counter("calibration tokens needed") == 256);
+  CHECK(pruned.counter("calibration tokens") < 256);
+  CHECK(pruned.counter("ridge") == Approx(0.01 * 256 / pruned.counter("calibration tokens")));
   CHECK(flops_of(pruned.graph) <= flops_of(dense) / 2);
 }
 

@@ -168,6 +168,33 @@ class CliTest(unittest.TestCase):
         self.assertEqual(self.ok(rtai("run", folder, TEXT)), expected)
         self.assertEqual(self.ok(rtai("run", engine, TEXT)), expected)
 
+    def test_misspelt_words_get_a_suggestion(self):
+        self.refused(2, "unknown command 'quantise'; did you mean 'quantize'?", "quantise", DEMO)
+        self.refused(2, "unknown flag '--itertions'; did you mean '--iterations'?", "bench", DEMO, "--itertions", 3)
+        self.refused(2, "no command was given")
+
+    def test_config_gives_flags_and_the_command_line_wins(self):
+        config = self.folder / "flags.json"
+        config.write_text(json.dumps({"model": str(self.engine), "seq": 16, "iterations": 3, "json": "-", "profile": False}))
+        result = json.loads(self.ok(rtai("bench", "--config", config, "--seq", 8)))["results"][0]
+        self.assertEqual((result["seq"], "ops" in result), (8, False))
+        config.write_text('{"seq": {"deep": 1}}')
+        self.refused(3, '"seq": expected', "bench", DEMO, f"--config={config}")
+        self.refused(3, "no such file", "bench", DEMO, "--config", self.folder / "none.json")
+
+    def test_a_reader_that_has_enough_is_no_error(self):
+        process = subprocess.Popen([RTAI, "passes"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdout.close()
+        self.assertEqual(process.stderr.read(), b"")
+        process.stderr.close()
+        self.assertEqual(process.wait(), 0)
+
+    def test_run_in_batches_gives_the_same_answers(self):
+        texts = self.folder / "texts.txt"
+        texts.write_text("".join(f"{TEXT} {'again ' * (i % 5)}\n" for i in range(11)))
+        single = self.ok(rtai("run", self.engine, "--data", texts, "--json", "--logits"))
+        self.assertEqual(self.ok(rtai("run", self.engine, "--data", texts, "--json", "--logits", "--batch", 4)), single)
+
     def test_quantized_onnx_is_written(self):
         onnx = self.folder / "quantized"
         self.ok(rtai("quantize", DEMO, "-o", onnx, *WORKLOAD))

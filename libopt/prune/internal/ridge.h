@@ -3,6 +3,7 @@
 
 #include "libopt/prune/internal/eigen.h"
 
+#include <algorithm>
 #include <optional>
 
 namespace rtai::prune {
@@ -23,6 +24,14 @@ std::optional<Eigen::MatrixXd> solve_spd(const Matrix& matrix, double lambda, co
   cholesky.solveInPlace(solution);
   if (!solution.allFinite()) return std::nullopt;
   return solution;
+}
+
+/// The ridge to try after one that left the statistics singular; nothing after a large one.
+inline std::optional<double> next_ridge(double ridge) {
+  constexpr double kLeast = 1e-6;
+  constexpr double kMost = 1e3;
+  if (ridge >= kMost) return std::nullopt;
+  return std::max(kLeast, 10 * ridge);
 }
 
 }  // namespace rtai::prune

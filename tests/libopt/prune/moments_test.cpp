@@ -131,6 +131,16 @@ TEST_CASE(
   CHECK(distance(kept.layer.weight, towards) < 1e-5);
 }
 
+TEST_CASE("a ridge too small for singular statistics is raised, and the fit says to what") {
+  Covariance covariance = covariance_of(random_matrix(9, 2, 15), random_matrix(9, 1, 16), 9);
+  covariance.xx = ir::Tensor::from<float>({2, 2}, {1, 1.001f, 1.001f, 1});
+  const ir::Tensor zeros = ir::Tensor::zeros(DType::f32, {1, 2}).value();
+  const RidgeFit fit = solve_ridge(covariance, zeros, 0).value();
+  CHECK(fit.ridge > 5e-4);
+  CHECK(fit.ridge < 0.1);
+  CHECK(solve_ridge(covariance, zeros, 0.01).value().ridge == 0.01);
+}
+
 TEST_CASE("targets mapped through a layer give the moments of the mapped rows") {
   const ir::Tensor x = random_matrix(150, 4, 12);
   const ir::Tensor t = random_matrix(150, 5, 13, 3.0f);

@@ -101,6 +101,27 @@ TEST_CASE("removing several columns at once still ends in the exact damage") {
   CHECK(loss(w, v, kept, xx) == Approx(path.damage[1]).epsilon(1e-2));
 }
 
+TEST_CASE("singular moments get the ridge they need, and the path says which") {
+  const ir::Tensor w = random_matrix(3, 2, 7);
+  // Rounding has made one eigenvalue of two equal columns negative.
+  const ir::Tensor xx = ir::Tensor::from<float>({2, 2}, {1, 1.001f, 1.001f, 1});
+  SurgeryTask task{.weight = &w, .xx = &xx, .ridge = 0};
+  const RemovalPath path = removal_path(task, {0, 1, 2}).value();
+  CHECK(path.ridge > 5e-4);
+  CHECK(path.ridge < 0.1);
+  task.ridge = path.ridge;
+  CHECK(weight_on(task, path.kept(1)));
+  CHECK(removal_path({.weight = &w, .xx = &xx, .ridge = 0.01}, {0, 1, 2}).value().ridge == 0.01);
+}
+
+TEST_CASE("moments that are not numbers are refused, whatever the ridge") {
+  const ir::Tensor w = random_matrix(3, 2, 7);
+  const ir::Tensor xx = ir::Tensor::from<float>({2, 2}, {1, NAN, NAN, 1});
+  const auto path = removal_path({.weight = &w, .xx = &xx, .ridge = 0.01}, {0, 1, 2});
+  REQUIRE_FALSE(path);
+  CHECK(path.error().code() == ErrorCode::invalid_input);
+}
+
 TEST_CASE("levels go from nothing to everything in tiles") {
   CHECK(head_levels(3) == std::vector<Index>{0, 1, 2, 3});
   const std::vector<Index> levels = column_levels(1536);

@@ -1,0 +1,149 @@
+#include "tools/command_line.h"
+
+#include "tools/json_file.h"
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <numeric>
+
+namespace rtai::tools {
+namespace {
+
+using Json = nlohmann::json;
+
+Result<std::string> text_of(const std::string& key, const Json& value) {
+  if (value.is_string()) return value.get<std::string>();
+  if (value.is_number()) return value.dump();
+  return Error{ErrorCode::invalid_input,
+               fmt::format("\"{}\": expected a text, a number, true, false or a list of texts and "
+                           "numbers",
+                           key)};
+}
+
+/// The words that say on a command line what `key` says in the file.
+Result<std::vector<std::string>> words_of(const std::string& key, const Json& value) {
+  const std::string flag = "--" + key;
+  if (value.is_null() || value == false) return std::vector<std::string>{};
+  if (value == true) return std::vector<std::string>{flag};
+  const bool is_positional = key == "model" || key == "models" || key == "text";
+  std::vector<std::string> words;
+  for (const Json& one : value.is_array() ? value : Json::array({value})) {
+    RTAI_TRY(std::string text, text_of(key, one));
+    words.push_back(is_positional ? std::move(text) : fmt::format("{}={}", flag, text));
+  }
+  return words;
+}
+
+bool is_given(const std::vector<std::string>& words, const std::string& key) {
+  return std::ranges::any_of(words, [&](const std::string& word) {
+    return word == "--" + key || word.starts_with("--" + key + "=") ||
+           (key == "output" && word == "-o");
+  });
+}
+
+/// Insertions, deletions and changes of one character that make `b` of `a` (Levenshtein 1966).
+std::size_t edit_distance(const std::string& a, const std::string& b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t changed = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, changed});
+    }
+  }
+  return row.back();
+}
+
+std::string suggestion(const std::string& word, const std::vector<std::string>& candidates) {
+  const std::string near = nearest(word, candidates);
+  return near.empty() ? "" : fmt::format("; did you mean '{}'?", near);
+}
+
+std::vector<std::string> names_of_commands(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; }))
+    names.push_back(command->get_name());
+  return names;
+}
+
+void add_flags(const CLI::App& app, std::vector<std::string>& names) {
+  for (const CLI::Option* option : app.get_options()) {
+    for (const std::string& name : option->get_lnames())
+      names.push_back("--" + name);
+  }
+  for (const CLI::App* group : app.get_subcommands([](const CLI::App*) { return true; })) {
+    if (group->get_name().empty()) add_flags(*group, names);  // an option group
+  }
+}
+
+}  // namespace
+
+std::string nearest(const std::string& word, const std::vector<std::string>& candidates) {
+  std::string best;
+  std::size_t least = std::max<std::size_t>(2, word.size() / 3) + 1;
+  for (const std::string& candidate : candidates) {
+    const std::size_t distance = edit_distance(word, candidate);
+    if (distance >= least) continue;
+    least = distance;
+    best = candidate;
+  }
+  return best;
+}
+
+Result<std::vector<std::string>> expand_config(const std::vector<std::string>& words) {
+  std::vector<std::string> kept;
+  std::string path;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    if (words[i].starts_with("--config=")) {
+      path = words[i].substr(std::string_view("--config=").size());
+    } else if (words[i] == "--config" && i + 1 < words.size()) {
+      path = words[++i];
+    } else {
+      kept.push_back(words[i]);
+    }
+  }
+  if (path.empty()) return kept;
+  RTAI_TRY(const JsonFile file, read_json(path));
+  std::vector<std::string> expanded = kept;
+  for (const auto& [key, value] : file.document.items()) {
+    if (is_given(kept, key)) continue;
+    RTAI_TRY(const std::vector<std::string> more, words_of(key, value).in(path));
+    expanded.insert(expanded.end(), more.begin(), more.end());
+  }
+  return expanded;
+}
+
+std::string explain(const CLI::App& app,
+                    const CLI::ParseError& error,
+                    const std::vector<std::string>& words) {
+  const std::vector<CLI::App*> chosen = app.get_subcommands();
+  if (chosen.empty()) {
+    const auto command = std::ranges::find_if(
+        words, [](const std::string& word) { return !word.starts_with('-'); });
+    if (command == words.end()) return "no command was given (see `rtai --help`)";
+    return fmt::format("unknown command '{}'{} (see `rtai --help`)", *command,
+                       suggestion(*command, names_of_commands(app)));
+  }
+  const std::string help = fmt::format(" (see `rtai {} --help`)", chosen.front()->get_name());
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
+    std::vector<std::string> flags;
+    add_flags(*chosen.front(), flags);
+    add_flags(app, flags);
+    const std::vector<std::string> extra = app.remaining(true);
+    const std::string word = extra.empty() ? "" : extra.front().substr(0, extra.front().find('='));
+    if (word.starts_with('-'))
+      return fmt::format("unknown flag '{}'{}{}", word, suggestion(word, flags), help);
+    return fmt::format("unexpected '{}'{}", word, help);
+  }
+  std::string message = error.what();
+  std::ranges::replace(message, '\n', ' ');
+  return message + help;
+}
+
+}  // namespace rtai::tools
