@@ -10,20 +10,38 @@ namespace {
 /// Quantizes 64 columns of whole heads, kHeadVectors vectors each, and gives their scales.
 template <Index kHeadVectors>
 void quantize_64(const float* src, std::int8_t* dst, float* scale) {
-  float factors[4];
-  for (Index v = 0; v < 4; v += kHeadVectors) {
-    Ints largest = bits(magnitude(load(src + 16 * v)));
-    for (Index i = 1; i < kHeadVectors; ++i)
-      largest = larger_magnitudes(largest, load(src + 16 * (v + i)));
-    const Quantization q = dynamic_quantization(largest_magnitude(largest));
-    scale[v / kHeadVectors] = q.scale;
-    for (Index i = 0; i < kHeadVectors; ++i)
-      factors[v + i] = q.factor;
+  const Floats a = load(src);
+  const Floats b = load(src + 16);
+  const Floats c = load(src + 32);
+  const Floats d = load(src + 48);
+  float factors[4 / kHeadVectors];
+  const auto quantize_head = [&](Index head, Ints magnitudes) {
+    const Quantization q = dynamic_quantization(largest_magnitude(magnitudes));
+    scale[head] = q.scale;
+    factors[head] = q.factor;
+  };
+  const Ints a_size = bits(magnitude(a));
+  const Ints b_size = bits(magnitude(b));
+  const Ints c_size = bits(magnitude(c));
+  const Ints d_size = bits(magnitude(d));
+  if constexpr (kHeadVectors == 4) {
+    quantize_head(0, max(max(a_size, b_size), max(c_size, d_size)));
+  } else if constexpr (kHeadVectors == 2) {
+    quantize_head(0, max(a_size, b_size));
+    quantize_head(1, max(c_size, d_size));
+  } else {
+    quantize_head(0, a_size);
+    quantize_head(1, b_size);
+    quantize_head(2, c_size);
+    quantize_head(3, d_size);
   }
-  store_bytes(reinterpret_cast<std::uint8_t*>(dst), bounded_integers(load(src), factors[0]),
-              bounded_integers(load(src + 16), factors[1]),
-              bounded_integers(load(src + 32), factors[2]),
-              bounded_integers(load(src + 48), factors[3]), 0);
+  // No bound from above: the largest magnitude becomes 127, and where it is not finite any integer
+  // will do.
+  const auto integers = [&](Floats x, Index vector) {
+    return to_ints(x * all(factors[vector / kHeadVectors]));
+  };
+  store_bytes(reinterpret_cast<std::uint8_t*>(dst), integers(a, 0), integers(b, 1), integers(c, 2),
+              integers(d, 3), 0);
 }
 
 template <Index kHeadVectors>

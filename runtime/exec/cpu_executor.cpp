@@ -256,7 +256,7 @@ class Worker {
                                  .key = first_token_row + width + column,
                                  .value = first_token_row + 2 * width + column,
                                  .qkv_stride = 3 * width,
-                                 .dst = row(step.dst, queries.rows.begin) + column,
+                                 .dst = row(step.dst, queries.dst) + column,
                                  .dst_stride = width,
                                  .queries = queries.rows.size(),
                                  .first_query = queries.rows.begin - queries.first_token,
@@ -279,7 +279,7 @@ class Worker {
           .scale_qkv = qkv.scale,
           .heads_in_row = step.source->heads,
           .first_head = queries.heads.begin,
-          .dst = row(step.dst, queries.rows.begin) + queries.heads.begin * head_dim,
+          .dst = row(step.dst, queries.dst) + queries.heads.begin * head_dim,
           .dst_stride = width,
           .queries = queries.rows.size(),
           .first_query = queries.rows.begin - queries.first_token,
@@ -294,24 +294,37 @@ class Worker {
 
   /// This thread's part of the attention of one sequence.
   struct Queries {
+    Index dst;  // the first row of the result
     IndexRange rows;
     IndexRange heads;
     Index first_token;  // the row of the sequence's first token
     Index tokens;
   };
 
-  /// Calls body(queries) for every sequence that reaches into our rows.
+  /// Calls body(queries) for every sequence that reaches into our rows; where rows are sequences,
+  /// for the first token of each.
   template <class F>
   void for_queries(const PlanStep& step, F&& body) const {
     const IndexRange heads = share(step.source->heads, work_.part, work_.parts);
-    if (heads.size() == 0) return;
-    const auto* sequence =
-        std::upper_bound(state_.offsets.data(), state_.offsets.data() + state_.offsets.size(),
-                         static_cast<std::int32_t>(work_.rows.begin)) -
-        1;
+    if (heads.size() == 0 || work_.rows.size() == 0) return;
+    const auto* offsets = state_.offsets.data();
+    if (slot(step.dst).rows == Rows::sequences) {
+      for (Index s = work_.rows.begin; s < work_.rows.end; ++s)
+        body(Queries{.dst = s,
+                     .rows = {offsets[s], offsets[s] + 1},
+                     .heads = heads,
+                     .first_token = offsets[s],
+                     .tokens = offsets[s + 1] - offsets[s]});
+      return;
+    }
+    const auto* sequence = std::upper_bound(offsets, offsets + state_.offsets.size(),
+                                            static_cast<std::int32_t>(work_.rows.begin)) -
+                           1;
     for (; *sequence < work_.rows.end; ++sequence) {
-      body(Queries{.rows = {std::max<Index>(sequence[0], work_.rows.begin),
-                            std::min<Index>(sequence[1], work_.rows.end)},
+      const IndexRange rows = {std::max<Index>(sequence[0], work_.rows.begin),
+                               std::min<Index>(sequence[1], work_.rows.end)};
+      body(Queries{.dst = rows.begin,
+                   .rows = rows,
                    .heads = heads,
                    .first_token = sequence[0],
                    .tokens = sequence[1] - sequence[0]});

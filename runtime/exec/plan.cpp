@@ -1,6 +1,7 @@
 #include "runtime/exec/plan.h"
 
 #include "runtime/base/checked.h"
+#include "runtime/exec/unread_rows.h"
 
 #include <algorithm>
 #include <array>
@@ -351,9 +352,9 @@ class OffsetAllocator {
 
 std::string_view step_kind_name(StepKind kind) {
   constexpr std::array<std::string_view, 14> kNames = {
-      "embedding",      "quantize",     "linear_i8",  "linear_f32", "layer_norm",   "attention",
-      "quantize_heads", "attention_i8", "activation", "add",        "l2_normalize", "first_token",
-      "mean_pool",      "columns"};
+      "embedding",    "quantize",       "linear_i8",    "linear_f32", "layer_norm",
+      "attention",    "quantize_heads", "attention_i8", "activation", "add",
+      "l2_normalize", "first_token",    "mean_pool",    "columns"};
   return kNames[static_cast<std::size_t>(kind)];
 }
 
@@ -377,7 +378,10 @@ Kernels::Kernels(Target target)
       mean_pool(&select_kernel<MeanPool>(target)) {}
 
 Plan make_plan(const Program& program) {
-  return Planner(program).run();
+  Program smaller = without_unread_rows(program);
+  Plan plan = Planner(smaller).run();
+  plan.program = std::move(smaller);  // its steps stay where they are
+  return plan;
 }
 
 Layout lay_out(Plan& plan, Index tokens, Index sequences) {

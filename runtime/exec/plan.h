@@ -68,7 +68,8 @@ std::string_view step_kind_name(StepKind kind);
 struct PlanStep {
   StepKind kind{};
   const engine::Step* source = nullptr;  // tensors and parameters
-  SlotIndex src = kNoSlot;        // floats, or quantized for linear_i8 and attention_i8; kNoSlot: a model input
+  SlotIndex src =
+      kNoSlot;  // floats, or quantized for linear_i8 and attention_i8; kNoSlot: a model input
   SlotIndex src2 = kNoSlot;       // add: the other side; linear: the residual
   SlotIndex dst = kNoSlot;        // floats; quantize, quantize_heads: quantized
   SlotIndex quantized = kNoSlot;  // layer_norm: its second result
@@ -106,13 +107,15 @@ struct Kernels {
 };
 
 struct Plan {
+  engine::Program program;  // without rows that nothing reads; steps point into it
   std::vector<Slot> slots;
   std::vector<PlanStep> steps;
   std::vector<Segment> segments;
   std::vector<SlotIndex> value_slots;  // by value of the program; kNoSlot for fused ones and ids
 };
 
-/// Fuses the program's steps and decides the segments; independent of batch and length.
+/// Drops unread rows, fuses the program's steps and decides the segments; independent of batch and
+/// length. Values keep no number: what outputs are is said by the plan's own program.
 Plan make_plan(const engine::Program& program);
 
 /// Rows of one block: small enough that a block of FFN activations stays in L2, large enough that

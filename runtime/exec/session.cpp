@@ -142,7 +142,7 @@ class Session::Impl {
 
   TensorView<const float> output(std::size_t i) const {
     const exec::SlotIndex index =
-        plan_.value_slots[static_cast<std::size_t>(engine_->program.outputs[i].value)];
+        plan_.value_slots[static_cast<std::size_t>(plan_.program.outputs[i].value)];
     const exec::Slot& slot = plan_.slots[static_cast<std::size_t>(index)];
     const Index rows = slot.rows == engine::Rows::tokens ? last_tokens_ : last_sequences_;
     return {reinterpret_cast<const float*>(shared_ + slot.offset), Shape{rows, slot.columns}};

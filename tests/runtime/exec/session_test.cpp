@@ -142,6 +142,59 @@ TEST_CASE(
   }
 }
 
+/// The model with the hidden states of all tokens as a second output, so that all are computed.
+ir::Graph with_hidden_states(ir::Graph graph) {
+  std::vector<ir::ValueId> outputs(graph.outputs().begin(), graph.outputs().end());
+  for (const ir::NodeId id : graph.order()) {
+    const ir::Node& node = graph.node(id);
+    if (node.op() == ir::Op::first_token) outputs.push_back(node.input(0));
+  }
+  REQUIRE(outputs.size() == 2);
+  graph.set_outputs(std::move(outputs));
+  return graph;
+}
+
+TEST_CASE("a classifier of the first token gives the same bytes as with all rows computed") {
+  for (const bool quantized : {false, true}) {
+    const TinyModel shape = {.pooled = true};
+    const ir::Graph graph = quantized ? make_int8_model(shape) : make_model(shape);
+    for (const std::string& target : available_targets()) {
+      for (const int threads : {1, 2, 3}) {
+        const SessionOptions options = {.threads = threads, .target = target};
+        Session smaller = make_session(graph, options);
+        Session whole = make_session(with_hidden_states(graph), options);
+        for (const std::vector<int>& lengths : kBatches) {
+          const TokenSequences tokens = random_sequences(lengths, 101);
+          INFO(target << ", " << threads << " threads, " << lengths.size() << " sequences of "
+                      << lengths[0] << ", quantized " << quantized);
+          CHECK(run(smaller, tokens) == run(whole, tokens));
+        }
+        // More sequences than threads share the columns of.
+        const TokenSequences many = random_sequences(std::vector<int>(150, 2), 101);
+        CHECK(run(smaller, many) == run(whole, many));
+      }
+    }
+  }
+}
+
+TEST_CASE("rows that nothing reads are not computed") {
+  const ir::Graph graph = make_int8_model({.pooled = true});
+  const auto operations = [](const ir::Graph& model, std::string_view name) {
+    Session session = make_session(model, {.threads = 1, .profile = true});
+    const TokenSequences tokens = random_sequences({12, 20}, 101);
+    REQUIRE(session.run(tokens.batch()));
+    for (const StepProfile& step : session.take_profile()) {
+      if (step.name == name) return step.operations;
+    }
+    return 0.0;
+  };
+  CHECK(operations(graph, "layer.0.ffn_in.weight") == 2.0 * 32 * 128 * 64);
+  CHECK(operations(graph, "layer.1.qkv.weight") == 2.0 * 32 * 192 * 64);  // keys and values of all
+  CHECK(operations(graph, "layer.1.attention_out.weight") == 2.0 * 2 * 64 * 64);
+  CHECK(operations(graph, "layer.1.ffn_in.weight") == 2.0 * 2 * 128 * 64);
+  CHECK(operations(with_hidden_states(graph), "layer.1.ffn_in.weight") == 2.0 * 32 * 128 * 64);
+}
+
 TEST_CASE("running allocates nothing once the session has seen the batch size") {
   Session session =
       make_session(make_int8_model(), {.threads = 2, .max_tokens = 80, .max_sequences = 4});
