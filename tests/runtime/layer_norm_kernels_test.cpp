@@ -19,29 +19,35 @@ namespace {
 
 // ---- quantize_rows
 
-/// Quantized rows as a kernel writes them: bytes up to the next multiple of 64, and scales.
-struct Quantized {
-  Quantized(Index rows, Index columns, Index gap)
-      : bytes(rows, round_up<Index>(columns, 64), round_up<Index>(columns, 64) + gap, 64),
-        scale(1, rows) {}
-  QuantizedRows view(float fixed_scale, std::uint8_t flip) const {
-    return {.data = bytes.data(),
-            .stride = bytes.stride(),
-            .scale = scale.data(),
-            .fixed_scale = fixed_scale,
-            .flip = flip};
-  }
-  bool is_intact() const { return bytes.is_intact() && scale.is_intact(); }
-
-  GuardedRows<std::uint8_t> bytes;
-  GuardedRows<float> scale;
-};
-
 struct QuantizeCase {
   float fixed_scale = 0;
   std::uint8_t flip = 0;
   bool absmax_known = false;
   bool has_factors = false;
+};
+
+/// Quantized rows as a kernel writes them: bytes up to the next multiple of 64, and scales.
+struct Quantized {
+  Quantized(Index rows, Index columns, Index gap)
+      : bytes(rows, round_up<Index>(columns, 64), round_up<Index>(columns, 64) + gap, 64),
+        scale(1, rows),
+        factors(1, columns) {
+    for (Index i = 0; i < columns; ++i)
+      factors.data()[i] = static_cast<float>(1 + i % 7) / 7.0f;
+  }
+  QuantizedRows view(const QuantizeCase& c) const {
+    return {.data = bytes.data(),
+            .stride = bytes.stride(),
+            .scale = scale.data(),
+            .fixed_scale = c.fixed_scale,
+            .flip = c.flip,
+            .column_factor = c.has_factors ? factors.data() : nullptr};
+  }
+  bool is_intact() const { return bytes.is_intact() && scale.is_intact() && factors.is_intact(); }
+
+  GuardedRows<std::uint8_t> bytes;
+  GuardedRows<float> scale;
+  GuardedRows<float> factors;
 };
 
 Quantized quantize(const Kernel<QuantizeRows>& kernel,
@@ -50,14 +56,10 @@ Quantized quantize(const Kernel<QuantizeRows>& kernel,
                    const QuantizeCase& c,
                    Index rows_at_once) {
   Quantized dst(src.rows(), src.columns(), 64);
-  GuardedRows<float> factors(1, src.columns());
-  for (Index i = 0; i < src.columns(); ++i)
-    factors.data()[i] = static_cast<float>(1 + i % 7) / 7.0f;
   for (Index r = 0; r < src.rows(); r += rows_at_once) {
-    QuantizedRows view = dst.view(c.fixed_scale, c.flip);
+    QuantizedRows view = dst.view(c);
     view.data += r * view.stride;
     view.scale += r;
-    if (c.has_factors) view.column_factor = factors.data();
     const QuantizeRows::Args args{.src = src.row(r),
                                   .src_stride = src.stride(),
                                   .absmax = absmax == nullptr ? nullptr : absmax + r,
@@ -215,7 +217,7 @@ struct LayerNormResult {
                            .hidden = c.hidden,
                            .epsilon = c.epsilon};
       if (c.quantized) {
-        args.quantized = bytes.view(c.quantize.fixed_scale, c.quantize.flip);
+        args.quantized = bytes.view(c.quantize);
         args.quantized.data += r * args.quantized.stride;
         args.quantized.scale += r;
       }
