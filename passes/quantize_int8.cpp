@@ -5,7 +5,8 @@
 //
 // Weights are symmetric in +-127 with a scale for each output channel, tables with one for each
 // row. What a linear layer reads is quantized when it runs: with a scale for each token (dynamic),
-// or with one for all, taken from the calibration texts (static).
+// or with one for all, taken from the calibration texts (static). Attention quantizes queries, keys
+// and values with a scale for each head of each token.
 #include "libopt/ir/ops.h"
 #include "passes/passes.h"
 
@@ -28,13 +29,16 @@ constexpr PassInfo kInfo = {
 struct Options {
   std::string mode = "dynamic";
   std::string keep_float;
+  std::string attention = "int8";
 
   static constexpr auto fields() {
     return std::tuple{
         option("mode", &Options::mode,
                "dynamic: a scale for each token; static: one scale, from calibration"),
         option("keep-float", &Options::keep_float,
-               "names of layers that stay as they are, as shell patterns separated by ';'")};
+               "names of layers that stay as they are, as shell patterns separated by ';'"),
+        option("attention", &Options::attention,
+               "int8: queries, keys, values and weights of attention are int8, too; f32: none is")};
   }
 };
 
@@ -88,15 +92,14 @@ class QuantizeInt8 final : public PassWith<Options> {
 
   Result<void> configure(const OptionValues& values) override {
     RTAI_TRY_VOID(PassWith::configure(values));
-    if (chosen().mode == "dynamic" || chosen().mode == "static") return {};
-    return Error{
-        ErrorCode::invalid_input,
-        fmt::format("option 'mode': expected dynamic or static, found '{}'", chosen().mode)};
+    RTAI_TRY_VOID(expect_one_of("mode", chosen().mode, "dynamic", "static"));
+    return expect_one_of("attention", chosen().attention, "int8", "f32");
   }
 
   Result<PassReport> run(ir::Graph& graph, PassContext& context) override {
     Counter linears{.name = "linear layers quantized"};
     Counter tables{.name = "tables quantized"};
+    Counter attentions{.name = "attentions in int8"};
     std::vector<ir::NodeId> static_sites;
     for (const ir::NodeId id :
          std::vector<ir::NodeId>(graph.order().begin(), graph.order().end())) {
@@ -105,6 +108,8 @@ class QuantizeInt8 final : public PassWith<Options> {
       if (node.op() == ir::Op::embedding) {
         RTAI_TRY(const int count, quantize_tables(graph, id));
         tables.value += count;
+      } else if (node.op() == ir::Op::attention) {
+        attentions.value += quantize_attention(graph, id) ? 1 : 0;
       } else if (node.op() == ir::Op::linear) {
         RTAI_TRY(const bool done,
                  quantize_linear(graph, id).in(fmt::format("layer '{}'", node.name())));
@@ -113,12 +118,28 @@ class QuantizeInt8 final : public PassWith<Options> {
       }
     }
     if (chosen().mode == "static") RTAI_TRY_VOID(calibrate(graph, static_sites, context));
-    const bool changed = linears.value + tables.value > 0;
+    const bool changed = linears.value + tables.value + attentions.value > 0;
     if (changed) graph.erase_dead();
-    return PassReport{.changed = changed, .counters = {linears, tables}};
+    return PassReport{.changed = changed, .counters = {linears, tables, attentions}};
   }
 
  private:
+  static Result<void> expect_one_of(std::string_view option,
+                                    std::string_view found,
+                                    std::string_view first,
+                                    std::string_view second) {
+    if (found == first || found == second) return {};
+    return Error{ErrorCode::invalid_input, fmt::format("option '{}': expected {} or {}, found '{}'",
+                                                       option, first, second, found)};
+  }
+
+  bool quantize_attention(ir::Graph& graph, ir::NodeId id) const {
+    ir::Attributes& attributes = graph.node(id).attributes();
+    if (chosen().attention != "int8" || attributes.integer("bits", 0) == 8) return false;
+    attributes.set("bits", Index{8});
+    return true;
+  }
+
   /// Replaces input `i` of a node by its int8 form and returns the constant with the scales.
   static Result<ir::ValueId> quantize_input(ir::Graph& graph, ir::NodeId id, std::size_t i) {
     const ir::ValueId old = graph.node(id).input(i);

@@ -88,6 +88,8 @@ Result<Type> infer_attention(const Graph& graph,
     return misfit(fmt::format("qkv is {}, heads {}, head_dim {}",
                               to_string(graph.type(inputs[Attention::qkv])), heads, head_dim));
   }
+  const Index bits = attributes.integer("bits", 0);
+  if (bits != 0 && bits != 8) return misfit(fmt::format("attention in {} bits", bits));
   return Type{DType::f32, std::vector<Dim>{qkv[0], Dim(heads * head_dim)}};
 }
 

@@ -54,7 +54,8 @@ struct LayerNorm {
 ///
 /// Input: qkv f32[tokens, 3 * heads * head_dim], all of q, then k, then v, each head by head.
 /// Output: f32[tokens, heads * head_dim].
-/// Attributes: heads, head_dim, scale; causal (0): 1 hides later tokens.
+/// Attributes: heads, head_dim, scale; causal (0): 1 hides later tokens; bits (0): 8 for queries,
+/// keys, values and weights as 8-bit integers, computed as runtime/kernels/attention_i8.h says.
 struct Attention {
   static constexpr Op kOp = Op::attention;
   enum Input : std::size_t { qkv };

@@ -193,13 +193,14 @@ class Lowering {
     return {};
   }
 
-  void fill_attention(const ir::Node& node, engine::Step& step) const {
+  static void fill_attention(const ir::Node& node, engine::Step& step) {
     const ir::HeadShape shape = ir::head_shape(node);
     step.op = engine::OpKind::attention;
     step.heads = static_cast<std::int32_t>(shape.heads);
     step.head_dim = static_cast<std::int32_t>(shape.head_dim);
     step.real = node.attributes().real("scale", 1.0f);
     step.causal = node.attributes().integer("causal", 0) != 0;
+    step.first = static_cast<std::int32_t>(node.attributes().integer("bits", 0));
   }
 
   Result<void> fill_activation(const ir::Node& node, engine::Step& step) const {

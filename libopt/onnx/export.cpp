@@ -388,6 +388,7 @@ class Exporter {
     return write_.node("Transpose", {split}, part(node, what), {{"perm", std::move(perm)}});
   }
 
+  /// In floats, whatever the arithmetic: ONNX has no operators for scales per head and token.
   Result<void> attention(const Node& node) {
     const auto [heads, head_dim] = ir::head_shape(node);
     const Index width = heads * head_dim;

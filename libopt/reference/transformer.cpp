@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numbers>
 
 namespace rtai::reference {
 namespace {
@@ -160,6 +161,61 @@ void attend(const Head& head, std::vector<float>& scores) {
                   head.dst, head.dst_step);
 }
 
+/// Rows of a head as integers, each with a scale.
+struct QuantizedRows {
+  std::vector<std::int32_t> integers;  // [seq, head_dim]
+  std::vector<float> scales;           // [seq]
+};
+
+QuantizedRows quantize_rows(const float* rows, const Head& head) {
+  QuantizedRows quantized;
+  for (Index t = 0; t < head.seq; ++t) {
+    const std::span row(rows + t * head.step, static_cast<std::size_t>(head.head_dim));
+    float largest = 0;
+    for (const float x : row)
+      largest = std::max(largest, std::fabs(x));
+    const float scale = largest > 0 ? largest / 127.0f : 1.0f;
+    quantized.scales.push_back(scale);
+    for (const float x : row)
+      quantized.integers.push_back(quantize_symmetric(x, scale));
+  }
+  return quantized;
+}
+
+/// As attend, in int8; what runtime/kernels/attention_i8.h says.
+void attend_quantized(const Head& head) {
+  const QuantizedRows q = quantize_rows(head.q, head);
+  const QuantizedRows k = quantize_rows(head.k, head);
+  const QuantizedRows v = quantize_rows(head.v, head);
+  const auto seq = static_cast<std::size_t>(head.seq);
+  const auto dim = static_cast<std::size_t>(head.head_dim);
+  std::vector<double> scores(seq);
+  std::vector<std::int32_t> sums(dim);
+  for (std::size_t i = 0; i < seq; ++i) {
+    const std::span<double> seen = std::span(scores).first(head.causal ? i + 1 : seq);
+    for (std::size_t t = 0; t < seen.size(); ++t) {
+      std::int32_t dot = 0;
+      for (std::size_t d = 0; d < dim; ++d)
+        dot += q.integers[i * dim + d] * k.integers[t * dim + d];
+      const double score = double{head.scale} * dot * double{q.scales[i]} * double{k.scales[t]};
+      seen[t] = score * std::numbers::log2e + std::log2(double{v.scales[t]});
+    }
+    const double largest = *std::ranges::max_element(seen);
+    double divisor = 0;
+    std::ranges::fill(sums, 0);
+    for (std::size_t t = 0; t < seen.size(); ++t) {
+      const double weight = 255 * std::exp2(seen[t] - largest);
+      divisor += weight / double{v.scales[t]};
+      if (!std::isfinite(weight)) continue;
+      for (std::size_t d = 0; d < dim; ++d)
+        sums[d] += static_cast<std::int32_t>(std::nearbyint(weight)) * v.integers[t * dim + d];
+    }
+    for (std::size_t d = 0; d < dim; ++d)
+      head.dst[static_cast<Index>(i) * head.dst_step + static_cast<Index>(d)] =
+          static_cast<float>(sums[d] / divisor);
+  }
+}
+
 }  // namespace
 
 namespace op {
@@ -249,6 +305,7 @@ Result<Tensors> attention(const Call& call) {
       3 * heads * head_dim != qkv.dim(1)) {
     return misfit(fmt::format("qkv {}, heads {}, head_dim {}", describe(qkv), heads, head_dim));
   }
+  const bool quantized = call.attributes().integer("bits", 0) == 8;
   RTAI_TRY(const std::vector<Index> offsets, sequence_offsets(call, tokens));
   RTAI_TRY(Tensor result, call.allocate(DType::f32, {tokens, width}));
   const float* src = qkv.data<float>().data();
@@ -257,24 +314,30 @@ Result<Tensors> attention(const Call& call) {
   for (std::size_t s = 0; s + 1 < offsets.size(); ++s) {
     longest = std::max(longest, offsets[s + 1] - offsets[s]);
   }
-  RTAI_TRY_VOID(call.reserve(DType::f32, std::array{longest, longest}));
+  constexpr Index kLongestSum = (Index{1} << 16) - 1;  // 255 * 127 * 2^16 < 2^31
+  if (quantized && longest > kLongestSum)
+    return misfit(fmt::format("{} tokens for int8 attention", longest));
+  RTAI_TRY_VOID(call.reserve(DType::f32, std::array{longest, quantized ? 3 * head_dim : longest}));
   std::vector<float> scores;
   for (std::size_t s = 0; s + 1 < offsets.size(); ++s) {
     const Index seq = offsets[s + 1] - offsets[s];
     RTAI_TRY_VOID(call.spend(seq, seq, 2 * width));
     for (Index h = 0; h < heads; ++h) {
       const float* q = src + offsets[s] * 3 * width + h * head_dim;
-      attend({.q = q,
-              .k = q + width,
-              .v = q + 2 * width,
-              .dst = dst + offsets[s] * width + h * head_dim,
-              .seq = seq,
-              .head_dim = head_dim,
-              .step = 3 * width,
-              .dst_step = width,
-              .scale = call.attributes().real("scale", 1.0f),
-              .causal = call.attributes().integer("causal", 0) != 0},
-             scores);
+      const Head head{.q = q,
+                      .k = q + width,
+                      .v = q + 2 * width,
+                      .dst = dst + offsets[s] * width + h * head_dim,
+                      .seq = seq,
+                      .head_dim = head_dim,
+                      .step = 3 * width,
+                      .dst_step = width,
+                      .scale = call.attributes().real("scale", 1.0f),
+                      .causal = call.attributes().integer("causal", 0) != 0};
+      if (quantized)
+        attend_quantized(head);
+      else
+        attend(head, scores);
     }
   }
   return Tensors{result};

@@ -10,22 +10,30 @@
 
 namespace rtai::cpu {
 
+struct Quantization {
+  float scale;
+  float factor;
+};
+
+inline Quantization dynamic_quantization(float absmax) {
+  if (absmax < kSmallestAbsmax) return {1.0f, 0.0f};
+  return {absmax / 127.0f, 127.0f / absmax};
+}
+
+/// Clamped before the conversion, which is undefined for what does not fit; NaN becomes -127.
+inline std::int8_t to_integer(float scaled) {
+  return static_cast<std::int8_t>(std::nearbyint(std::min(127.0f, std::max(-127.0f, scaled))));
+}
+
 inline void quantize_row(
     const float* src, Index columns, float absmax, const QuantizedRows& dst, Index row) {
-  float scale = dst.fixed_scale;
-  float factor = scale > 0.0f ? 1.0f / scale : 0.0f;
-  if (scale <= 0.0f) {
-    const bool is_zero = absmax < kSmallestAbsmax;
-    scale = is_zero ? 1.0f : absmax / 127.0f;
-    factor = is_zero ? 0.0f : 127.0f / absmax;
-  }
-  dst.scale[row] = scale;
+  const Quantization q = dst.fixed_scale > 0.0f
+                             ? Quantization{dst.fixed_scale, 1.0f / dst.fixed_scale}
+                             : dynamic_quantization(absmax);
+  dst.scale[row] = q.scale;
   std::uint8_t* bytes = dst.data + row * dst.stride;
   for (Index i = 0; i < columns; ++i) {
-    // Clamped before the conversion, which is undefined for what does not fit; NaN becomes -127.
-    const float scaled = std::min(127.0f, std::max(-127.0f, src[i] * factor));
-    const auto integer = static_cast<int>(std::nearbyint(scaled));
-    bytes[i] = static_cast<std::uint8_t>(integer) ^ dst.flip;
+    bytes[i] = static_cast<std::uint8_t>(to_integer(src[i] * q.factor)) ^ dst.flip;
   }
   std::fill(bytes + columns, bytes + round_up<Index>(columns, 64), dst.flip);
 }

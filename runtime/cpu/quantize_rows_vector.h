@@ -15,20 +15,30 @@ inline float row_absmax(const float* src, Index columns) {
   return largest_magnitude(largest);
 }
 
+struct Quantization {
+  float scale;
+  float factor;
+};
+
+inline Quantization dynamic_quantization(float absmax) {
+  if (absmax < kSmallestAbsmax) return {1.0f, 0.0f};
+  return {absmax / 127.0f, 127.0f / absmax};
+}
+
+/// Integers of at most 127. store_bytes bounds them from below; from above that would be too late,
+/// for what is too large for an integer becomes the lowest one.
+inline Ints bounded_integers(Floats a, float factor) {
+  return to_ints(min(a * all(factor), all(127.0f)));
+}
+
 inline void quantize_row(
     const float* src, Index columns, float absmax, const QuantizedRows& dst, Index row) {
-  float scale = dst.fixed_scale;
-  float factor = scale > 0.0f ? 1.0f / scale : 0.0f;
-  if (scale <= 0.0f) {
-    const bool is_zero = absmax < kSmallestAbsmax;
-    scale = is_zero ? 1.0f : absmax / 127.0f;
-    factor = is_zero ? 0.0f : 127.0f / absmax;
-  }
-  dst.scale[row] = scale;
+  const Quantization q = dst.fixed_scale > 0.0f
+                             ? Quantization{dst.fixed_scale, 1.0f / dst.fixed_scale}
+                             : dynamic_quantization(absmax);
+  dst.scale[row] = q.scale;
   std::uint8_t* bytes = dst.data + row * dst.stride;
-  // store_bytes bounds from below. From above that would be too late: what is too large for an
-  // integer becomes the lowest one.
-  const auto integers = [factor](Floats a) { return to_ints(min(a * all(factor), all(127.0f))); };
+  const auto integers = [&q](Floats a) { return bounded_integers(a, q.factor); };
   Index i = 0;
   for (; i + 64 <= columns; i += 64) {
     store_bytes(bytes + i, integers(load(src + i)), integers(load(src + i + 16)),

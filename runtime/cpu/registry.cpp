@@ -1,5 +1,6 @@
 // The lists of kernels, one for each op, made from kernels.inc.
 #include "runtime/kernels/attention.h"
+#include "runtime/kernels/attention_i8.h"
 #include "runtime/kernels/embedding.h"
 #include "runtime/kernels/layer_norm.h"
 #include "runtime/kernels/linear_f32.h"
@@ -37,6 +38,8 @@ template std::span<const Kernel<LinearF32>* const> implementations();
 template std::span<const Kernel<QuantizeRows>* const> implementations();
 template std::span<const Kernel<LayerNorm>* const> implementations();
 template std::span<const Kernel<Attention>* const> implementations();
+template std::span<const Kernel<QuantizeHeads>* const> implementations();
+template std::span<const Kernel<AttentionI8>* const> implementations();
 template std::span<const Kernel<Embedding>* const> implementations();
 template std::span<const Kernel<Activation>* const> implementations();
 template std::span<const Kernel<Add>* const> implementations();

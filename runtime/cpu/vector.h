@@ -61,6 +61,9 @@ inline Floats load_bytes(const std::int8_t* from, AllLanes /*lanes*/) {
 inline Floats keep(Floats a, AllLanes /*lanes*/) {
   return a;
 }
+inline Floats choose(AllLanes /*lanes*/, Floats a, Floats /*b*/) {
+  return a;
+}
 
 /// Calls body(i, lanes) for i = 0, 16, ... below `count`: all lanes, or what is left for the last.
 template <class F>

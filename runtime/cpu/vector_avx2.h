@@ -131,9 +131,17 @@ inline Ints operator-(Ints a, Ints b) {
 inline Ints max(Ints a, Ints b) {
   return {_mm256_max_epi32(a.low, b.low), _mm256_max_epi32(a.high, b.high)};
 }
+inline Ints operator&(Ints a, Ints b) {
+  return {_mm256_and_si256(a.low, b.low), _mm256_and_si256(a.high, b.high)};
+}
 template <int kBits>
 Ints shift_left(Ints a) {
   return {_mm256_slli_epi32(a.low, kBits), _mm256_slli_epi32(a.high, kBits)};
+}
+/// Zeros come in from above.
+template <int kBits>
+Ints shift_right(Ints a) {
+  return {_mm256_srli_epi32(a.low, kBits), _mm256_srli_epi32(a.high, kBits)};
 }
 
 // ---- from one to the other
@@ -177,6 +185,25 @@ inline void store_bytes(std::uint8_t* to, Ints a, Ints b, Ints c, Ints d, std::u
   store_bytes(to, a, b, flip);
   store_bytes(to + 32, c, d, flip);
 }
+inline void store_unsigned_bytes(std::uint8_t* to, Ints a, Ints b) {
+  const __m256i mixed =
+      _mm256_packus_epi16(_mm256_packs_epi32(a.low, a.high), _mm256_packs_epi32(b.low, b.high));
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  _mm256_store_si256(reinterpret_cast<__m256i*>(to), _mm256_permutevar8x32_epi32(mixed, order));
+}
+/// 64 integers as bytes, bounded to [0, 255]; `to` is 64-byte aligned.
+inline void store_unsigned_bytes(std::uint8_t* to, Ints a, Ints b, Ints c, Ints d) {
+  store_unsigned_bytes(to, a, b);
+  store_unsigned_bytes(to + 32, c, d);
+}
+/// 16 integers as bytes, bounded to [-127, 127]; `to` is 16-byte aligned.
+inline void store_bytes(std::int8_t* to, Ints a) {
+  // Packing works in each half of a register.
+  const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(a.low, a.high), 0xd8);
+  const __m128i bytes =
+      _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+  _mm_store_si128(reinterpret_cast<__m128i*>(to), _mm_max_epi8(bytes, _mm_set1_epi8(-127)));
+}
 
 // ---- across lanes
 
@@ -193,6 +220,12 @@ inline std::int32_t max_lanes(Ints a) {
       _mm_max_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
   const __m128i two = _mm_max_epi32(four, _mm_shuffle_epi32(four, _MM_SHUFFLE(1, 0, 3, 2)));
   return _mm_cvtsi128_si32(_mm_max_epi32(two, _mm_shuffle_epi32(two, _MM_SHUFFLE(2, 3, 0, 1))));
+}
+inline float max_lanes(Floats a) {
+  const __m256 eight = _mm256_max_ps(a.low, a.high);
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
 
 /// to[i][j] = from[j][i] for i, j < 8; `to` has rows of 16, `from` has a stride.

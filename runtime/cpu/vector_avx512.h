@@ -105,9 +105,17 @@ inline Ints operator-(Ints a, Ints b) {
 inline Ints max(Ints a, Ints b) {
   return {_mm512_max_epi32(a.v, b.v)};
 }
+inline Ints operator&(Ints a, Ints b) {
+  return {_mm512_and_si512(a.v, b.v)};
+}
 template <int kBits>
 Ints shift_left(Ints a) {
   return {_mm512_slli_epi32(a.v, kBits)};
+}
+/// Zeros come in from above.
+template <int kBits>
+Ints shift_right(Ints a) {
+  return {_mm512_srli_epi32(a.v, kBits)};
 }
 
 // ---- from one to the other
@@ -143,6 +151,18 @@ inline void store_bytes(std::uint8_t* to, Ints a, Ints b, Ints c, Ints d, std::u
       _mm512_max_epi8(_mm512_permutexvar_epi32(order, mixed), _mm512_set1_epi8(-127));
   _mm512_store_si512(to, _mm512_xor_si512(bytes, _mm512_set1_epi8(static_cast<char>(flip))));
 }
+/// 64 integers as bytes, bounded to [0, 255]; `to` is 64-byte aligned.
+inline void store_unsigned_bytes(std::uint8_t* to, Ints a, Ints b, Ints c, Ints d) {
+  const __m512i mixed =
+      _mm512_packus_epi16(_mm512_packs_epi32(a.v, b.v), _mm512_packs_epi32(c.v, d.v));
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  _mm512_store_si512(to, _mm512_permutexvar_epi32(order, mixed));
+}
+/// 16 integers as bytes, bounded to [-127, 127]; `to` is 16-byte aligned.
+inline void store_bytes(std::int8_t* to, Ints a) {
+  const __m128i bytes = _mm512_cvtsepi32_epi8(a.v);
+  _mm_store_si128(reinterpret_cast<__m128i*>(to), _mm_max_epi8(bytes, _mm_set1_epi8(-127)));
+}
 
 // ---- across lanes
 
@@ -155,6 +175,9 @@ inline float sum_lanes(Floats a) {
 }
 inline std::int32_t max_lanes(Ints a) {
   return _mm512_reduce_max_epi32(a.v);
+}
+inline float max_lanes(Floats a) {
+  return _mm512_reduce_max_ps(a.v);
 }
 
 /// to[i][j] = from[j][i] for i, j < 16; `to` has rows of 16, `from` has a stride.

@@ -146,6 +146,7 @@ class StepVerifier {
     if (width > kMaxColumns || src.columns != 3 * width)
       return corrupt("qkv does not fit the heads");
     if (!std::isfinite(step_.real)) return corrupt("impossible scale");
+    if (step_.first != 0 && step_.first != 8) return corrupt("unknown arithmetic");
     return result(Rows::tokens, width);
   }
 
@@ -277,8 +278,10 @@ Result<void> verify(const Program& program, std::uint64_t weights_bytes) {
 }
 
 Index longest_sequence(const Program& program) {
+  constexpr Index kLongestInt8Attention = (1 << 16) - 1;  // 255 * 127 for each token: below 2^31
   Index longest = std::numeric_limits<std::int32_t>::max();
   for (const Step& step : program.steps) {
+    if (is_int8_attention(step)) longest = std::min(longest, kLongestInt8Attention);
     if (step.op != OpKind::embedding) continue;
     const TensorIndex table = step.tensors[embedding_tensor::position];
     if (table == kNone) continue;

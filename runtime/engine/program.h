@@ -86,12 +86,18 @@ struct Step {
   std::int32_t heads = 0;              // attention
   std::int32_t head_dim = 0;           // attention
   bool causal = false;                 // attention
-  std::int32_t first = 0;              // embedding: position offset; columns: begin
-  std::int32_t last = 0;               // columns: end
-  float real = 0;                      // attention: scale; layer_norm: epsilon; linear: src_scale
+  // embedding: position offset; columns: begin; attention: bits of its integers, 0 for f32
+  std::int32_t first = 0;
+  std::int32_t last = 0;  // columns: end
+  float real = 0;         // attention: scale; layer_norm: epsilon; linear: src_scale
 
   friend bool operator==(const Step&, const Step&) = default;
 };
+
+/// True for an attention that quantizes queries, keys, values and weights: AttentionI8.
+constexpr bool is_int8_attention(const Step& step) {
+  return step.op == OpKind::attention && step.first == 8;
+}
 
 /// Names of Step::tensors by operator.
 namespace embedding_tensor {
@@ -129,8 +135,8 @@ struct Program {
 /// Errors: corrupt, naming the step and what does not fit.
 Result<void> verify(const Program& program, std::uint64_t weights_bytes);
 
-/// The longest sequence the program can take: rows of its shortest position table minus the offset.
-/// A large number if there is none.
+/// The longest sequence the program can take: rows of its shortest position table minus the offset,
+/// and what int8 attention can sum. A large number if there is neither.
 Index longest_sequence(const Program& program);
 
 }  // namespace rtai::engine

@@ -53,6 +53,10 @@ class Worker {
         return layer_norm(step);
       case StepKind::attention:
         return attention(step);
+      case StepKind::quantize_heads:
+        return quantize_heads(step);
+      case StepKind::attention_i8:
+        return attention_i8(step);
       case StepKind::activation:
         return activation(step);
       case StepKind::add:
@@ -96,6 +100,15 @@ class Worker {
             .scale = reinterpret_cast<float*>(memory + s.scale_offset) + r,
             .fixed_scale = fixed_scale,
             .flip = source_flip(state_.source_target)};
+  }
+  /// Heads of row `r` and what follows.
+  QuantizedHeads quantized_heads(SlotIndex i, Index r) const {
+    const Slot& s = slot(i);
+    std::byte* memory = s.block ? work_.block : state_.shared;
+    r -= s.block ? work_.block_begin : 0;
+    return {.data = reinterpret_cast<std::int8_t*>(memory + s.offset) + r * s.row_bytes(),
+            .scale = reinterpret_cast<float*>(memory + s.scale_offset) + r * s.heads,
+            .heads = s.heads};
   }
   /// Rows of a step that is not split by columns: in column mode each thread takes some.
   Worker by_rows() const {
@@ -141,6 +154,16 @@ class Worker {
                                   .rows = work_.rows.size(),
                                   .columns = src.columns};
     call(*state_.kernels->quantize_rows, args);
+  }
+
+  void quantize_heads(const PlanStep& step) const {
+    if (work_.parts > 1) return by_rows().quantize_heads(step);
+    const QuantizeHeads::Args args{.src = first_row(step.src),
+                                   .src_stride = slot(step.src).columns,
+                                   .dst = quantized_heads(step.dst, work_.rows.begin),
+                                   .rows = work_.rows.size(),
+                                   .head_dim = step.source->head_dim};
+    call(*state_.kernels->quantize_heads, args);
   }
 
   /// The fields that both linear ops share, for this thread's columns.
@@ -219,34 +242,74 @@ class Worker {
   }
 
   void attention(const PlanStep& step) const {
-    const IndexRange heads = share(step.source->heads, work_.part, work_.parts);
-    if (heads.size() == 0) return;
     const Index head_dim = step.source->head_dim;
     const Index width = step.source->heads * head_dim;
-    const Index column = heads.begin * head_dim;
-    // The first sequence that reaches into our rows.
+    for_queries(step, [&](const Queries& queries) {
+      const Index column = queries.heads.begin * head_dim;
+      const float* first_token_row = row(step.src, queries.first_token);
+      const Attention::Args args{.query = row(step.src, queries.rows.begin) + column,
+                                 .key = first_token_row + width + column,
+                                 .value = first_token_row + 2 * width + column,
+                                 .qkv_stride = 3 * width,
+                                 .dst = row(step.dst, queries.rows.begin) + column,
+                                 .dst_stride = width,
+                                 .queries = queries.rows.size(),
+                                 .first_query = queries.rows.begin - queries.first_token,
+                                 .tokens = queries.tokens,
+                                 .heads = queries.heads.size(),
+                                 .head_dim = head_dim,
+                                 .scale = step.source->real,
+                                 .causal = step.source->causal};
+      call(*state_.kernels->attention, args);
+    });
+  }
+
+  void attention_i8(const PlanStep& step) const {
+    const Index head_dim = step.source->head_dim;
+    const Index width = step.source->heads * head_dim;
+    for_queries(step, [&](const Queries& queries) {
+      const QuantizedHeads qkv = quantized_heads(step.src, queries.first_token);
+      const AttentionI8::Args args{
+          .qkv = qkv.data,
+          .scale_qkv = qkv.scale,
+          .heads_in_row = step.source->heads,
+          .first_head = queries.heads.begin,
+          .dst = row(step.dst, queries.rows.begin) + queries.heads.begin * head_dim,
+          .dst_stride = width,
+          .queries = queries.rows.size(),
+          .first_query = queries.rows.begin - queries.first_token,
+          .tokens = queries.tokens,
+          .heads = queries.heads.size(),
+          .head_dim = head_dim,
+          .scale = step.source->real,
+          .causal = step.source->causal};
+      call(*state_.kernels->attention_i8, args);
+    });
+  }
+
+  /// This thread's part of the attention of one sequence.
+  struct Queries {
+    IndexRange rows;
+    IndexRange heads;
+    Index first_token;  // the row of the sequence's first token
+    Index tokens;
+  };
+
+  /// Calls body(queries) for every sequence that reaches into our rows.
+  template <class F>
+  void for_queries(const PlanStep& step, F&& body) const {
+    const IndexRange heads = share(step.source->heads, work_.part, work_.parts);
+    if (heads.size() == 0) return;
     const auto* sequence =
         std::upper_bound(state_.offsets.data(), state_.offsets.data() + state_.offsets.size(),
                          static_cast<std::int32_t>(work_.rows.begin)) -
         1;
     for (; *sequence < work_.rows.end; ++sequence) {
-      const Index begin = std::max<Index>(sequence[0], work_.rows.begin);
-      const Index end = std::min<Index>(sequence[1], work_.rows.end);
-      const float* first_token_row = row(step.src, sequence[0]);
-      const Attention::Args args{.query = row(step.src, begin) + column,
-                                 .key = first_token_row + width + column,
-                                 .value = first_token_row + 2 * width + column,
-                                 .qkv_stride = 3 * width,
-                                 .dst = row(step.dst, begin) + column,
-                                 .dst_stride = width,
-                                 .queries = end - begin,
-                                 .first_query = begin - sequence[0],
-                                 .tokens = sequence[1] - sequence[0],
-                                 .heads = heads.size(),
-                                 .head_dim = head_dim,
-                                 .scale = step.source->real,
-                                 .causal = step.source->causal};
-      call(*state_.kernels->attention, args);
+      body(Queries{.rows = {std::max<Index>(sequence[0], work_.rows.begin),
+                            std::min<Index>(sequence[1], work_.rows.end)},
+                   .heads = heads,
+                   .first_token = sequence[0],
+                   .tokens = sequence[1] - sequence[0]});
     }
   }
 
@@ -427,7 +490,9 @@ Index scratch_bytes(const engine::Program& program, Index longest) {
   std::size_t most = 0;
   for (const engine::Step& step : program.steps) {
     if (step.op != engine::OpKind::attention) continue;
-    most = std::max(most, Attention::scratch_bytes(longest, step.head_dim));
+    most = std::max(most, engine::is_int8_attention(step)
+                              ? AttentionI8::scratch_bytes(longest, step.head_dim)
+                              : Attention::scratch_bytes(longest, step.head_dim));
   }
   return round_up<Index>(static_cast<Index>(most), 4096);
 }

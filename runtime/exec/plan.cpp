@@ -101,7 +101,7 @@ class Planner {
       case OpKind::layer_norm:
         return append_layer_norm(s);
       case OpKind::attention:
-        return append_simple(s, StepKind::attention);
+        return append_attention(s);
       case OpKind::activation:
         return append_simple(s, StepKind::activation);
       case OpKind::add:
@@ -126,6 +126,24 @@ class Planner {
                   .function = s.function,
                   .name = std::string(engine::op_name(s.op))};
     push(std::move(made), s.dst);
+  }
+
+  void append_attention(const Step& s) {
+    if (!engine::is_int8_attention(s)) return append_simple(s, StepKind::attention);
+    const SlotIndex heads = new_slot(s.src[0], true);
+    plan_.slots.back().heads = 3 * Index{s.heads};
+    push({.kind = StepKind::quantize_heads,
+          .source = &s,
+          .src = slot_of(s.src[0]),
+          .dst = heads,
+          .name = "quantize_heads"},
+         kNone);
+    push({.kind = StepKind::attention_i8,
+          .source = &s,
+          .src = heads,
+          .dst = slot_of(s.dst),
+          .name = "attention"},
+         s.dst);
   }
 
   void append_layer_norm(const Step& s) {
@@ -211,8 +229,8 @@ class Planner {
   }
 
   static bool is_row_local(StepKind kind) {
-    return kind != StepKind::attention && kind != StepKind::first_token &&
-           kind != StepKind::mean_pool;
+    return kind != StepKind::attention && kind != StepKind::attention_i8 &&
+           kind != StepKind::first_token && kind != StepKind::mean_pool;
   }
 
   Rows rows_of(const PlanStep& s) const {
@@ -324,13 +342,15 @@ class OffsetAllocator {
 }  // namespace
 
 std::string_view step_kind_name(StepKind kind) {
-  constexpr std::array<std::string_view, 12> kNames = {
-      "embedding",  "quantize", "linear_i8",    "linear_f32",  "layer_norm", "attention",
-      "activation", "add",      "l2_normalize", "first_token", "mean_pool",  "columns"};
+  constexpr std::array<std::string_view, 14> kNames = {
+      "embedding",      "quantize",     "linear_i8",  "linear_f32", "layer_norm",   "attention",
+      "quantize_heads", "attention_i8", "activation", "add",        "l2_normalize", "first_token",
+      "mean_pool",      "columns"};
   return kNames[static_cast<std::size_t>(kind)];
 }
 
 Index Slot::row_bytes() const {
+  if (heads > 0) return heads * padded_head(columns / heads);
   return quantized ? round_up<Index>(columns, 64) : columns * static_cast<Index>(sizeof(float));
 }
 
@@ -340,6 +360,8 @@ Kernels::Kernels(Target target)
       quantize_rows(&select_kernel<QuantizeRows>(target)),
       layer_norm(&select_kernel<LayerNorm>(target)),
       attention(&select_kernel<Attention>(target)),
+      quantize_heads(&select_kernel<QuantizeHeads>(target)),
+      attention_i8(&select_kernel<AttentionI8>(target)),
       embedding(&select_kernel<Embedding>(target)),
       activation(&select_kernel<Activation>(target)),
       add(&select_kernel<Add>(target)),
@@ -360,7 +382,9 @@ Layout lay_out(Plan& plan, Index tokens, Index sequences) {
     const Index rows = slot.block ? kBlockRows : slot.rows == Rows::tokens ? tokens : sequences;
     const Index data_bytes = round_up<Index>(rows * slot.row_bytes(), 64);
     const Index scale_bytes =
-        slot.quantized ? round_up<Index>(rows * static_cast<Index>(sizeof(float)), 64) : 0;
+        slot.quantized
+            ? round_up<Index>(rows * slot.row_scales() * static_cast<Index>(sizeof(float)), 64)
+            : 0;
     OffsetAllocator& allocator = slot.block ? block : shared;
     slot.offset = allocator.place(data_bytes + scale_bytes, slot.first_epoch, slot.last_epoch);
     slot.scale_offset = slot.offset + data_bytes;

@@ -11,6 +11,7 @@
 #include "runtime/base/result.h"
 #include "runtime/engine/engine.h"
 #include "runtime/kernels/attention.h"
+#include "runtime/kernels/attention_i8.h"
 #include "runtime/kernels/embedding.h"
 #include "runtime/kernels/layer_norm.h"
 #include "runtime/kernels/linear_f32.h"
@@ -30,6 +31,7 @@ struct Slot {
   Rows rows = Rows::tokens;
   Index columns = 0;
   bool quantized = false;
+  Index heads = 0;     // quantized by QuantizeHeads: of a row, each with a scale of its own
   bool block = false;  // lives in a thread's own block, only while its segment runs
   // Bytes from the start of the shared memory for `capacity` rows, or of the block. Set by lay_out.
   Index offset = 0;
@@ -39,6 +41,7 @@ struct Slot {
   int last_epoch = 0;
 
   Index row_bytes() const;
+  Index row_scales() const { return heads > 0 ? heads : 1; }  // quantized
 };
 
 using SlotIndex = int;
@@ -51,6 +54,8 @@ enum class StepKind : std::uint8_t {
   linear_f32,
   layer_norm,
   attention,
+  quantize_heads,
+  attention_i8,
   activation,
   add,
   l2_normalize,
@@ -63,9 +68,9 @@ std::string_view step_kind_name(StepKind kind);
 struct PlanStep {
   StepKind kind{};
   const engine::Step* source = nullptr;  // tensors and parameters
-  SlotIndex src = kNoSlot;        // floats, or quantized for linear_i8; kNoSlot: a model input
+  SlotIndex src = kNoSlot;        // floats, or quantized for linear_i8 and attention_i8; kNoSlot: a model input
   SlotIndex src2 = kNoSlot;       // add: the other side; linear: the residual
-  SlotIndex dst = kNoSlot;        // floats; quantize: quantized
+  SlotIndex dst = kNoSlot;        // floats; quantize, quantize_heads: quantized
   SlotIndex quantized = kNoSlot;  // layer_norm: its second result
   SlotIndex absmax = kNoSlot;     // linear: largest magnitude of each row, for a quantize
   Function function = Function::none;
@@ -88,6 +93,8 @@ struct Kernels {
   const Kernel<QuantizeRows>* quantize_rows;
   const Kernel<LayerNorm>* layer_norm;
   const Kernel<Attention>* attention;
+  const Kernel<QuantizeHeads>* quantize_heads;
+  const Kernel<AttentionI8>* attention_i8;
   const Kernel<Embedding>* embedding;
   const Kernel<Activation>* activation;
   const Kernel<Add>* add;

@@ -157,7 +157,8 @@ class Session::Impl {
     std::vector<std::string> names;
     for (const std::string_view name :
          {kernels_.linear_i8->name, kernels_.linear_f32->name, kernels_.quantize_rows->name,
-          kernels_.layer_norm->name, kernels_.attention->name, kernels_.embedding->name}) {
+          kernels_.layer_norm->name, kernels_.attention->name, kernels_.quantize_heads->name,
+          kernels_.attention_i8->name, kernels_.embedding->name}) {
       names.emplace_back(name);
     }
     return names;
@@ -238,11 +239,17 @@ class Session::Impl {
         break;
       }
       case exec::StepKind::attention:
+      case exec::StepKind::attention_i8:
         // Exact for one sequence; for several, of equal length.
         profile.operations = 4.0 * rows_of(dst) * rows_of(dst) /
                              static_cast<double>(last_sequences_) *
                              static_cast<double>(dst.columns);
-        profile.kernel = kernels_.attention->name;
+        profile.kernel = step.kind == exec::StepKind::attention ? kernels_.attention->name
+                                                                : kernels_.attention_i8->name;
+        if (step.kind == exec::StepKind::attention_i8) profile.dtype = DType::i8;
+        break;
+      case exec::StepKind::quantize_heads:
+        profile.kernel = kernels_.quantize_heads->name;
         break;
       case exec::StepKind::layer_norm:
         profile.kernel = kernels_.layer_norm->name;

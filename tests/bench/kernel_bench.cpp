@@ -7,6 +7,7 @@
 #include "runtime/base/aligned_buffer.h"
 #include "runtime/base/checked.h"
 #include "runtime/kernels/attention.h"
+#include "runtime/kernels/attention_i8.h"
 #include "runtime/kernels/embedding.h"
 #include "runtime/kernels/layer_norm.h"
 #include "runtime/kernels/linear_f32.h"
@@ -218,6 +219,49 @@ void bench_attention(
   });
 }
 
+/// queries: the last ones; fewer than tokens when threads share a sequence.
+void bench_attention_i8(
+    const Bench& bench, Index queries, Index tokens, Index heads, Index head_dim, Random& random) {
+  const Index width = heads * head_dim;
+  const Operand<float> qkv(tokens * 3 * width, random);
+  const Operand<std::int8_t> bytes(tokens * 3 * heads * padded_head(head_dim), random, -127.0f,
+                                   127.0f);
+  const Operand<float> scale(tokens * 3 * heads, random, 0.01f, 0.02f);
+  const Operand<float> dst(tokens * width, random);
+  const auto scratch = AlignedBuffer::make(AttentionI8::scratch_bytes(tokens, head_dim)).value();
+  ExecContext context{.scratch = scratch.data()};
+  const std::string shape =
+      fmt::format("{} of {} tokens, {} heads x {}", queries, tokens, heads, head_dim);
+  bench.for_kernels<QuantizeHeads>([&](const Kernel<QuantizeHeads>& kernel) {
+    const QuantizeHeads::Args args{
+        .src = qkv.data(),
+        .src_stride = 3 * width,
+        .dst = {.data = bytes.data(), .scale = scale.data(), .heads = 3 * heads},
+        .rows = queries,
+        .head_dim = head_dim};
+    const double ns = shortest_run([&] { kernel.run(args, context); });
+    bench.print(kernel.name, shape, ns, static_cast<double>(queries * 3 * width), 0);
+  });
+  bench.for_kernels<AttentionI8>([&](const Kernel<AttentionI8>& kernel) {
+    const AttentionI8::Args args{.qkv = bytes.data(),
+                                 .scale_qkv = scale.data(),
+                                 .heads_in_row = heads,
+                                 .first_head = 0,
+                                 .dst = dst.data(),
+                                 .dst_stride = width,
+                                 .queries = queries,
+                                 .first_query = tokens - queries,
+                                 .tokens = tokens,
+                                 .heads = heads,
+                                 .head_dim = head_dim,
+                                 .scale = 1.0f / std::sqrt(static_cast<float>(head_dim)),
+                                 .causal = false};
+    const double ns = shortest_run([&] { kernel.run(args, context); });
+    bench.print(kernel.name, shape, ns, 4.0 * static_cast<double>(queries * tokens * width),
+                bench.peak().int8);
+  });
+}
+
 void bench_rows(const Bench& bench, Index rows, Index hidden, Random& random) {
   const Operand<float> src(rows * hidden, random, -3.0f, 3.0f);
   const Operand<float> dst(rows * hidden, random);
@@ -311,6 +355,8 @@ void run(std::span<char*> filters) {
   for (const Index tokens : {16, 32, 128, 384, 512}) {
     bench_attention(bench, tokens, 12, 32, random);
     bench_attention(bench, tokens, 12, 64, random);
+    bench_attention_i8(bench, tokens / 2, tokens, 12, 32, random);
+    bench_attention_i8(bench, tokens / 2, tokens, 12, 64, random);
   }
   bench_rows(bench, 64, 384, random);
   bench_rows(bench, 64, 768, random);

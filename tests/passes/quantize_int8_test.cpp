@@ -38,6 +38,7 @@ TEST_CASE("quantize-int8 stores every weight within half a step of its row") {
   REQUIRE(records);
   CHECK((*records)[0].report.counters[0].value == 2 * 4 + 1);
   CHECK((*records)[0].report.counters[1].value == 3);
+  CHECK((*records)[0].report.counters[2].value == 2);
   for (const char* name :
        {"layer.0.qkv.weight", "layer.1.ffn_out.weight", "head.0.weight", "embedding.word"}) {
     CHECK(worst_step(before, graph, name) <= 0.5001);
@@ -61,6 +62,23 @@ TEST_CASE("keep-float leaves the named layers as they are") {
   CHECK(dtype("head.0.weight") == DType::f32);
   CHECK(dtype("layer.1.qkv.weight") == DType::f32);
   CHECK(dtype("layer.0.qkv.weight") == DType::i8);
+}
+
+TEST_CASE("attention becomes int8 unless it is kept or not wanted") {
+  const auto int8_attentions = [](const std::string& options) {
+    ir::Graph graph = testing::make_model();
+    ir::name_by_place(graph);
+    REQUIRE(quantize(graph, options));
+    int count = 0;
+    for (const ir::NodeId id : graph.order()) {
+      const ir::Node& node = graph.node(id);
+      if (node.op() == ir::Op::attention && node.attributes().integer("bits", 0) == 8) ++count;
+    }
+    return count;
+  };
+  CHECK(int8_attentions("") == 2);
+  CHECK(int8_attentions("{keep-float=layer.0.*}") == 1);
+  CHECK(int8_attentions("{attention=f32}") == 0);
 }
 
 TEST_CASE("a row of zeros gets scale 1, a row with an infinity is refused by name") {
@@ -98,6 +116,10 @@ TEST_CASE("static quantization without texts is refused") {
   REQUIRE_FALSE(unknown);
   CHECK(unknown.error().message() ==
         "quantize-int8: option 'mode': expected dynamic or static, found 'clever'");
+  const auto arithmetic = quantize(graph, "{attention=int4}");
+  REQUIRE_FALSE(arithmetic);
+  CHECK(arithmetic.error().message() ==
+        "quantize-int8: option 'attention': expected int8 or f32, found 'int4'");
 }
 
 }  // namespace

@@ -79,8 +79,8 @@ std::vector<Tensor> padded_inputs(const ir::Graph& model) {
   return inputs;
 }
 
-/// Compares rows of tokens, or of sequences, with those of the padded batch. Sums of large parts may
-/// be small: the tolerance is relative to each element, and to the largest one as well.
+/// Compares rows of tokens, or of sequences, with those of the padded batch. Sums of large parts
+/// may be small: the tolerance is relative to each element, and to the largest one as well.
 void check_rows(const Tensor& packed, const Tensor& padded, bool token_rows, double tolerance) {
   const Index columns = packed.dim(1);
   double largest = 1;
@@ -92,8 +92,9 @@ void check_rows(const Tensor& packed, const Tensor& padded, bool token_rows, dou
       const Index place = token_rows ? s * kPadded + t : s;
       for (Index c = 0; c < columns; ++c) {
         INFO("sequence " << s << ", token " << t << ", column " << c);
-        REQUIRE(padded.value(place * columns + c) ==
-                Approx(packed.value(row * columns + c)).epsilon(tolerance).margin(tolerance * largest));
+        REQUIRE(
+            padded.value(place * columns + c) ==
+            Approx(packed.value(row * columns + c)).epsilon(tolerance).margin(tolerance * largest));
       }
     }
   }
@@ -197,6 +198,13 @@ TEST_CASE("every activation is exported") {
 TEST_CASE("attention to earlier tokens alone is exported") {
   check_round_trip("graph (%ids: i32[tokens]) {" + kEmbedding + layer("gelu", ", causal = 1") +
                    "return %out }");
+}
+
+TEST_CASE("int8 attention is exported as attention in floats") {
+  constexpr double kRounding = 0.1;  // of integers, through the layer
+  check_round_trip(
+      "graph (%ids: i32[tokens]) {" + kEmbedding + layer("gelu", ", bits = 8") + "return %out }",
+      kRounding);
 }
 
 TEST_CASE("segments become token_type_ids, offsets of positions are kept") {

@@ -165,6 +165,28 @@ TEST_CASE("attention stays within its sequence and its head") {
   }
 }
 
+TEST_CASE("attention in 8 bits is attention to about a hundredth") {
+  const auto graph = ir::parse(R"(
+    graph () {
+      @qkv: f32[11, 18] = random
+      return @qkv
+    })");
+  const Tensor qkv = *graph->constant(graph->outputs()[0]);
+  const std::vector<Index> offsets = {0, 1, 6, 11};
+  for (const Index causal : {0, 1}) {
+    ir::Attributes attributes = {
+        {"heads", 2}, {"head_dim", 3}, {"scale", 0.7f}, {"causal", causal}};
+    const Tensor exact = apply(Op::attention, {qkv}, attributes, {.offsets = offsets});
+    attributes.set("bits", 8);
+    const Tensor rounded = apply(Op::attention, {qkv}, attributes, {.offsets = offsets});
+    double largest = 0;
+    for (Index i = 0; i < exact.elements(); ++i)
+      largest = std::max(largest, std::fabs(exact.value(i) - rounded.value(i)));
+    CHECK(largest > 0);
+    CHECK(largest < 0.02);
+  }
+}
+
 TEST_CASE("attention refuses heads that do not fill its input") {
   const Tensor qkv = f32({1, 6}, {1, 2, 3, 4, 5, 6});
   CHECK(apply(Op::attention, {qkv}, {{"heads", 2}, {"head_dim", 1}}) == f32({1, 2}, {5, 6}));

@@ -1,0 +1,215 @@
+#include "libopt/quant/site.h"
+
+#include <Eigen/Core>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+namespace rtai::quant {
+namespace {
+
+using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+using Vector = Eigen::RowVectorXf;
+
+constexpr float kLargest = 127;
+constexpr double kWeightClips[] = {1, 0.97, 0.94, 0.9, 0.85, 0.8};
+constexpr double kSourceClips[] = {1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2};
+constexpr double kSmoothings[] = {0, 0.25, 0.5, 0.75};
+
+Eigen::Map<const Matrix> matrix_of(const ir::Tensor& tensor) {
+  return {tensor.data<float>().data(), tensor.dim(0), tensor.dim(1)};
+}
+
+float rounded(float value, float factor) {
+  return std::clamp(std::nearbyint(value * factor), -kLargest, kLargest);
+}
+
+/// Sum of squared errors of a row in integers, each weighed by the importance of its column.
+double row_error(std::span<const float> row, const std::vector<float>& importance, float scale) {
+  double error = 0;
+  const float factor = 1 / scale;
+  for (std::size_t i = 0; i < row.size(); ++i) {
+    const float difference = row[i] - rounded(row[i], factor) * scale;
+    error += static_cast<double>(importance[i]) * difference * difference;
+  }
+  return error;
+}
+
+/// The best share of the largest magnitude to give to 127.
+float clipped_scale(std::span<const float> row,
+                    const std::vector<float>& importance,
+                    float largest) {
+  float best = largest / kLargest;
+  if (importance.empty()) return best;
+  double least = row_error(row, importance, best);
+  for (const double clip : kWeightClips) {
+    const float scale = static_cast<float>(clip) * largest / kLargest;
+    const double error = row_error(row, importance, scale);
+    if (error >= least) continue;
+    least = error;
+    best = scale;
+  }
+  return best;
+}
+
+/// Real values of integers.
+Matrix restored(const QuantizedMatrix& matrix) {
+  const Eigen::Map<const Eigen::Matrix<std::int8_t, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>
+      integers(matrix.integers.data<std::int8_t>().data(), matrix.integers.dim(0),
+               matrix.integers.dim(1));
+  const Eigen::Map<const Eigen::VectorXf> scales(matrix.scales.data<float>().data(),
+                                                 matrix.scales.dim(0));
+  return scales.asDiagonal() * integers.cast<float>();
+}
+
+std::vector<float> mean_squares(const Matrix& rows) {
+  const Vector means = rows.array().square().colwise().sum() /
+                       static_cast<float>(std::max<Eigen::Index>(rows.rows(), 1));
+  return {means.data(), means.data() + means.size()};
+}
+
+ir::Tensor to_tensor(const Matrix& matrix) {
+  return ir::Tensor::from<float>(
+      {matrix.rows(), matrix.cols()},
+      std::span(matrix.data(), static_cast<std::size_t>(matrix.size())));
+}
+
+/// What the results miss; with `shift`, what they miss beside a constant that goes into it.
+double relative_error(const Matrix& exact, const Matrix& approximate, std::vector<float>* shift) {
+  Matrix error = exact - approximate;
+  if (shift != nullptr && error.rows() > 0) {
+    const Vector mean = error.colwise().mean();
+    error.rowwise() -= mean;
+    shift->assign(mean.data(), mean.data() + mean.size());
+  }
+  const double energy = exact.cast<double>().squaredNorm();
+  return energy > 0 ? error.cast<double>().squaredNorm() / energy : 0;
+}
+
+/// Columns of the source times this, columns of the weight by it.
+Vector smoothing_factors(const Matrix& weight, const std::vector<float>& absmax, double alpha) {
+  const Vector weight_max = weight.cwiseAbs().colwise().maxCoeff();
+  const float floor = std::max(weight_max.maxCoeff() * 1e-4f, 1e-30f);
+  Vector factors = Vector::Ones(weight.cols());
+  double mean_log = 0;
+  for (Eigen::Index j = 0; j < factors.size(); ++j) {
+    const float source_max = absmax[static_cast<std::size_t>(j)];
+    if (source_max > 0) {
+      factors[j] = std::pow(std::max(weight_max[j], floor), static_cast<float>(1 - alpha)) /
+                   std::pow(source_max, static_cast<float>(alpha));
+    }
+    mean_log += std::log(factors[j]);
+  }
+  // Only their ratios matter; around one they keep every number in range.
+  factors *= static_cast<float>(std::exp(-mean_log / static_cast<double>(factors.size())));
+  return factors;
+}
+
+float largest_of(const std::vector<float>& absmax, const Vector& factors) {
+  float largest = 0;
+  for (std::size_t j = 0; j < absmax.size(); ++j)
+    largest = std::max(largest, absmax[j] * factors[static_cast<Eigen::Index>(j)]);
+  return largest;
+}
+
+Matrix in_steps(const Matrix& rows, float scale) {
+  const float factor = 1 / scale;
+  return rows.unaryExpr([=](float value) { return rounded(value, factor) * scale; });
+}
+
+/// The share of `largest` to give to 127, by the error of the rows alone: what an error in a column
+/// counts in the results is the square of that column of the weight.
+double best_clip(const Matrix& rows, const Matrix& weight, float largest) {
+  const Vector counts = weight.array().square().colwise().sum();
+  double best = 1;
+  double least = INFINITY;
+  for (const double clip : kSourceClips) {
+    const float scale = static_cast<float>(clip) * largest / kLargest;
+    const Matrix error = rows - in_steps(rows, scale);
+    const double sum = (error.array().square().colwise().sum() * counts.array()).sum();
+    if (!(sum < least)) continue;
+    least = sum;
+    best = clip;
+  }
+  return best;
+}
+
+}  // namespace
+
+Result<QuantizedMatrix> quantize_matrix(const ir::Tensor& matrix,
+                                        const std::vector<float>& importance) {
+  const auto columns = static_cast<std::size_t>(matrix.dim(1));
+  const std::span<const float> values = matrix.data<float>();
+  RTAI_TRY(ir::Tensor integers, ir::Tensor::zeros(DType::i8, matrix.dims()));
+  RTAI_TRY(ir::Tensor scales, ir::Tensor::zeros(DType::f32, {matrix.dim(0)}));
+  const std::span<std::int8_t> dst = integers.mutable_data<std::int8_t>();
+  const std::span<float> dst_scales = scales.mutable_data<float>();
+  for (std::size_t row = 0; row < dst_scales.size(); ++row) {
+    const std::span<const float> src = values.subspan(row * columns, columns);
+    float largest = 0;
+    for (const float value : src) {
+      if (!std::isfinite(value)) {
+        return Error{ErrorCode::invalid_input, fmt::format("row {} holds {}", row, value)};
+      }
+      largest = std::max(largest, std::fabs(value));
+    }
+    // A scale must be a normal float.
+    const bool is_zero = largest < kLargest * 0x1p-126f;
+    dst_scales[row] = is_zero ? 1.0f : clipped_scale(src, importance, largest);
+    const float factor = is_zero ? 0.0f : 1 / dst_scales[row];
+    for (std::size_t i = 0; i < columns; ++i)
+      dst[row * columns + i] = static_cast<std::int8_t>(rounded(src[i], factor));
+  }
+  return QuantizedMatrix{std::move(integers), std::move(scales)};
+}
+
+Result<QuantizedSite> quantize_dynamic(const ir::Tensor& weight, const SourceRows& source) {
+  const Eigen::Map<const Matrix> w = matrix_of(weight);
+  const Eigen::Map<const Matrix> x = matrix_of(source.rows);
+  QuantizedSite site;
+  RTAI_TRY(site.weight, quantize_matrix(weight, mean_squares(x)));
+  Matrix steps = x;
+  for (Eigen::Index r = 0; r < steps.rows(); ++r) {
+    const float largest = steps.row(r).cwiseAbs().maxCoeff();
+    if (largest > 0) steps.row(r) = in_steps(steps.row(r), largest / kLargest);
+  }
+  const Matrix exact = x * w.transpose();
+  site.error = relative_error(exact, steps * restored(site.weight).transpose(), nullptr);
+  return site;
+}
+
+Result<QuantizedSite> quantize_static(const ir::Tensor& weight, const SourceRows& source) {
+  const Eigen::Map<const Matrix> w = matrix_of(weight);
+  const Eigen::Map<const Matrix> x = matrix_of(source.rows);
+  if (!x.allFinite()) {
+    return Error{ErrorCode::invalid_input, "the calibration texts make NaN or infinity here"};
+  }
+  const Matrix exact = x * w.transpose();
+  std::optional<QuantizedSite> best;
+  for (const double alpha : kSmoothings) {
+    const Vector factors = alpha > 0 ? smoothing_factors(w, source.absmax, alpha)
+                                     : Vector(Vector::Ones(w.cols()));
+    const float largest = largest_of(source.absmax, factors);
+    if (!(largest >= kLargest * 0x1p-126f)) continue;  // nothing but zeros: any scale will do
+    const Matrix rows = x * factors.asDiagonal();
+    const Matrix scaled = w * factors.cwiseInverse().asDiagonal();
+    QuantizedSite site;
+    site.smoothing = alpha;
+    site.clip = best_clip(rows, scaled, largest);
+    site.src_scale = static_cast<float>(site.clip) * largest / kLargest;
+    if (alpha > 0) site.src_factor.assign(factors.data(), factors.data() + factors.size());
+    RTAI_TRY(site.weight, quantize_matrix(to_tensor(scaled), mean_squares(rows)));
+    const Matrix results = in_steps(rows, site.src_scale) * restored(site.weight).transpose();
+    site.error = relative_error(exact, results, &site.bias_shift);
+    if (!best || site.error < best->error) best = std::move(site);
+  }
+  if (best) return *std::move(best);
+  QuantizedSite zeros;
+  RTAI_TRY(zeros.weight, quantize_matrix(weight));
+  zeros.src_scale = 1;
+  return zeros;
+}
+
+}  // namespace rtai::quant

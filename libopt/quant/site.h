@@ -1,0 +1,60 @@
+// Integers for one linear layer and what it reads, chosen by the error they make in its results.
+#pragma once
+
+#include "libopt/ir/tensor.h"
+#include "runtime/base/result.h"
+
+#include <vector>
+
+namespace rtai::quant {
+
+/// A matrix as symmetric integers in +-127 with a scale for each row.
+struct QuantizedMatrix {
+  ir::Tensor integers;  // i8[rows, columns]
+  ir::Tensor scales;    // f32[rows]
+};
+
+/// Rounds to the nearest integer. `importance` [columns], if not empty, is what the square of an error in each
+/// column counts: then rows are clipped where that makes the sum smaller (large values saturate,
+/// the others get finer steps).
+///
+/// Errors: invalid_input if a row holds NaN or infinity. A row of zeros gets scale 1.
+Result<QuantizedMatrix> quantize_matrix(const ir::Tensor& matrix,
+                                        const std::vector<float>& importance = {});
+
+/// Rows that a linear layer read, and the extent of all others.
+struct SourceRows {
+  ir::Tensor rows;            // f32[sampled, k]
+  std::vector<float> absmax;  // [k], over every row
+};
+
+/// A linear layer in integers.
+struct QuantizedSite {
+  QuantizedMatrix weight;
+  float src_scale = 0;            // of all rows; 0: each row has its own (dynamic)
+  std::vector<float> src_factor;  // [k], each column of the source is multiplied by it before it is
+                                  // rounded, the weight was divided by it; empty: all one
+  std::vector<float> bias_shift;  // [n], added to the bias: the mean error of the sampled results
+  double error = 0;               // sum of squared errors of the results over that of the results
+  double smoothing = 0;           // alpha of src_factor
+  double clip = 1;                // src_scale as a share of what the largest value would need
+};
+
+/// A scale for each row when the layer runs.
+///
+/// Shapes: weight f32[n, k], source.rows f32[m, k].
+/// Errors: invalid_input if the weight holds NaN or infinity.
+Result<QuantizedSite> quantize_dynamic(const ir::Tensor& weight, const SourceRows& source);
+
+/// One scale for all rows. Columns with large values hand a part of their range to the weights,
+///
+///   factor_j = absmax(w_j)^(1 - alpha) / absmax(x_j)^alpha
+///
+/// with the alpha, the clipping and the bias that leave the smallest error in the results.
+///
+/// Errors: invalid_input if the weight or a row holds NaN or infinity.
+/// Source: smoothing, Xiao et al. 2022, arXiv:2211.10438; bias correction, Nagel et al. 2019,
+/// arXiv:1906.04721.
+Result<QuantizedSite> quantize_static(const ir::Tensor& weight, const SourceRows& source);
+
+}  // namespace rtai::quant

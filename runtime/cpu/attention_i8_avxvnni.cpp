@@ -1,0 +1,8 @@
+#include "runtime/cpu/attention_i8_vector.h"
+
+namespace rtai::cpu {
+
+extern constinit const Kernel<AttentionI8> attention_i8_avxvnni{"attention_i8_avxvnni",
+                                                                Target::avxvnni, &attention_i8};
+
+}  // namespace rtai::cpu

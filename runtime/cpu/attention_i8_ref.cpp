@@ -1,0 +1,111 @@
+#include "runtime/cpu/quantize_rows_ref.h"
+#include "runtime/kernels/attention_i8.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+namespace rtai::cpu {
+namespace {
+
+/// log2 of a scale, as AttentionI8::kLogarithm has it.
+float logarithm(float scale) {
+  const auto bits = std::bit_cast<std::uint32_t>(scale);
+  const auto exponent = static_cast<float>(static_cast<std::int32_t>(bits >> 23) - 127);
+  const float u = std::bit_cast<float>((bits & 0x7fffffu) | 0x3f800000u) - 1.0f;
+  float sum = AttentionI8::kLogarithm[5];
+  for (int i = 4; i >= 0; --i)
+    sum = std::fma(sum, u, AttentionI8::kLogarithm[i]);
+  return std::fma(sum, u, exponent);
+}
+
+/// 2^y as AttentionI8::kPower has it; below 1.2e-38 for y < -126.
+float power_of_two(float y) {
+  y = y < -126.0f ? -126.0f : y;
+  const float whole = std::nearbyint(y);
+  const float r = y - whole;
+  float sum = AttentionI8::kPower[3];
+  for (int i = 2; i >= 0; --i)
+    sum = std::fma(sum, r, AttentionI8::kPower[i]);
+  if (std::isnan(whole)) return whole;
+  return std::bit_cast<float>(std::bit_cast<std::int32_t>(sum) +
+                              (static_cast<std::int32_t>(whole) << 23));
+}
+
+/// Halves are added until one is left, as vectors of sixteen do it.
+float sum_lanes(float (&lanes)[16]) {
+  for (int half = 8; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i)
+      lanes[i] += lanes[i + half];
+  }
+  return lanes[0];
+}
+
+/// One head of the rows of a sequence.
+struct HeadRows {
+  const std::int8_t* integers;
+  const float* scales;
+  Index bytes_apart;
+  Index scales_apart;
+
+  const std::int8_t* row(Index t) const { return integers + t * bytes_apart; }
+  /// Not a number if the scale is infinite.
+  float scale(Index t) const {
+    const float scale = scales[t * scales_apart];
+    return scale + (scale - scale);
+  }
+};
+
+HeadRows head_rows(const AttentionI8::Args& args, Index head) {
+  const Index bytes = padded_head(args.head_dim);
+  return {args.qkv + head * bytes, args.scale_qkv + head, 3 * args.heads_in_row * bytes,
+          3 * args.heads_in_row};
+}
+
+void attend(const AttentionI8::Args& args, Index head, Index q, float* x) {
+  const HeadRows queries = head_rows(args, args.first_head + head);
+  const HeadRows keys = head_rows(args, args.heads_in_row + args.first_head + head);
+  const HeadRows values = head_rows(args, 2 * args.heads_in_row + args.first_head + head);
+  const Index place = args.first_query + q;
+  const Index visible = args.causal ? std::min(args.tokens, place + 1) : args.tokens;
+  const float factor = queries.scale(place) * (args.scale * 1.44269504f);
+  float largest = -INFINITY;
+  for (Index t = 0; t < visible; ++t) {
+    std::int32_t dot = 0;
+    for (Index d = 0; d < args.head_dim; ++d)
+      dot += queries.row(place)[d] * keys.row(t)[d];
+    const float scaled = static_cast<float>(dot) * keys.scale(t);
+    x[t] = std::fma(scaled, factor, logarithm(values.scale(t)));
+    largest = std::max(largest, x[t]);
+  }
+  const float highest = largest - AttentionI8::kLog2Of255;
+  float sums[16] = {};
+  for (Index t = 0; t < visible; ++t) {
+    x[t] = power_of_two(x[t] - highest);
+    sums[t % 16] = std::fma(x[t], 1.0f / values.scale(t), sums[t % 16]);
+  }
+  const float factor_of_sum = 1.0f / sum_lanes(sums);
+  float* dst = args.dst + q * args.dst_stride + head * args.head_dim;
+  for (Index d = 0; d < args.head_dim; ++d) {
+    std::int32_t sum = 0;
+    for (Index t = 0; t < visible; ++t) {
+      const float weight = x[t] < 255.0f ? x[t] : 255.0f;
+      sum += static_cast<std::int32_t>(std::nearbyint(weight)) * values.row(t)[d];
+    }
+    dst[d] = static_cast<float>(sum) * factor_of_sum;
+  }
+}
+
+void run(const AttentionI8::Args& args, ExecContext& context) noexcept {
+  auto* x = reinterpret_cast<float*>(context.scratch);
+  for (Index h = 0; h < args.heads; ++h) {
+    for (Index q = 0; q < args.queries; ++q)
+      attend(args, h, q, x);
+  }
+}
+
+}  // namespace
+
+extern constinit const Kernel<AttentionI8> attention_i8_ref{"attention_i8_ref", Target::ref, &run};
+
+}  // namespace rtai::cpu
