@@ -23,7 +23,8 @@ MAY_INCLUDE = {
     "libopt/pass": ["libopt/ir", "runtime/base"],
     "libopt/prune": ["libopt/ir", "libopt/pass", "runtime/base"],
     "libopt/lower": ["libopt/ir", "runtime/base", "runtime/engine", "runtime/kernels"],
-    "passes": ["libopt/ir", "libopt/pass", "libopt/prune", "libopt/raise", "libopt/reference", "runtime/base"],
+    "libopt/quant": ["libopt/ir", "runtime/base"],
+    "passes": ["libopt/ir", "libopt/pass", "libopt/prune", "libopt/quant", "libopt/raise", "libopt/reference", "runtime/base"],
     "models": ["libopt/ir", "runtime/base"],
     "tools": ["tools", "passes", "models", "libopt", "runtime"],
 }
@@ -31,7 +32,7 @@ MAY_INCLUDE = {
 DOORS = {
     "onnx/": ["libopt/onnx"],
     "google/protobuf": ["libopt/onnx"],
-    "Eigen/": ["libopt/prune"],
+    "Eigen/": ["libopt/prune", "libopt/quant"],
     "nlohmann/": ["tools"],
     "CLI/": ["tools"],
     "cuda": ["runtime/cuda"],
