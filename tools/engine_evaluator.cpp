@@ -29,7 +29,7 @@ Result<std::shared_ptr<const engine::Engine>> deployed_engine_of(const ir::Graph
 /// had the caches in between.
 constexpr int kRunsOfATurn = 4;
 /// Times as many runs as asked for are made at most until the shortest ones agree.
-constexpr int kMostPatience = 6;
+constexpr int kMostPatience = 4;
 
 /// Ids, segments and hidden states by the type of their tensor.
 Result<Batch> batch_of(const ir::Graph& graph,

@@ -15,7 +15,7 @@ namespace {
 /// Measured candidates until the target is met closely enough.
 constexpr int kMostCandidates = 6;
 /// How much faster than asked for a candidate must be: the next measurement will not say the same.
-constexpr double kMargin = 0.01;
+constexpr double kMargin = 0.015;
 /// A candidate this much faster than asked for has given away quality.
 constexpr double kSlack = 0.02;
 /// Share of the goal by which the budget shrinks after a miss, beside what the miss itself was.
