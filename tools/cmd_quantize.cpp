@@ -42,8 +42,9 @@ void add_quantize(Commands& commands) {
   flags->common.add_to(command);
   command
       .add_option("--mode", flags->mode,
-                  "dynamic: a scale for each token; static: one, from calibration")
-      ->check(CLI::IsMember({"dynamic", "static"}))
+                  "dynamic: a scale for each token; static: one, from calibration; auto: what "
+                  "keeps the quality, layer by layer")
+      ->check(CLI::IsMember({"auto", "dynamic", "static"}))
       ->capture_default_str();
   command.add_option("--keep-float", flags->keep_float, "Layers to leave as they are, as 'head.*'");
   command.footer(

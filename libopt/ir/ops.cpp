@@ -75,6 +75,9 @@ Result<Type> infer_linear(const Graph& graph, std::span<const ValueId> inputs) {
   if (graph.type(inputs[Linear::weight]).dtype == DType::i8) {
     RTAI_TRY_VOID(expect_vector(graph, inputs, Linear::weight_scale, weight[0], "weight_scale"));
   }
+  if (given(inputs, Linear::src_factor)) {
+    RTAI_TRY_VOID(expect_vector(graph, inputs, Linear::src_factor, weight[1], "src_factor"));
+  }
   return Type{DType::f32, std::vector<Dim>{src[0], weight[0]}};
 }
 

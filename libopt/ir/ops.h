@@ -34,12 +34,14 @@ struct Embedding {
 /// dst = src * weight^T + bias
 ///
 /// Inputs: src f32[rows, k], weight f32 or i8 [n, k], bias f32[n] or none, weight_scale f32[n] when
-/// weight is i8. Output: f32[rows, n].
+/// weight is i8, src_factor f32[k] or none. Output: f32[rows, n].
 /// Attribute: src_scale, with i8 weights only: the scale of the quantized source, from calibration;
-/// absent or 0: a scale for each row is computed from its largest magnitude (dynamic).
+/// absent or 0: a scale for each row is computed from its largest magnitude (dynamic). With
+/// src_scale only: an integer of column j is rint(src * src_factor[j]), not rint(src / src_scale);
+/// the weight is one for such a source.
 struct Linear {
   static constexpr Op kOp = Op::linear;
-  enum Input : std::size_t { src, weight, bias, weight_scale };
+  enum Input : std::size_t { src, weight, bias, weight_scale, src_factor };
 };
 
 /// dst[r, i] = (src[r, i] - mean_r) / sqrt(var_r + epsilon) * weight[i] + bias[i]

@@ -181,6 +181,7 @@ class Lowering {
       step.tensors[weight_sum] = tensor(node.input(L::weight), Layout::row_major, true);
     }
     step.real = node.attributes().real("src_scale", 0.0f);
+    step.tensors[src_factor] = row_major(node.input(L::src_factor));
     return {};
   }
 

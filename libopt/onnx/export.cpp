@@ -303,14 +303,27 @@ class Exporter {
     return {};
   }
 
+  /// What is divided by src_scale and rounded: the source, its columns smoothed where the layer says so.
+  std::string static_source(const Node& node, float src_scale) {
+    using L = ir::Linear;
+    const std::string& src = name_of(node.input(L::src));
+    if (node.input(L::src_factor) == ir::kNoValue) return src;
+    Tensor smoothing = *graph_.constant(node.input(L::src_factor));
+    for (float& factor : smoothing.mutable_data<float>())
+      factor *= src_scale;
+    const std::string constant = write_.initializer(part(node, "smoothing"), smoothing);
+    return write_.node("Mul", {src, constant}, part(node, "smooth"));
+  }
+
   /// QuantizeLinear, DequantizeLinear on both sides of a MatMul: what runtimes fuse into int8
   /// kernels.
   std::string static_product(const Node& node, float src_scale) {
     using L = ir::Linear;
     const std::string scale = write_.real(src_scale);
     if (zero_.empty()) zero_ = write_.initializer("zero_point", Tensor::scalar<std::int8_t>(0));
-    const std::string quantized = write_.node(
-        "QuantizeLinear", {name_of(node.input(L::src)), scale, zero_}, part(node, "quantized"));
+    const std::string quantized =
+        write_.node("QuantizeLinear", {static_source(node, src_scale), scale, zero_},
+                    part(node, "quantized"));
     const std::string src =
         write_.node("DequantizeLinear", {quantized, scale, zero_}, part(node, "src"));
     const Index n = graph_.constant(node.input(L::weight))->dim(0);

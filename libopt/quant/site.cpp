@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <optional>
 
 namespace rtai::quant {
 namespace {
@@ -183,9 +184,6 @@ Result<QuantizedSite> quantize_dynamic(const ir::Tensor& weight, const SourceRow
 Result<QuantizedSite> quantize_static(const ir::Tensor& weight, const SourceRows& source) {
   const Eigen::Map<const Matrix> w = matrix_of(weight);
   const Eigen::Map<const Matrix> x = matrix_of(source.rows);
-  if (!x.allFinite()) {
-    return Error{ErrorCode::invalid_input, "the calibration texts make NaN or infinity here"};
-  }
   const Matrix exact = x * w.transpose();
   std::optional<QuantizedSite> best;
   for (const double alpha : kSmoothings) {
@@ -199,7 +197,10 @@ Result<QuantizedSite> quantize_static(const ir::Tensor& weight, const SourceRows
     site.smoothing = alpha;
     site.clip = best_clip(rows, scaled, largest);
     site.src_scale = static_cast<float>(site.clip) * largest / kLargest;
-    if (alpha > 0) site.src_factor.assign(factors.data(), factors.data() + factors.size());
+    if (alpha > 0) {
+      for (const float factor : factors)
+        site.src_factor.push_back(factor / site.src_scale);
+    }
     RTAI_TRY(site.weight, quantize_matrix(to_tensor(scaled), mean_squares(rows)));
     const Matrix results = in_steps(rows, site.src_scale) * restored(site.weight).transpose();
     site.error = relative_error(exact, results, &site.bias_shift);

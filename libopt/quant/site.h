@@ -32,8 +32,8 @@ struct SourceRows {
 struct QuantizedSite {
   QuantizedMatrix weight;
   float src_scale = 0;            // of all rows; 0: each row has its own (dynamic)
-  std::vector<float> src_factor;  // [k], each column of the source is multiplied by it before it is
-                                  // rounded, the weight was divided by it; empty: all one
+  std::vector<float> src_factor;  // [k], each column of the source is multiplied by it, instead of
+                                  // 1 / src_scale, and rounded; empty: 1 / src_scale it is
   std::vector<float> bias_shift;  // [n], added to the bias: the mean error of the sampled results
   double error = 0;               // sum of squared errors of the results over that of the results
   double smoothing = 0;           // alpha of src_factor
@@ -52,7 +52,7 @@ Result<QuantizedSite> quantize_dynamic(const ir::Tensor& weight, const SourceRow
 ///
 /// with the alpha, the clipping and the bias that leave the smallest error in the results.
 ///
-/// Errors: invalid_input if the weight or a row holds NaN or infinity.
+/// Errors: invalid_input if the weight holds NaN or infinity.
 /// Source: smoothing, Xiao et al. 2022, arXiv:2211.10438; bias correction, Nagel et al. 2019,
 /// arXiv:1906.04721.
 Result<QuantizedSite> quantize_static(const ir::Tensor& weight, const SourceRows& source);

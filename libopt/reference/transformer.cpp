@@ -94,6 +94,18 @@ std::vector<float> row_scales(const Tensor& src, float static_scale) {
   return scales;
 }
 
+/// What each column of the source is divided by before it is rounded, if that is not the row's scale.
+Result<std::vector<float>> column_scales(const Call& call, Index k) {
+  std::vector<float> scales;
+  if (!call.has(ir::Linear::src_factor)) return scales;
+  const Tensor& factors = call[ir::Linear::src_factor];
+  RTAI_TRY_VOID(expect_type(factors, DType::f32, "src_factor"));
+  if (factors.elements() != k) return misfit(fmt::format("src_factor {}", describe(factors)));
+  for (const float factor : factors.data<float>())
+    scales.push_back(1.0f / factor);
+  return scales;
+}
+
 /// dst[r, j] = (sum of q[r, p] * weight[j, p]) * scale of row r * scale of column j
 Result<void> multiply_quantized(const Call& call, Index rows, Index n, Index k, float* dst) {
   const Tensor& src = call[ir::Linear::src];
@@ -111,8 +123,11 @@ Result<void> multiply_quantized(const Call& call, Index rows, Index n, Index k, 
   RTAI_TRY(const Tensor wide, call.convert(weight, DType::i32));
   RTAI_TRY(Tensor sums, call.allocate(DType::i32, {rows, n}));
   std::int32_t* q = quantized.mutable_data<std::int32_t>().data();
+  RTAI_TRY(const std::vector<float> columns, column_scales(call, k));
   for (Index i = 0; i < rows * k; ++i) {
-    q[i] = quantize_symmetric(src.data<float>().data()[i], scales[static_cast<std::size_t>(i / k)]);
+    const float scale = columns.empty() ? scales[static_cast<std::size_t>(i / k)]
+                                        : columns[static_cast<std::size_t>(i % k)];
+    q[i] = quantize_symmetric(src.data<float>().data()[i], scale);
   }
   std::int32_t* sum = sums.mutable_data<std::int32_t>().data();
   multiply<std::int32_t>({q, k, 1}, {wide.data<std::int32_t>().data(), 1, k}, rows, n, k, sum, n);

@@ -33,7 +33,8 @@ inline void quantize_row(
   dst.scale[row] = q.scale;
   std::uint8_t* bytes = dst.data + row * dst.stride;
   for (Index i = 0; i < columns; ++i) {
-    bytes[i] = static_cast<std::uint8_t>(to_integer(src[i] * q.factor)) ^ dst.flip;
+    const float factor = dst.fixed_factor != nullptr ? dst.fixed_factor[i] : q.factor;
+    bytes[i] = static_cast<std::uint8_t>(to_integer(src[i] * factor)) ^ dst.flip;
   }
   std::fill(bytes + columns, bytes + round_up<Index>(columns, 64), dst.flip);
 }

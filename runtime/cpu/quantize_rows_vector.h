@@ -27,8 +27,25 @@ inline Quantization dynamic_quantization(float absmax) {
 
 /// Integers of at most 127. store_bytes bounds them from below; from above that would be too late,
 /// for what is too large for an integer becomes the lowest one.
+inline Ints bounded_integers(Floats a, Floats factor) {
+  return to_ints(min(a * factor, all(127.0f)));
+}
 inline Ints bounded_integers(Floats a, float factor) {
-  return to_ints(min(a * all(factor), all(127.0f)));
+  return bounded_integers(a, all(factor));
+}
+
+/// integers(i, lanes): those of columns [i, i + 16).
+template <class Integers>
+void store_row(std::uint8_t* bytes, Index columns, std::uint8_t flip, const Integers& integers) {
+  Index i = 0;
+  for (; i + 64 <= columns; i += 64) {
+    store_bytes(bytes + i, integers(i, AllLanes{}), integers(i + 16, AllLanes{}),
+                integers(i + 32, AllLanes{}), integers(i + 48, AllLanes{}), flip);
+  }
+  if (i == columns) return;
+  Ints last[4] = {all_ints(0), all_ints(0), all_ints(0), all_ints(0)};
+  for_vectors(columns - i, [&](Index j, auto lanes) { last[j / 16] = integers(i + j, lanes); });
+  store_bytes(bytes + i, last[0], last[1], last[2], last[3], flip);
 }
 
 inline void quantize_row(
@@ -38,17 +55,15 @@ inline void quantize_row(
                              : dynamic_quantization(absmax);
   dst.scale[row] = q.scale;
   std::uint8_t* bytes = dst.data + row * dst.stride;
-  const auto integers = [&q](Floats a) { return bounded_integers(a, q.factor); };
-  Index i = 0;
-  for (; i + 64 <= columns; i += 64) {
-    store_bytes(bytes + i, integers(load(src + i)), integers(load(src + i + 16)),
-                integers(load(src + i + 32)), integers(load(src + i + 48)), dst.flip);
+  if (dst.fixed_factor != nullptr) {
+    store_row(bytes, columns, dst.flip, [&](Index i, auto lanes) {
+      return bounded_integers(load(src + i, lanes), load(dst.fixed_factor + i, lanes));
+    });
+  } else {
+    store_row(bytes, columns, dst.flip, [&](Index i, auto lanes) {
+      return bounded_integers(load(src + i, lanes), q.factor);
+    });
   }
-  if (i == columns) return;
-  Ints last[4] = {all_ints(0), all_ints(0), all_ints(0), all_ints(0)};
-  for_vectors(columns - i,
-              [&](Index j, auto lanes) { last[j / 16] = integers(load(src + i + j, lanes)); });
-  store_bytes(bytes + i, last[0], last[1], last[2], last[3], dst.flip);
 }
 
 inline void quantize_rows(const QuantizeRows::Args& args, ExecContext& /*context*/) noexcept {

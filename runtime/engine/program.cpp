@@ -124,6 +124,10 @@ class StepVerifier {
       RTAI_TRY_VOID(vector(weight_sum, DType::i32, n));
     }
     if (!std::isfinite(step_.real) || step_.real < 0) return corrupt("impossible source scale");
+    if (has_tensor(src_factor)) {
+      RTAI_TRY_VOID(vector(src_factor, DType::f32, src.columns));
+      if (step_.real <= 0) return corrupt("source factors without a scale");
+    }
     return result(src.rows, n);
   }
 

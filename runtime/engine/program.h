@@ -104,7 +104,9 @@ namespace embedding_tensor {
 enum : std::size_t { word, position, segment, word_scale, position_scale, segment_scale };
 }
 namespace linear_tensor {
-enum : std::size_t { weight, bias, weight_scale, weight_sum };
+// src_factor: of a static linear, what each column is multiplied by before it is rounded; without
+// it, 1 / src_scale.
+enum : std::size_t { weight, bias, weight_scale, weight_sum, src_factor };
 }
 namespace layer_norm_tensor {
 enum : std::size_t { weight, bias };

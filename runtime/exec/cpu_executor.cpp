@@ -91,7 +91,9 @@ class Worker {
     return reinterpret_cast<float*>(base(s)) + (r - (s.block ? work_.block_begin : 0)) * s.columns;
   }
   float* first_row(SlotIndex i) const { return row(i, work_.rows.begin); }
-  QuantizedRows quantized(SlotIndex i, float fixed_scale) const {
+  QuantizedRows quantized(SlotIndex i,
+                          float fixed_scale = 0,
+                          engine::TensorIndex fixed_factor = engine::kNone) const {
     const Slot& s = slot(i);
     const Index r = work_.rows.begin - (s.block ? work_.block_begin : 0);
     std::byte* memory = s.block ? work_.block : state_.shared;
@@ -99,7 +101,8 @@ class Worker {
             .stride = s.row_bytes(),
             .scale = reinterpret_cast<float*>(memory + s.scale_offset) + r,
             .fixed_scale = fixed_scale,
-            .flip = source_flip(state_.source_target)};
+            .flip = source_flip(state_.source_target),
+            .fixed_factor = fixed_factor == engine::kNone ? nullptr : data<float>(fixed_factor)};
   }
   /// Heads of row `r` and what follows.
   QuantizedHeads quantized_heads(SlotIndex i, Index r) const {
@@ -150,7 +153,7 @@ class Worker {
     const QuantizeRows::Args args{.src = first_row(step.src),
                                   .src_stride = src.columns,
                                   .absmax = known ? first_row(step.absmax) : nullptr,
-                                  .dst = quantized(step.dst, step.fixed_scale),
+                                  .dst = quantized(step.dst, step.fixed_scale, step.fixed_factor),
                                   .rows = work_.rows.size(),
                                   .columns = src.columns};
     call(*state_.kernels->quantize_rows, args);
@@ -198,7 +201,7 @@ class Worker {
     const IndexRange part = my_columns(step);
     if (part.size() == 0) return;
     const auto& tensors = step.source->tensors;
-    const QuantizedRows src = quantized(step.src, 0);
+    const QuantizedRows src = quantized(step.src);
     LinearI8::Args args{};
     fill_linear(step, part, args);
     args.src = src.data;
@@ -237,7 +240,9 @@ class Worker {
                          .rows = work_.rows.size(),
                          .hidden = hidden,
                          .epsilon = step.source->real};
-    if (step.quantized != kNoSlot) args.quantized = quantized(step.quantized, step.fixed_scale);
+    if (step.quantized != kNoSlot) {
+      args.quantized = quantized(step.quantized, step.fixed_scale, step.fixed_factor);
+    }
     call(*state_.kernels->layer_norm, args);
   }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <tuple>
 
 namespace rtai::exec {
 namespace {
@@ -156,25 +157,32 @@ class Planner {
     for (const std::size_t user : users_[static_cast<std::size_t>(s.dst)]) {
       if (!is_i8(step(user))) continue;
       made.fixed_scale = step(user).real;
+      made.fixed_factor = step(user).tensors[engine::linear_tensor::src_factor];
       made.quantized = new_slot(s.dst, true);
-      quantized_[{s.dst, made.fixed_scale}] = made.quantized;
+      quantized_[copy_for(step(user))] = made.quantized;
       break;
     }
     push(std::move(made), s.dst);
   }
 
+  /// A value, and how it was quantized: static scale and factors.
+  using QuantizedCopy = std::tuple<ValueIndex, float, engine::TensorIndex>;
+  static QuantizedCopy copy_for(const Step& linear) {
+    return {linear.src[0], linear.real, linear.tensors[engine::linear_tensor::src_factor]};
+  }
+
   /// The quantized copy of the source of an i8 linear, made by an own step if no other made it.
   SlotIndex quantized_source(const Step& linear) {
     const ValueIndex src = linear.src[0];
-    if (const auto found = quantized_.find({src, linear.real}); found != quantized_.end()) {
+    if (const auto found = quantized_.find(copy_for(linear)); found != quantized_.end())
       return found->second;
-    }
     const SlotIndex dst = new_slot(src, true);
-    quantized_[{src, linear.real}] = dst;
+    quantized_[copy_for(linear)] = dst;
     PlanStep quantize{.kind = StepKind::quantize,
                       .src = slot_of(src),
                       .dst = dst,
                       .fixed_scale = linear.real,
+                      .fixed_factor = linear.tensors[engine::linear_tensor::src_factor],
                       .name = "quantize"};
     const int maker = makers_[static_cast<std::size_t>(src)];
     if (maker >= 0 && linear.real <= 0) {
@@ -298,7 +306,7 @@ class Planner {
   std::vector<int> uses_;
   std::vector<std::vector<std::size_t>> users_;
   std::vector<bool> fused_;
-  std::map<std::pair<ValueIndex, float>, SlotIndex> quantized_;  // by value and static scale
+  std::map<QuantizedCopy, SlotIndex> quantized_;
   std::vector<int> makers_;  // plan step that makes a value, -1: none yet
   Plan plan_;
 };

@@ -75,6 +75,7 @@ struct PlanStep {
   SlotIndex absmax = kNoSlot;     // linear: largest magnitude of each row, for a quantize
   Function function = Function::none;
   float fixed_scale = 0;  // quantize, layer_norm: static scale of the quantized result
+  engine::TensorIndex fixed_factor = engine::kNone;  // likewise: what its columns are multiplied by
   std::string name;       // for reports: the weight's name
 };
 

@@ -15,6 +15,7 @@ struct QuantizedRows {
   float* scale = nullptr;        // [rows]: real value = integer * scale
   float fixed_scale = 0;         // > 0: the scale of every row (static); 0: absmax / 127 (dynamic)
   std::uint8_t flip = 0;
+  const float* fixed_factor = nullptr;  // static: [columns], instead of 1 / fixed_scale
 };
 
 /// Rows whose largest magnitude is below this count as zeros: their scale would not be a normal
@@ -26,7 +27,7 @@ inline constexpr float kSmallestAbsmax = 0x1p-119f;
 /// Dynamic: scale_r = absmax_r / 127 and factor_r = 127 / absmax_r; rows below kSmallestAbsmax have
 /// scale 1 and factor 0. A row with a NaN or an infinity has a scale that is not finite, so that
 /// nothing computed from it looks like a result. Static: scale_r = fixed_scale and factor_r =
-/// 1 / fixed_scale. What is not a number, or times the factor is none, gives an unspecified integer
+/// 1 / fixed_scale, or each column's own. What is not a number, or times the factor is none, gives an unspecified integer
 /// in range.
 /// Shapes: src [rows, columns] with row stride src_stride.
 /// Planned: columns >= 1; dst.stride >= round_up(columns, 64).

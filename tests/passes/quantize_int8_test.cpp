@@ -115,7 +115,7 @@ TEST_CASE("static quantization without texts is refused") {
   const auto unknown = quantize(graph, "{mode=clever}");
   REQUIRE_FALSE(unknown);
   CHECK(unknown.error().message() ==
-        "quantize-int8: option 'mode': expected dynamic or static, found 'clever'");
+        "quantize-int8: option 'mode': expected dynamic or static or auto, found 'clever'");
   const auto arithmetic = quantize(graph, "{attention=int4}");
   REQUIRE_FALSE(arithmetic);
   CHECK(arithmetic.error().message() ==
