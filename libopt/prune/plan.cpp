@@ -20,6 +20,9 @@ constexpr double kMargin = 0.015;
 constexpr double kSlack = 0.02;
 /// Share of the goal by which the budget shrinks after a miss, beside what the miss itself was.
 constexpr double kReserve = 0.005;
+/// Share of the goal that the table may be wrong by; beyond it other work disturbs the machine, and
+/// following it would prune for nothing.
+constexpr double kMostUntold = 0.15;
 /// Measurements of a candidate, each with engines of its own, of which the slowest counts: where
 /// an engine happens to lie in memory alone is worth a percent.
 constexpr int kConfirmations = 2;
@@ -87,6 +90,11 @@ class TimeSearch {
           fmt::format("candidate {}: {:.3f} ms predicted, {:.3f} ms measured, {:.3f} ms asked", i,
                       plan.predicted_cost, *plan.measured_cost, goal_ms));
       untold += *plan.measured_cost - plan.predicted_cost;
+      if (std::abs(untold) > kMostUntold * goal_ms) {
+        log_.warning(
+            "measured times do not fit together; is the machine busy? the latency table decides");
+        untold = std::copysign(kMostUntold * goal_ms, untold);
+      }
       if (!plan.met) reserve += kReserve * goal_ms;
       const bool is_close = *plan.measured_cost >= (1 - kSlack) * goal_ms || budget >= dense_ms;
       const bool is_last = plan.met ? is_close : plan.kept == method_.least(all_of(modules_));
