@@ -26,7 +26,7 @@ class EngineEvaluator final : public Evaluator {
 
   Result<Milliseconds> latency(const ir::Graph& graph) override;
 
-  Result<std::vector<Milliseconds>> deployed_latencies(std::span<const ir::Graph> graphs) override;
+  Result<std::vector<RunTimes>> deployed_latencies(std::span<const ir::Graph> graphs) override;
 
   /// The same with all that was measured; at least `iterations` runs of each graph.
   Result<std::vector<LatencySummary>> bench_deployed(std::span<const ir::Graph> graphs,

@@ -74,6 +74,15 @@ Result<void> BenchSession::measure(int count, bool keep) {
   return {};
 }
 
+bool BenchSession::is_settled() const {
+  constexpr int kAgreeing = 4;
+  constexpr double kAgreement = 1.02;
+  if (samples_.empty()) return false;
+  const double most = kAgreement * *std::min_element(samples_.begin(), samples_.end());
+  return std::count_if(samples_.begin(), samples_.end(), [&](double ms) { return ms <= most; }) >=
+         kAgreeing;
+}
+
 BenchRun BenchSession::finish() {
   BenchRun run;
   run.profile = session_.take_profile();

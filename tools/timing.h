@@ -58,6 +58,8 @@ class BenchSession {
   /// Milliseconds measured so far, summed.
   double total_ms() const { return total_ms_; }
   int count() const { return static_cast<int>(samples_.size()); }
+  /// True once several runs took about as long as the shortest one: then nothing disturbed them.
+  bool is_settled() const;
   BenchRun finish();
 
  private:

@@ -10,11 +10,11 @@ void TokenBatch::append(std::span<const std::int32_t> sequence_ids,
   offsets.push_back(std::ssize(ids));
 }
 
-Result<std::vector<Milliseconds>> Evaluator::deployed_latencies(std::span<const ir::Graph> graphs) {
-  std::vector<Milliseconds> times;
+Result<std::vector<RunTimes>> Evaluator::deployed_latencies(std::span<const ir::Graph> graphs) {
+  std::vector<RunTimes> times;
   for (const ir::Graph& graph : graphs) {
     RTAI_TRY(const Milliseconds time, latency(graph));
-    times.push_back(time);
+    times.push_back({time, time});
   }
   return times;
 }

@@ -26,6 +26,12 @@ struct TokenBatch {
               std::span<const std::int32_t> sequence_segments);
 };
 
+/// Times of many runs of one graph.
+struct RunTimes {
+  Milliseconds least{};   // whatever disturbs a run lengthens it: compares graphs best
+  Milliseconds median{};  // what users wait
+};
+
 class Evaluator {
  public:
   virtual ~Evaluator() = default;
@@ -42,11 +48,10 @@ class Evaluator {
   /// length, threads, device), at the precision of the graph's own weights.
   virtual Result<Milliseconds> latency(const ir::Graph& graph) = 0;
 
-  /// For several float graphs the shortest time of a run at the precision that will be deployed,
-  /// whatever their weights are now: small differences between them matter, and whatever disturbs a
-  /// run lengthens it. Their runs take turns, so that a drift of the machine's speed touches all
+  /// The same for several float graphs at the precision that will be deployed, whatever their
+  /// weights are now. Their runs take turns, so that a drift of the machine's speed touches all
   /// alike. By default latency() of each.
-  virtual Result<std::vector<Milliseconds>> deployed_latencies(std::span<const ir::Graph> graphs);
+  virtual Result<std::vector<RunTimes>> deployed_latencies(std::span<const ir::Graph> graphs);
 };
 
 /// Runs a whole model over a token batch, some thousand tokens at a time, and hands the values of

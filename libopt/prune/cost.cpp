@@ -124,11 +124,11 @@ class Stopwatch {
       std::vector<ir::Graph> graphs = {stack(shape, levels.back())};
       for (const Index units : group)
         graphs.push_back(stack(shape, units));
-      RTAI_TRY(const std::vector<Milliseconds> measured, evaluator_.deployed_latencies(graphs));
-      const double reference = std::max(measured[0].count(), 1e-6);
+      RTAI_TRY(const std::vector<RunTimes> measured, evaluator_.deployed_latencies(graphs));
+      const double reference = std::max(measured[0].least.count(), 1e-6);
       if (begin == 0) first_reference = reference;
       for (std::size_t i = 1; i < measured.size(); ++i)
-        times.push_back(measured[i].count() * first_reference / reference);
+        times.push_back(measured[i].least.count() * first_reference / reference);
     }
     log_.progress("latency table", 0, 0);
     return times;
@@ -207,8 +207,15 @@ Result<CostModel> measure_times(const ir::Graph& graph,
     }
     model.modules.push_back(curves.at(shape));
   }
-  RTAI_TRY(const std::vector<Milliseconds> whole, evaluator.deployed_latencies({&graph, 1}));
-  model.rest = std::max(0.0, whole[0].count() - model.dense(modules));
+  RTAI_TRY(const std::vector<RunTimes> whole, evaluator.deployed_latencies({&graph, 1}));
+  model.rest = std::max(0.0, whole[0].least.count() - model.dense(modules));
+  // Compared by the least disturbed runs, told in what users wait.
+  const double usual = whole[0].median / std::max(whole[0].least, Milliseconds(1e-6));
+  model.rest *= usual;
+  for (CostCurve& curve : model.modules) {
+    for (double& cost : curve.cost)
+      cost *= usual;
+  }
   return model;
 }
 

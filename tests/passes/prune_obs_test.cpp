@@ -8,6 +8,7 @@
 #include "tests/support/texts.h"
 
 #include <catch2/catch.hpp>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <set>
@@ -184,6 +185,46 @@ TEST_CASE("what the latency table does not tell is learnt from measured candidat
   CHECK(counter("target met") == 1);
   CHECK(RuntimeEvaluator().latency(graph).value().count() * 1.12 <= before / 1.5);
   CHECK(counter("cost predicted") == Approx(counter("cost measured")).epsilon(0.05));
+}
+
+/// A machine on which most runs are a little disturbed.
+class Disturbed final : public Evaluator {
+ public:
+  Result<std::vector<ir::Tensor>> run(const ir::Graph& graph,
+                                      std::span<const ir::Tensor> inputs,
+                                      std::span<const Index> offsets,
+                                      std::span<const ir::ValueId> wanted) override {
+    return honest_.run(graph, inputs, offsets, wanted);
+  }
+  Result<Milliseconds> latency(const ir::Graph& graph) override { return honest_.latency(graph); }
+  Result<std::vector<RunTimes>> deployed_latencies(std::span<const ir::Graph> graphs) override {
+    RTAI_TRY(std::vector<RunTimes> times, Evaluator::deployed_latencies(graphs));
+    for (RunTimes& time : times)
+      time.median = time.least * 1.1;
+    return times;
+  }
+
+ private:
+  RuntimeEvaluator honest_;
+};
+
+TEST_CASE("a latency is met by the median, and predicted as one") {
+  const ir::Graph dense = testing::make_model({.layers = 3});
+  Disturbed evaluator;
+  const double goal = evaluator.latency(dense).value().count() * 1.1 / 2;
+  const TokenBatch texts = testing::random_texts(60, 101);
+  PassContext context{.calibration = &texts, .evaluator = &evaluator};
+  ir::Graph graph = dense;
+  const auto records =
+      run_pipeline(fmt::format("prune-obs{{latency-ms={}}}", goal), graph, context, passes::make)
+          .value();
+  const auto counter = [&](std::string_view name) {
+    return std::ranges::find(records[0].report.counters, name, &Counter::name)->value;
+  };
+  const double median = evaluator.latency(graph).value().count() * 1.1;
+  CHECK(median <= goal);
+  CHECK(counter("cost measured") == Approx(median));
+  CHECK(counter("cost predicted") == Approx(median).epsilon(0.05));
 }
 
 TEST_CASE("a target that cannot be met gives the smallest model, and the report admits it") {
