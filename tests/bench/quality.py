@@ -33,7 +33,8 @@ def measure(rtai, folder, work, speedup):
     for method in ("obs", "magnitude"):
         report = make(rtai, "prune", folder, work / method, folder, "--speedup", str(speedup), "--method", method)
         make(rtai, "quantize", work / method, work / f"{method}.rtai", folder)
-        speed = report["latency_before_ms"]["p50"] / report["latency_after_ms"]["p50"]
+        latency = report["latency_ms"]
+        speed = latency["before"]["min"] / latency["after"]["min"]
         rows[f"{speedup}x {method}"] = {"model": work / method, "speedup": speed}
         rows[f"{speedup}x {method} + int8"] = {"model": work / f"{method}.rtai", "speedup": speed}
     for row in rows.values():
