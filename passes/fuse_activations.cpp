@@ -1,7 +1,7 @@
 // Finds activation functions in the arithmetic that exporters write for them.
 //
-//   before: %a = div(%x, @sqrt2)  %b = erf(%a)  %c = add(%b, @1)  %d = mul(%x, %c)  %e = mul(%d, @0.5)
-//   after:  %e = gelu(%x)
+//   before: %a = div(%x, @sqrt2)  %b = erf(%a)  %c = add(%b, @1)  %d = mul(%x, %c)  %e = mul(%d,
+//   @0.5) after:  %e = gelu(%x)
 //
 // A function is recognized by its values, not by its nodes. Every value that elementwise operators
 // and numbers make of one x is computed at a row of points; where that is an activation function,
@@ -254,9 +254,8 @@ class FuseActivations final : public PassWith<NoOptions> {
                   *activation.function);
     }
     if (!found.empty()) graph.erase_dead();
-    return PassReport{
-        .changed = !found.empty(),
-        .counters = {{"activations fused", static_cast<double>(found.size())}}};
+    return PassReport{.changed = !found.empty(),
+                      .counters = {{"activations fused", static_cast<double>(found.size())}}};
   }
 
  private:

@@ -280,7 +280,8 @@ class FuseLayerNorm final : public PassWith<NoOptions> {
   static ValueId ones(ir::Graph& graph, ValueId x) {
     const Index n = graph.type(x).dims->back().size;
     return graph.add_constant(
-        "ones", ir::Tensor::from<float>({n}, std::vector<float>(static_cast<std::size_t>(n), 1.0f)));
+        "ones",
+        ir::Tensor::from<float>({n}, std::vector<float>(static_cast<std::size_t>(n), 1.0f)));
   }
 };
 

@@ -5,9 +5,9 @@
 //
 // Weights are symmetric in +-127 with a scale for each output channel, tables with one for each
 // row. What a linear layer reads is quantized when it runs: with a scale for each token (dynamic),
-// or with one for all (static). Where there are calibration texts, its columns get factors that leave
-// the smallest error in the layer's results. Attention quantizes queries, keys and values with a
-// scale for each head of each token.
+// or with one for all (static). Where there are calibration texts, its columns get factors that
+// leave the smallest error in the layer's results. Attention quantizes queries, keys and values
+// with a scale for each head of each token.
 //
 // mode=auto takes for each layer the static form where its results are as good as the dynamic
 // form's. Then it compares the outputs of the whole model with those before; while they are too far
@@ -50,8 +50,9 @@ struct Options {
                "names of layers that stay as they are, as shell patterns separated by ';'"),
         option("attention", &Options::attention,
                "int8: queries, keys, values and weights of attention are int8, too; f32: none is"),
-        option("static-error", &Options::static_error, Range{0, 1e6},
-               "auto: squared error that a static layer may have, as a multiple of the dynamic one's"),
+        option(
+            "static-error", &Options::static_error, Range{0, 1e6},
+            "auto: squared error that a static layer may have, as a multiple of the dynamic one's"),
         option("max-divergence", &Options::max_divergence, Range{0, 1e6},
                "auto: how far the outputs may be from those before, as `prune-obs` measures it")};
   }
@@ -141,10 +142,9 @@ class Quantizer {
     for (const ir::NodeId id : linears_)
       sources.push_back(graph_.node(id).input(ir::Linear::src));
     quant::SourceSampler sampler(context_.calibration->tokens(), sources.size());
-    RTAI_TRY_VOID(for_each_batch(graph_, *context_.calibration, *context_.evaluator, sources,
-                                 [&](std::span<const ir::Tensor> values, std::span<const Index>) {
-                                   sampler.add(values);
-                                 }));
+    RTAI_TRY_VOID(for_each_batch(
+        graph_, *context_.calibration, *context_.evaluator, sources,
+        [&](std::span<const ir::Tensor> values, std::span<const Index>) { sampler.add(values); }));
     for (std::size_t i = 0; i < linears_.size(); ++i) {
       RTAI_TRY(quant::SourceRows rows,
                sampler.take(i).in(fmt::format("layer '{}'", graph_.node(linears_[i]).name())));
@@ -189,9 +189,8 @@ class Quantizer {
     const std::string name = graph_.name(integers.values);
     if (!site.src_factor.empty()) {
       graph_.resize_inputs(id, L::src_factor + 1);
-      graph_.set_input(
-          id, L::src_factor,
-          graph_.add_constant(name + ".src_factor", vector_of(site.src_factor)));
+      graph_.set_input(id, L::src_factor,
+                       graph_.add_constant(name + ".src_factor", vector_of(site.src_factor)));
     }
     shift_bias(id, name, site.bias_shift);
     return {};

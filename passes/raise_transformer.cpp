@@ -30,10 +30,9 @@ class RaiseTransformer final : public PassWith<NoOptions> {
     if (is_done(graph)) return PassReport{};
     const auto nodes = static_cast<double>(graph.order().size());
     RTAI_TRY(graph, raise::raise_transformer(graph, *context.log));
-    return PassReport{
-        .changed = true,
-        .counters = {{"nodes before", nodes},
-                     {"nodes after", static_cast<double>(graph.order().size())}}};
+    return PassReport{.changed = true,
+                      .counters = {{"nodes before", nodes},
+                                   {"nodes after", static_cast<double>(graph.order().size())}}};
   }
 };
 

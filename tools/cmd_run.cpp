@@ -217,9 +217,9 @@ Result<int> run_run(const RunFlags& flags, Log& log) {
     const auto batch = static_cast<std::size_t>(flags.batch);
     for (std::size_t i = 0; i < samples.size(); i += batch) {
       const std::size_t count = std::min(batch, samples.size() - i);
-      const std::string place = count == 1 ? fmt::format("{}: sample {}", *flags.data, i + 1)
-                                           : fmt::format("{}: samples {} to {}", *flags.data, i + 1,
-                                                         i + count);
+      const std::string place =
+          count == 1 ? fmt::format("{}: sample {}", *flags.data, i + 1)
+                     : fmt::format("{}: samples {} to {}", *flags.data, i + 1, i + count);
       RTAI_TRY_VOID(runner.answer(std::span(samples).subspan(i, count)).in(place));
     }
     return 0;

@@ -124,8 +124,8 @@ std::string explain(const CLI::App& app,
                     const std::vector<std::string>& words) {
   const std::vector<CLI::App*> chosen = app.get_subcommands();
   if (chosen.empty()) {
-    const auto command = std::ranges::find_if(
-        words, [](const std::string& word) { return !word.starts_with('-'); });
+    const auto command =
+        std::ranges::find_if(words, [](const std::string& word) { return !word.starts_with('-'); });
     if (command == words.end()) return "no command was given (see `rtai --help`)";
     return fmt::format("unknown command '{}'{} (see `rtai --help`)", *command,
                        suggestion(*command, names_of_commands(app)));

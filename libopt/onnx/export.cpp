@@ -318,8 +318,7 @@ class Exporter {
     const std::string scale = write_.real(src_scale);
     if (zero_.empty()) zero_ = write_.initializer("zero_point", Tensor::scalar<std::int8_t>(0));
     const std::string quantized =
-        write_.node("QuantizeLinear", {int8_source(node), scale, zero_},
-                    part(node, "quantized"));
+        write_.node("QuantizeLinear", {int8_source(node), scale, zero_}, part(node, "quantized"));
     const std::string src =
         write_.node("DequantizeLinear", {quantized, scale, zero_}, part(node, "src"));
     const Index n = graph_.constant(node.input(L::weight))->dim(0);

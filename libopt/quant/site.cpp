@@ -58,7 +58,8 @@ float clipped_scale(std::span<const float> row,
 
 /// Real values of integers.
 Matrix restored(const QuantizedMatrix& matrix) {
-  const Eigen::Map<const Eigen::Matrix<std::int8_t, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>
+  const Eigen::Map<
+      const Eigen::Matrix<std::int8_t, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>
       integers(matrix.integers.data<std::int8_t>().data(), matrix.integers.dim(0),
                matrix.integers.dim(1));
   const Eigen::Map<const Eigen::VectorXf> scales(matrix.scales.data<float>().data(),
@@ -73,9 +74,8 @@ std::vector<float> mean_squares(const Matrix& rows) {
 }
 
 ir::Tensor to_tensor(const Matrix& matrix) {
-  return ir::Tensor::from<float>(
-      {matrix.rows(), matrix.cols()},
-      std::span(matrix.data(), static_cast<std::size_t>(matrix.size())));
+  return ir::Tensor::from<float>({matrix.rows(), matrix.cols()},
+                                 std::span(matrix.data(), static_cast<std::size_t>(matrix.size())));
 }
 
 /// What the results miss; with `shift`, what they miss beside a constant that goes into it.
@@ -178,8 +178,8 @@ struct Smoothed {
 
 Smoothed smoothed(const ir::Tensor& weight, const SourceRows& source, double alpha) {
   const Eigen::Map<const Matrix> w = matrix_of(weight);
-  const Vector factors = alpha > 0 ? smoothing_factors(w, source.absmax, alpha)
-                                   : Vector(Vector::Ones(w.cols()));
+  const Vector factors =
+      alpha > 0 ? smoothing_factors(w, source.absmax, alpha) : Vector(Vector::Ones(w.cols()));
   return {.alpha = alpha,
           .factors = factors,
           .rows = matrix_of(source.rows) * factors.asDiagonal(),
@@ -193,8 +193,7 @@ Result<QuantizedSite> site_of(const Smoothed& layer, const Matrix& exact, const 
   if (layer.alpha > 0)
     site.src_factor.assign(layer.factors.data(), layer.factors.data() + layer.factors.size());
   RTAI_TRY(site.weight, quantize_matrix(to_tensor(layer.weight), mean_squares(layer.rows)));
-  site.error =
-      relative_error(exact, steps * restored(site.weight).transpose(), &site.bias_shift);
+  site.error = relative_error(exact, steps * restored(site.weight).transpose(), &site.bias_shift);
   return site;
 }
 

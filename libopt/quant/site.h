@@ -14,9 +14,9 @@ struct QuantizedMatrix {
   ir::Tensor scales;    // f32[rows]
 };
 
-/// Rounds to the nearest integer. `importance` [columns], if not empty, is what the square of an error in each
-/// column counts: then rows are clipped where that makes the sum smaller (large values saturate,
-/// the others get finer steps).
+/// Rounds to the nearest integer. `importance` [columns], if not empty, is what the square of an
+/// error in each column counts: then rows are clipped where that makes the sum smaller (large
+/// values saturate, the others get finer steps).
 ///
 /// Errors: invalid_input if a row holds NaN or infinity. A row of zeros gets scale 1.
 Result<QuantizedMatrix> quantize_matrix(const ir::Tensor& matrix,
@@ -40,8 +40,8 @@ struct QuantizedSite {
   double clip = 1;                // src_scale as a share of what the largest value would need
 };
 
-/// A scale for each row when the layer runs. Columns with large values hand a part of their range to
-/// the weights,
+/// A scale for each row when the layer runs. Columns with large values hand a part of their range
+/// to the weights,
 ///
 ///   factor_j = absmax(w_j)^(1 - alpha) / absmax(x_j)^alpha,
 ///

@@ -82,8 +82,9 @@ Result<ir::Tensor> join_rows(std::span<const Part> parts, Index rows) {
       copy_rows(part, dst);
       dst += std::ssize(part.rows) * k;
     }
-    return ir::Tensor::borrow(DType::f32, {rows, k}, data,
-                              std::as_bytes(std::span(data.get(), static_cast<std::size_t>(rows * k))));
+    return ir::Tensor::borrow(
+        DType::f32, {rows, k}, data,
+        std::as_bytes(std::span(data.get(), static_cast<std::size_t>(rows * k))));
   } catch (const std::bad_alloc&) {
     return Error{ErrorCode::device, "out of memory for the weights"};
   }
@@ -116,8 +117,7 @@ class Emitter {
     RTAI_TRY_VOID(declare_inputs(needed));
     for (std::size_t i = 0; i < terms_.size(); ++i) {
       if (!needed[i]) continue;
-      RTAI_TRY(values_[i],
-               emit(terms_[i]).in(fmt::format("node '{}'", terms_[i].name)));
+      RTAI_TRY(values_[i], emit(terms_[i]).in(fmt::format("node '{}'", terms_[i].name)));
     }
     std::vector<ValueId> results;
     for (const OutputTerm& output : outputs) {
@@ -215,7 +215,10 @@ class Emitter {
 
   // --- nodes
 
-  Result<ValueId> append(const Term& from, Op op, std::vector<ValueId> inputs, ir::Attributes attributes = {}) {
+  Result<ValueId> append(const Term& from,
+                         Op op,
+                         std::vector<ValueId> inputs,
+                         ir::Attributes attributes = {}) {
     return ir::append(graph_, op, std::move(inputs), std::move(attributes), from.name);
   }
 
@@ -229,7 +232,9 @@ class Emitter {
     EmbeddingTerm tables = embedding;
     if (!tables.word) return refuse("an embedding without a table for token ids");
     if (tables.row) {  // every token has one position and one segment
-      auto& table = tables.position ? tables.position : tables.segment ? tables.segment : tables.word;
+      auto& table = tables.position  ? tables.position
+                    : tables.segment ? tables.segment
+                                     : tables.word;
       add_to_rows(*table, *tables.row);
     }
     std::vector<ValueId> inputs = {ids_, tables.segment ? segments_ : ir::kNoValue,
@@ -294,8 +299,8 @@ class Emitter {
         bias.push_back(linear->bias ? static_cast<float>(linear->bias->value(row)) : 0.0f);
       has_bias = has_bias || linear->bias.has_value();
     }
-    const bool is_one = attention.query.term == attention.key.term &&
-                        attention.key.term == attention.value.term;
+    const bool is_one =
+        attention.query.term == attention.key.term && attention.key.term == attention.value.term;
     if (is_one) join(parts);
     RTAI_TRY(const ValueId weight, this->weight(from.name + ".qkv.weight", parts));
     std::vector<ValueId> inputs = {value(*src), weight};
@@ -336,8 +341,7 @@ class Emitter {
     return refuse("a sum over the tokens that is not divided by their number");
   }
 
-  using WeightKey =
-      std::vector<std::tuple<const std::byte*, bool, double, std::vector<Index>>>;
+  using WeightKey = std::vector<std::tuple<const std::byte*, bool, double, std::vector<Index>>>;
 
   std::span<const Term> terms_;
   const Interface& interface_;

@@ -97,9 +97,8 @@ Result<void> compare(const std::string& name,
                      const ProofOptions& options,
                      Proof& proof) {
   if (expected.elements() != actual.elements()) {
-    return Error{ErrorCode::internal,
-                 fmt::format("output '{}' has {} elements, expected {}", name, actual.elements(),
-                             expected.elements())};
+    return Error{ErrorCode::internal, fmt::format("output '{}' has {} elements, expected {}", name,
+                                                  actual.elements(), expected.elements())};
   }
   double magnitude = 1;
   for (const float x : expected.data<float>())
@@ -107,10 +106,10 @@ Result<void> compare(const std::string& name,
   for (Index i = 0; i < actual.elements(); ++i) {
     const double difference = std::fabs(actual.value(i) - expected.value(i));
     if (!(difference <= options.tolerance * magnitude)) {
-      return Error{ErrorCode::internal,
-                   fmt::format("output '{}' differs at row {}, column {}: {} instead of {}", name,
-                               i / actual.dim(-1), i % actual.dim(-1), actual.value(i),
-                               expected.value(i))};
+      return Error{
+          ErrorCode::internal,
+          fmt::format("output '{}' differs at row {}, column {}: {} instead of {}", name,
+                      i / actual.dim(-1), i % actual.dim(-1), actual.value(i), expected.value(i))};
     }
     proof.difference = std::max(proof.difference, difference);
   }
@@ -136,22 +135,21 @@ Result<Proof> prove(const ir::Graph& imported,
   const Batch batch = make_batch(interface, std::move(lengths));
   const std::vector<ir::Tensor> inputs =
       make_inputs(original, interface, batch.lengths, batch.padded_length, options.seed);
-  RTAI_TRY(const std::vector<ir::Tensor> packed,
-           packed_inputs(raised, interface, inputs, batch));
+  RTAI_TRY(const std::vector<ir::Tensor> packed, packed_inputs(raised, interface, inputs, batch));
   RTAI_TRY(const std::vector<ir::Tensor> expected, reference::interpret(original, inputs));
   RTAI_TRY(const std::vector<ir::Tensor> actual,
            reference::interpret(raised, packed, {.offsets = batch.offsets()}).in("raised graph"));
   if (expected.size() != actual.size()) {
-    return Error{ErrorCode::internal, fmt::format("{} outputs instead of {}", actual.size(),
-                                                  expected.size())};
+    return Error{ErrorCode::internal,
+                 fmt::format("{} outputs instead of {}", actual.size(), expected.size())};
   }
   Proof proof;
   for (std::size_t i = 0; i < expected.size(); ++i) {
     const ir::ValueId output = raised.outputs()[i];
     const bool per_token = (*raised.type(output).dims)[0] == ir::Dim("tokens");
-    RTAI_TRY(const ir::Tensor rows,
-             per_token ? pack(expected[i], batch)
-                       : Result<ir::Tensor>(expected[i].converted(DType::f32)));
+    RTAI_TRY(const ir::Tensor rows, per_token
+                                        ? pack(expected[i], batch)
+                                        : Result<ir::Tensor>(expected[i].converted(DType::f32)));
     RTAI_TRY_VOID(compare(raised.name(output), rows, actual[i], options, proof));
   }
   return proof;

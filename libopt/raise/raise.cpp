@@ -122,9 +122,8 @@ Meanings meanings_of(Reading& reading, const ir::Node& node) {
   }
   Result<Meanings> meanings = read_node(reading, node);
   if (meanings) return *std::move(meanings);
-  const std::string reason = earlier != nullptr
-                                 ? earlier->reason
-                                 : meanings.error().in(place_of(node)).message();
+  const std::string reason =
+      earlier != nullptr ? earlier->reason : meanings.error().in(place_of(node)).message();
   return Meanings(node.outputs().size(), Opaque{reason});
 }
 
@@ -194,7 +193,8 @@ Result<ir::Graph> raise_transformer(const ir::Graph& imported, Log& log) {
         return Error{ErrorCode::internal, "a value was given axes that it does not have"}.in(
             place_of(node));
       }
-      if (!is_small(meaning)) meaning = Opaque{misfit("too many columns").in(place_of(node)).message()};
+      if (!is_small(meaning))
+        meaning = Opaque{misfit("too many columns").in(place_of(node)).message()};
       reading.set_meaning(node.outputs()[i], std::move(meaning));
     }
   }

@@ -39,7 +39,10 @@ Result<Rows> widen(const Reading& reading, const ir::Node& node, const Rows& row
 
 // --- rows and rows
 
-Result<Meaning> add_rows(Reading& reading, const ir::Node& node, const Rows& left, const Rows& right) {
+Result<Meaning> add_rows(Reading& reading,
+                         const ir::Node& node,
+                         const Rows& left,
+                         const Rows& right) {
   RTAI_TRY(Rows a, widen(reading, node, left));
   RTAI_TRY(Rows b, widen(reading, node, right));
   RTAI_TRY(a, settle(reading, a));
@@ -52,7 +55,8 @@ Result<Meaning> add_rows(Reading& reading, const ir::Node& node, const Rows& lef
   }
   Rows sum = a;
   sum.zero_padding = a.zero_padding && b.zero_padding;
-  std::optional<EmbeddingTerm> embedding = x != nullptr && y != nullptr ? merge(*x, *y) : std::nullopt;
+  std::optional<EmbeddingTerm> embedding =
+      x != nullptr && y != nullptr ? merge(*x, *y) : std::nullopt;
   sum.term = embedding ? reading.add(*std::move(embedding), columns, node.name())
                        : reading.add(AddTerm{a.term, b.term}, columns, node.name());
   return sum;
@@ -81,11 +85,8 @@ Result<Meaning> multiply_rows(Reading& reading,
 // --- rows and what is known
 
 /// The tokens of each sequence summed and divided by their number.
-Result<Meaning> divide_sum(Reading& reading,
-                           const ir::Node& node,
-                           const Rows& rows,
-                           ValueId divisor,
-                           bool is_reciprocal) {
+Result<Meaning> divide_sum(
+    Reading& reading, const ir::Node& node, const Rows& rows, ValueId divisor, bool is_reciprocal) {
   constexpr double kSame = 1e-5;
   bool is_count = true;
   for (const Probe& probe : reading.probes()) {
@@ -98,13 +99,13 @@ Result<Meaning> divide_sum(Reading& reading,
     });
   }
   if (!is_count) {
-    return misfit(fmt::format("a sum over tokens and {}, expected their number",
-                              reading.describe(divisor)));
+    return misfit(
+        fmt::format("a sum over tokens and {}, expected their number", reading.describe(divisor)));
   }
   const auto* sum = reading.term_as<TokenSumTerm>(rows.term);
   Rows mean = rows;
-  mean.term = reading.add(RowsTerm{sum->src, Op::mean_pool}, reading.term(rows.term).columns,
-                          node.name());
+  mean.term =
+      reading.add(RowsTerm{sum->src, Op::mean_pool}, reading.term(rows.term).columns, node.name());
   return mean;
 }
 
@@ -216,12 +217,13 @@ Result<Meaning> guard_probabilities(const Reading& reading, const ir::Node& node
   bool harmless = true;
   for (const Probe& probe : reading.probes()) {
     const ir::Tensor& condition = *probe.contents(node.input(0));
-    for_each_place(probabilities.axes, probe, condition.dims(), [&](const Place& at, Index element) {
-      const Index real = probe.lengths[static_cast<std::size_t>(at.batch)];
-      const bool kept = (condition.value(element) != 0) == if_true;
-      const bool hidden = at.key >= real || (probabilities.causal && at.key > at.token);
-      harmless = harmless && (kept || at.token >= real || (hidden && *fill == 0));
-    });
+    for_each_place(
+        probabilities.axes, probe, condition.dims(), [&](const Place& at, Index element) {
+          const Index real = probe.lengths[static_cast<std::size_t>(at.batch)];
+          const bool kept = (condition.value(element) != 0) == if_true;
+          const bool hidden = at.key >= real || (probabilities.causal && at.key > at.token);
+          harmless = harmless && (kept || at.token >= real || (hidden && *fill == 0));
+        });
   }
   return harmless ? Result<Meaning>(probabilities) : unexpected(reading, node);
 }
@@ -236,8 +238,7 @@ Result<Meaning> fill_rows(Reading& reading, const ir::Node& node, bool rows_if_t
   if (!condition || !condition->uniform || (condition->first != 0) != rows_if_true) {
     return unexpected(reading, node);
   }
-  const bool fills_padding =
-      condition->at_padding && (*condition->at_padding != 0) != rows_if_true;
+  const bool fills_padding = condition->at_padding && (*condition->at_padding != 0) != rows_if_true;
   rows.zero_padding = *fill == 0 && fills_padding;
   return rows;
 }
@@ -339,8 +340,8 @@ Result<Meaning> binary(Reading& reading, const ir::Node& node) {
   }
   if (op == Op::div && reading.get<RowStatistic>(b) != nullptr)
     return divide_by_norm(reading, node);
-  if (op == Op::add && (reading.get<RowStatistic>(a) != nullptr ||
-                        reading.get<RowStatistic>(b) != nullptr)) {
+  if (op == Op::add &&
+      (reading.get<RowStatistic>(a) != nullptr || reading.get<RowStatistic>(b) != nullptr)) {
     return bound_norm(reading, node);
   }
   if (x != nullptr && reading.is_known(b)) return combine(reading, node, Rows(*x), b);

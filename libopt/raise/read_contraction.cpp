@@ -75,12 +75,13 @@ Result<Product> einsum_labels(const ir::Node& node) {
     return misfit(fmt::format("equation '{}'", equation));
   }
   const std::string of_b = equation.substr(comma + 1, arrow - comma - 1);
-  return Product{.a = node.input(0),
-                 .b = node.input(1),
-                 .of_a = Labels(equation.begin(), equation.begin() + static_cast<std::ptrdiff_t>(comma)),
-                 .of_b = Labels(of_b.begin(), of_b.end()),
-                 .of_result = Labels(equation.begin() + static_cast<std::ptrdiff_t>(arrow) + 2,
-                                     equation.end())};
+  return Product{
+      .a = node.input(0),
+      .b = node.input(1),
+      .of_a = Labels(equation.begin(), equation.begin() + static_cast<std::ptrdiff_t>(comma)),
+      .of_b = Labels(of_b.begin(), of_b.end()),
+      .of_result =
+          Labels(equation.begin() + static_cast<std::ptrdiff_t>(arrow) + 2, equation.end())};
 }
 
 Product swapped(const Product& product) {
@@ -162,8 +163,8 @@ Result<Rows> linear(Reading& reading,
   const auto columns = columns_of(summed);
   const Index k = weight.matrix.columns();
   if (!columns || std::ssize(*columns) != k || dense_columns(rows.axes) != k) {
-    return misfit(fmt::format("a product of rows {} and {} weights for each",
-                              to_string(rows.axes), k));
+    return misfit(
+        fmt::format("a product of rows {} and {} weights for each", to_string(rows.axes), k));
   }
   for (Index i = 0; i < k; ++i) {
     if ((*columns)[static_cast<std::size_t>(i)] != i) return misfit("columns in another order");
@@ -368,8 +369,7 @@ Result<std::optional<Meaning>> contract(Reading& reading,
   }
   const auto* p = reading.get<Probabilities>(product.a);
   if (p != nullptr && b != nullptr) {
-    RTAI_TRY(Meaning meaning,
-             weighted_values(reading, node, product, Probabilities(*p), Rows(*b)));
+    RTAI_TRY(Meaning meaning, weighted_values(reading, node, product, Probabilities(*p), Rows(*b)));
     return std::optional(std::move(meaning));
   }
   return std::optional<Meaning>{};
@@ -413,8 +413,8 @@ Result<Meaning> gemm(Reading& reading, const ir::Node& node) {
 
 Result<Meaning> read_contraction(Reading& reading, const ir::Node& node) {
   if (node.op() == Op::gemm) return gemm(reading, node);
-  RTAI_TRY(const Product product, node.op() == Op::matmul ? matmul_labels(reading, node)
-                                                          : einsum_labels(node));
+  RTAI_TRY(const Product product,
+           node.op() == Op::matmul ? matmul_labels(reading, node) : einsum_labels(node));
   return contract_either(reading, node, product);
 }
 

@@ -70,7 +70,8 @@ Result<Meaning> take(Reading& reading, ValueId input, const Part& part) {
   const Axes* axes = axes_of(reading.meaning(input));
   if (axes == nullptr) return misfit(fmt::format("takes a part of {}", reading.describe(input)));
   const Axis& axis = (*axes)[part.axis];
-  const bool one = std::all_of(part.sizes.begin(), part.sizes.end(), [](Index n) { return n == 1; });
+  const bool one =
+      std::all_of(part.sizes.begin(), part.sizes.end(), [](Index n) { return n == 1; });
   if (is_whole(reading, axis, part)) {
     Axes kept = *axes;
     if (!part.keeps_axis) kept.erase(kept.begin() + static_cast<std::ptrdiff_t>(part.axis));
@@ -96,9 +97,9 @@ Result<Meaning> take(Reading& reading, ValueId input, const Part& part) {
     rows.offset += (*columns)[begin];
     changed = size == 1 ? Axis{} : Axis{feature(part.sizes[0], axis[0].stride)};
   } else {
-    return misfit(fmt::format("takes [{}, {}) of axis {} of {}, expected columns or the first token",
-                              part.begin, part.begin + part.sizes[0], part.axis,
-                              reading.describe(input)));
+    return misfit(
+        fmt::format("takes [{}, {}) of axis {} of {}, expected columns or the first token",
+                    part.begin, part.begin + part.sizes[0], part.axis, reading.describe(input)));
   }
   if (!part.keeps_axis) {
     rows.axes.erase(rows.axes.begin() + static_cast<std::ptrdiff_t>(part.axis));
@@ -138,16 +139,15 @@ Result<Meaning> slice(Reading& reading, const ir::Node& node) {
   bool taken = false;
   for (Index i = 0; i < starts->elements(); ++i) {
     const ir::Tensor* axes = reading.constant(node.input(3));
-    Part part{.axis = wrap_axis(axes == nullptr ? i : axes->to_indices()[static_cast<std::size_t>(i)],
-                                rank)};
+    Part part{.axis = wrap_axis(
+                  axes == nullptr ? i : axes->to_indices()[static_cast<std::size_t>(i)], rank)};
     Index start = starts->to_indices()[static_cast<std::size_t>(i)];
     bool whole = true;
     for (const Probe& probe : reading.probes()) {
       part.sizes.push_back(probe.dims(node.output())[part.axis]);
       whole = whole && part.sizes.back() == probe.dims(input)[part.axis];
     }
-    const Index step =
-        steps == nullptr ? 1 : steps->to_indices()[static_cast<std::size_t>(i)];
+    const Index step = steps == nullptr ? 1 : steps->to_indices()[static_cast<std::size_t>(i)];
     if (step != 1) return misfit(fmt::format("a step of {}", step));
     if (whole) continue;
     const Axes* before = axes_of(reading.meaning(input));

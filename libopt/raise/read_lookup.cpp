@@ -177,9 +177,7 @@ std::optional<IndexMeaning> index_meaning(const Reading& reading,
   return std::nullopt;
 }
 
-std::optional<ir::Tensor> position_table(const Reading& reading,
-                                         const Rows& rows,
-                                         ValueId value) {
+std::optional<ir::Tensor> position_table(const Reading& reading, const Rows& rows, ValueId value) {
   if (!reading.interface().length || !reading.is_known(value)) return std::nullopt;
   const Index columns = reading.term(rows.term).columns;
   const Index length = *reading.interface().length;
@@ -210,8 +208,7 @@ std::optional<EmbeddingTerm> merge(const EmbeddingTerm& a, const EmbeddingTerm& 
     return true;
   };
   if (b.position) sum.position_offset = b.position_offset;
-  if (!take(sum.word, b.word) || !take(sum.position, b.position) ||
-      !take(sum.segment, b.segment)) {
+  if (!take(sum.word, b.word) || !take(sum.position, b.position) || !take(sum.segment, b.segment)) {
     return std::nullopt;
   }
   if (a.row && b.row) {

@@ -43,8 +43,8 @@ std::size_t wrap(std::int64_t axis, std::size_t rank) {
 Result<Meaning> softmax(const Reading& reading, const ir::Node& node) {
   const Scores* given = reading.get<Scores>(node.input(0));
   if (given == nullptr) {
-    return misfit(fmt::format("softmax of {}, expected attention scores",
-                              reading.describe(node.input(0))));
+    return misfit(
+        fmt::format("softmax of {}, expected attention scores", reading.describe(node.input(0))));
   }
   const Axis& axis = given->axes[wrap(node.attributes().integer("axis", -1), given->axes.size())];
   if (axis != Axis{kKey} && axis != Axis{kToken}) {
@@ -140,8 +140,8 @@ Result<Meaning> reduce(Reading& reading, const ir::Node& node) {
                       dense_columns({together}) == dense_columns(given->axes) &&
                       dense_columns(given->axes).has_value();
   if (is_row && (node.op() == Op::reduce_l2 || node.op() == Op::reduce_sum_square)) {
-    const auto kind = node.op() == Op::reduce_l2 ? RowStatistic::Kind::norm
-                                                 : RowStatistic::Kind::sum_of_squares;
+    const auto kind =
+        node.op() == Op::reduce_l2 ? RowStatistic::Kind::norm : RowStatistic::Kind::sum_of_squares;
     return RowStatistic{.kind = kind, .of = *given, .axes = left};
   }
   if (together != Axis{kToken}) return refuse();
@@ -172,8 +172,7 @@ Result<Meaning> read_reduction(Reading& reading, const ir::Node& node) {
       return layer_norm(reading, node);
     case Op::log_softmax:
     case Op::arg_max:
-      return misfit(fmt::format("{} of {}", info(node.op()).name,
-                                reading.describe(node.input(0))));
+      return misfit(fmt::format("{} of {}", info(node.op()).name, reading.describe(node.input(0))));
     default:
       return reduce(reading, node);
   }

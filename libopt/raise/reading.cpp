@@ -7,9 +7,8 @@
 namespace rtai::raise {
 
 bool Reading::is_known(ir::ValueId id) const {
-  return id != ir::kNoValue && std::all_of(probes().begin(), probes().end(), [&](const Probe& p) {
-           return p.is_known(id);
-         });
+  return id != ir::kNoValue && std::all_of(probes().begin(), probes().end(),
+                                           [&](const Probe& p) { return p.is_known(id); });
 }
 
 const ir::Tensor* Reading::constant(ir::ValueId id) const {
@@ -55,7 +54,8 @@ std::string Reading::describe(ir::ValueId id) const {
   std::string text = std::visit(Describer{}, meaning(id));
   if (!text.empty()) return text;
   if (const ir::Tensor* tensor = constant(id)) {
-    return fmt::format("a constant {}{}", dtype_name(tensor->dtype()), ir::to_string(tensor->dims()));
+    return fmt::format("a constant {}{}", dtype_name(tensor->dtype()),
+                       ir::to_string(tensor->dims()));
   }
   const Probe& probe = probes()[0];
   return fmt::format("{} {}{} (batch {}, seq {})",

@@ -153,9 +153,8 @@ Result<void> take_sizes(const ir::Graph& graph, Interface& interface) {
     const std::size_t rank = type.dims->size();
     const std::size_t most = role == Role::hidden ? 3 : role == Role::mask ? 4 : 2;
     if (rank < 2 || rank > most) {
-      return Error{ErrorCode::unsupported,
-                   fmt::format("input '{}' is {}, expected [batch, seq]", graph.name(input),
-                               to_string(type))};
+      return Error{ErrorCode::unsupported, fmt::format("input '{}' is {}, expected [batch, seq]",
+                                                       graph.name(input), to_string(type))};
     }
     const std::string place = fmt::format("input '{}'", graph.name(input));
     const ir::Dim& length = role == Role::hidden ? (*type.dims)[1] : type.dims->back();
@@ -193,9 +192,9 @@ std::optional<std::size_t> Interface::find(Role role) const {
 }
 
 Result<Interface> recognize_inputs(const ir::Graph& graph) {
-  Interface interface{.inputs = std::vector<InputRole>(graph.inputs().size()),
-                      .batch = {},
-                      .length = {}};
+  Interface interface {
+    .inputs = std::vector<InputRole>(graph.inputs().size()), .batch = {}, .length = {}
+  };
   std::vector<Selector> selectors;
   std::vector<std::size_t> others;
   for (std::size_t i = 0; i < graph.inputs().size(); ++i) {

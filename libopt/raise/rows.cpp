@@ -47,11 +47,8 @@ ir::Tensor product(const ir::Tensor& a, double b) {
 enum class Takers : std::uint8_t { linear, any };
 
 /// The term plus a vector, or nothing if it has no bias that could take it.
-std::optional<TermId> plus_vector(Reading& reading,
-                                  TermId id,
-                                  const Addend& vector,
-                                  Takers takers,
-                                  int depth = 0) {
+std::optional<TermId> plus_vector(
+    Reading& reading, TermId id, const Addend& vector, Takers takers, int depth = 0) {
   const Term term = reading.term(id);
   if (const auto* linear = std::get_if<LinearTerm>(&term.kind)) {
     LinearTerm changed = *linear;

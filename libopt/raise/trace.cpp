@@ -128,9 +128,9 @@ class Tracer {
 
   Result<void> run_node(const ir::Node& node) {
     const bool reads_dims_only = node.op() == Op::shape || node.op() == Op::size;
-    const bool all_known =
-        std::all_of(node.inputs().begin(), node.inputs().end(),
-                    [&](ValueId in) { return in == ir::kNoValue || probe_.is_known(in); });
+    const bool all_known = std::all_of(node.inputs().begin(), node.inputs().end(), [&](ValueId in) {
+      return in == ir::kNoValue || probe_.is_known(in);
+    });
     const bool known = reads_dims_only || (all_known && !multiplies_weights(graph_, node));
     RTAI_TRY(const std::vector<ir::Tensor> results, known ? evaluate(node) : shape_of(node));
     if (results.size() < node.outputs().size()) {
@@ -221,7 +221,8 @@ std::vector<ir::Tensor> make_inputs(const ir::Graph& graph,
     // [batch, seq]; masks of rank 3 and 4 have ones between.
     ir::Dims dims = {batch, length};
     if (role.role == Role::hidden) dims.push_back(width);
-    if (role.role == Role::mask && type.dims) dims.insert(dims.begin() + 1, type.dims->size() - 2, 1);
+    if (role.role == Role::mask && type.dims)
+      dims.insert(dims.begin() + 1, type.dims->size() - 2, 1);
     inputs.push_back(ir::Tensor::from<float>(dims, values).converted(type.dtype));
   }
   return inputs;
@@ -230,8 +231,8 @@ std::vector<ir::Tensor> make_inputs(const ir::Graph& graph,
 Result<Trace> trace(const ir::Graph& graph) {
   RTAI_TRY(Interface interface, recognize_inputs(graph));
   if (interface.batch.value_or(1) > kMostTokens / interface.length.value_or(1)) {
-    return Error{ErrorCode::unsupported, fmt::format("inputs of [{}, {}]", *interface.batch,
-                                                     interface.length.value_or(1))};
+    return Error{ErrorCode::unsupported,
+                 fmt::format("inputs of [{}, {}]", *interface.batch, interface.length.value_or(1))};
   }
   Trace result{.interface = std::move(interface), .probes = {}};
   struct Sizes {

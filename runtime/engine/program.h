@@ -106,7 +106,7 @@ enum : std::size_t { word, position, segment, word_scale, position_scale, segmen
 namespace linear_tensor {
 // src_factor: what the columns of an i8 linear's source are multiplied by before it is quantized.
 enum : std::size_t { weight, bias, weight_scale, weight_sum, src_factor };
-}
+}  // namespace linear_tensor
 namespace layer_norm_tensor {
 enum : std::size_t { weight, bias };
 }

@@ -77,7 +77,7 @@ struct PlanStep {
   Function function = Function::none;
   float fixed_scale = 0;  // quantize, layer_norm: static scale of the quantized result
   engine::TensorIndex column_factor = engine::kNone;  // likewise: of its columns
-  std::string name;       // for reports: the weight's name
+  std::string name;                                   // for reports: the weight's name
 };
 
 /// Steps [begin, end) of the plan; all row-local, or one that is not.

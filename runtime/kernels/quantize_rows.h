@@ -37,7 +37,8 @@ struct QuantizeRows {
   struct Args {
     const float* src;
     Index src_stride;
-    const float* absmax;  // [rows] of src, if the producer knows it; else null. Without column_factor
+    const float*
+        absmax;  // [rows] of src, if the producer knows it; else null. Without column_factor
     QuantizedRows dst;
     Index rows;
     Index columns;

@@ -19,8 +19,8 @@ rtai::Result<void> label_tokens(const char* path, const char* text) {
 
   const rtai::text::Encoding encoding = tokenizer.encode(text);
   const std::array offsets = {std::int32_t{0}, static_cast<std::int32_t>(encoding.ids.size())};
-  RTAI_TRY_VOID(session.run(
-      {.ids = encoding.ids, .segments = encoding.segments, .offsets = offsets}));
+  RTAI_TRY_VOID(
+      session.run({.ids = encoding.ids, .segments = encoding.segments, .offsets = offsets}));
 
   const rtai::TensorView<const float> logits = session.output(0);
   const std::span<const float> scores = logits.flat();

@@ -87,8 +87,8 @@ Exactness exactness(const std::string& pipeline) {
   return make(pipeline.substr(0, pipeline.find('{')))->info().exactness;
 }
 
-/// Outputs for three packed sequences, or below the transformer level for a padded batch, whose ids,
-/// mask and segments are zeros and ones.
+/// Outputs for three packed sequences, or below the transformer level for a padded batch, whose
+/// ids, mask and segments are zeros and ones.
 std::vector<ir::Tensor> results(const ir::Graph& graph) {
   const TokenBatch texts = testing::random_texts(3, 101);
   std::vector<ir::Tensor> inputs;
@@ -98,7 +98,8 @@ std::vector<ir::Tensor> results(const ir::Graph& graph) {
     run.offsets = texts.offsets;
   } else {
     for (std::size_t i = 0; i < graph.inputs().size(); ++i)
-      inputs.push_back(ir::Tensor::from<std::int64_t>({2, 3}, std::vector<std::int64_t>{1, 1, 0, 1, 0, 0}));
+      inputs.push_back(
+          ir::Tensor::from<std::int64_t>({2, 3}, std::vector<std::int64_t>{1, 1, 0, 1, 0, 0}));
   }
   auto outputs = reference::interpret(graph, inputs, run);
   INFO((outputs ? "" : outputs.error().message()));
@@ -107,25 +108,22 @@ std::vector<ir::Tensor> results(const ir::Graph& graph) {
 }
 
 TEST_CASE("every pass leaves a valid graph, and says truly whether it changed it") {
-  for_each_outcome(
-      [](const std::string&, const Fixture& fixture, const Outcome& outcome) {
-        CHECK(ir::verify(outcome.graph));
-        CHECK(outcome.report.changed == (ir::print(outcome.graph) != ir::print(fixture.graph)));
-      });
+  for_each_outcome([](const std::string&, const Fixture& fixture, const Outcome& outcome) {
+    CHECK(ir::verify(outcome.graph));
+    CHECK(outcome.report.changed == (ir::print(outcome.graph) != ir::print(fixture.graph)));
+  });
 }
 
 TEST_CASE("every pass does the same thing twice") {
-  for_each_outcome(
-      [](const std::string& pipeline, const Fixture& fixture, const Outcome& outcome) {
-        const Result<Outcome> again = apply(pipeline, fixture.graph);
-        REQUIRE(again);
-        CHECK(ir::print(again->graph) == ir::print(outcome.graph));
-      });
+  for_each_outcome([](const std::string& pipeline, const Fixture& fixture, const Outcome& outcome) {
+    const Result<Outcome> again = apply(pipeline, fixture.graph);
+    REQUIRE(again);
+    CHECK(ir::print(again->graph) == ir::print(outcome.graph));
+  });
 }
 
 TEST_CASE("an exact pass keeps the outputs, and has nothing left to do") {
-  for_each_outcome([](const std::string& pipeline, const Fixture& fixture,
-                      const Outcome& outcome) {
+  for_each_outcome([](const std::string& pipeline, const Fixture& fixture, const Outcome& outcome) {
     if (exactness(pipeline) != Exactness::exact) return;
     const Result<Outcome> again = apply(pipeline, outcome.graph);
     REQUIRE(again);

@@ -23,12 +23,14 @@ TEST_CASE("fold-constants knows the shape of a value with fixed dimensions") {
       %d = shape(%x) {start = -1} : i64
       %y = expand(%d, %d) : i64
       return %y
-    })")).empty());
+    })"))
+            .empty());
   CHECK(ops(run_exact("fold-constants", R"(
     graph (%x: f32[b, 3]) {
       %d = shape(%x) {start = 1} : i64
       return %d
-    })")).empty());
+    })"))
+            .empty());
   CHECK(ops(run_exact("fold-constants", R"(
     graph (%x: f32[b, 3]) {
       %d = shape(%x) : i64

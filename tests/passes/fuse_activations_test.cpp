@@ -20,8 +20,8 @@ std::string text(std::string_view body) {
       @k2: f32 = [0.0356774]
       @near: f32 = [1.702]
       @tiny: f32 = [1e-12]
-      )" + std::string(body) +
-         "\n return %y }";
+      )" +
+         std::string(body) + "\n return %y }";
 }
 
 /// "gelu none", "relu", ... of the only node.

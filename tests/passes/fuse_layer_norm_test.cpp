@@ -14,8 +14,8 @@ std::string text(std::string_view body) {
       @half: f32 = [0.5]
       @minus_half: f32 = [-0.5]
       @eps: f32[1] = [1e-5]
-      )" + std::string(body) +
-         "\n return %y }";
+      )" +
+         std::string(body) + "\n return %y }";
 }
 
 constexpr std::string_view kMean = "%m = reduce_mean(%x, @last) : f32 %c = sub(%x, %m) : f32 ";

@@ -100,5 +100,4 @@ inline constexpr std::string_view kOldExport = R"(
       return %logits
     })";
 
-
 }  // namespace rtai::passes

@@ -30,8 +30,8 @@ struct OptimizationReport {
   Json request = Json::object();
   std::uint64_t seed = 0;
   std::vector<PassRecord> passes;
-  Json layers = Json::array();      // per-layer decisions
-  Json decisions = nullptr;         // of pruning, by the layers of the model before; replaces `layers`
+  Json layers = Json::array();  // per-layer decisions
+  Json decisions = nullptr;     // of pruning, by the layers of the model before; replaces `layers`
   Json candidates = Json::array();  // on the speed/quality front
   std::uint64_t bytes_before = 0;
   std::uint64_t bytes_after = 0;

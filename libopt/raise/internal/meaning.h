@@ -75,8 +75,7 @@ struct Opaque {
   std::string reason;
 };
 
-using Meaning =
-    std::variant<Plain, Rows, Scores, Probabilities, NotANumber, RowStatistic, Opaque>;
+using Meaning = std::variant<Plain, Rows, Scores, Probabilities, NotANumber, RowStatistic, Opaque>;
 
 /// The axes of a meaning that has some, else null.
 inline const Axes* axes_of(const Meaning& meaning) {

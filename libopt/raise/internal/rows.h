@@ -24,7 +24,7 @@ struct ByColumn {
   std::vector<double> values;  // one for each column of the term; 0 where the view does not look
   bool uniform = true;         // all that were looked at are the same
   double first = 0;            // the first of them
-  std::optional<double> at_padding = {};  // if it is the same at all padded tokens
+  std::optional<double> at_padding = {};    // if it is the same at all padded tokens
   std::optional<ir::Tensor> constant = {};  // `values` as the graph stores them, to be shared
 };
 

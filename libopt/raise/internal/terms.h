@@ -1,6 +1,7 @@
 // What is computed on packed rows, before it becomes nodes: one term for each operator of the
 // transformer level, made in an order of execution. Terms that no output needs are never emitted,
-// so that folding a bias or a scale makes a new term and leaves the old one to whoever else uses it.
+// so that folding a bias or a scale makes a new term and leaves the old one to whoever else uses
+// it.
 #pragma once
 
 #include "libopt/ir/graph.h"

@@ -28,8 +28,8 @@ std::string packed(std::string_view weights) {
       @wt: f32[3, 6] = random
       @b: f32[3] = random
       %1 = embedding(%ids, none, @words)
-      )" + std::string(weights) +
-         "\n return %logits }";
+      )" +
+         std::string(weights) + "\n return %logits }";
 }
 
 }  // namespace
@@ -48,8 +48,7 @@ TEST_CASE("prove accepts what raising makes") {
 }
 
 TEST_CASE("prove finds a wrong weight and says where the output differs") {
-  const auto proof =
-      prove(parsed(kImported), parsed(packed("%logits = linear(%1, @wt, @b)")));
+  const auto proof = prove(parsed(kImported), parsed(packed("%logits = linear(%1, @wt, @b)")));
   REQUIRE_FALSE(proof);
   CHECK(proof.error().code() == ErrorCode::internal);
   CHECK(proof.error().message().find("output 'logits' differs at row 0, column") == 0);

@@ -93,7 +93,9 @@ TEST_CASE("the scale is found wherever it is applied") {
   SECTION("after the product") {
     text.mask = "%a = div(%scores, @two) : f32 %masked = add(%a, %additive) : f32";
   }
-  SECTION("on the queries") { text.scale_queries = "%qs = mul(@half, %qh) : f32"; }
+  SECTION("on the queries") {
+    text.scale_queries = "%qs = mul(@half, %qh) : f32";
+  }
   SECTION("after the mask") {
     text.mask = "%a = add(%scores, %additive) : f32 %masked = mul(%a, @half) : f32";
   }
@@ -174,13 +176,16 @@ TEST_CASE("masks that are neither are refused with the place that differs") {
 
 TEST_CASE("keys times queries is the same attention when softmax runs over the other axis") {
   AttentionText text;
-  text.scale_queries = "%k_rows = transpose(%k2) {perm = [0, 2, 1, 3]} : f32 "
-                       "%q_columns = transpose(%q2) {perm = [0, 2, 3, 1]} : f32";
+  text.scale_queries =
+      "%k_rows = transpose(%k2) {perm = [0, 2, 1, 3]} : f32 "
+      "%q_columns = transpose(%q2) {perm = [0, 2, 3, 1]} : f32";
   text.scores = "%scores = matmul(%k_rows, %q_columns) : f32";
-  text.mask = "%up = transpose(%additive) {perm = [0, 1, 3, 2]} : f32 "
-              "%masked = add(%scores, %up) : f32";
-  text.softmax = "%p0 = softmax(%masked) {axis = 2} : f32 "
-                 "%p = transpose(%p0) {perm = [0, 1, 3, 2]} : f32";
+  text.mask =
+      "%up = transpose(%additive) {perm = [0, 1, 3, 2]} : f32 "
+      "%masked = add(%scores, %up) : f32";
+  text.softmax =
+      "%p0 = softmax(%masked) {axis = 2} : f32 "
+      "%p = transpose(%p0) {perm = [0, 1, 3, 2]} : f32";
   CHECK(ops(raised(text.str())) == "linear attention linear");
 }
 
@@ -701,8 +706,9 @@ TEST_CASE("outputs must be rows") {
       %2 = unsqueeze(%1, @axis) : f32
       %3 = mul(%x, %2) : f32
       return %3, %1
-    })") == "output '1': a value of masks and shapes f32[2, 5] (batch 2, seq 5), expected rows of "
-            "tokens or sequences");
+    })") ==
+        "output '1': a value of masks and shapes f32[2, 5] (batch 2, seq 5), expected rows of "
+        "tokens or sequences");
   CHECK(refusal(R"(
     graph (%x: f32[b, s, 6]) {
       @w: f32[6, 6] = random

@@ -37,7 +37,8 @@ TEST_CASE("positions are told from segments by the size of their table or by nam
       @words: f32[50, 4] = random
       @places: f32[30, 4] = random
       %1 = gather(@words, %ids) : f32
-      %2 = gather(@places, %)" + std::string(position_name) + R"() : f32
+      %2 = gather(@places, %)" +
+           std::string(position_name) + R"() : f32
       %3 = add(%1, %2) : f32
       return %3
     })";

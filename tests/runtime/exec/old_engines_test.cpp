@@ -42,9 +42,9 @@ TEST_CASE("engines of version 1 open and answer as they did") {
 // Run by hand, once for each format version: test_exec "[.write]".
 TEST_CASE("write an engine of today's version", "[.write]") {
   const auto path = kFolder / "today.rtai";
-  REQUIRE(engine::save(lower(testing::make_int8_model({.layers = 1, .hidden = 32, .heads = 2, .ffn = 64}))
-                           .value(),
-                       path));
+  REQUIRE(engine::save(
+      lower(testing::make_int8_model({.layers = 1, .hidden = 32, .heads = 2, .ffn = 64})).value(),
+      path));
   std::ofstream file(kFolder / "today.logits.txt");
   for (const float logit : answers(path))
     file << logit << '\n';
