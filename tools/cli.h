@@ -66,6 +66,7 @@ void add_compile(Commands& commands);
 void add_devices(Commands& commands);
 void add_eval(Commands& commands);
 void add_inspect(Commands& commands);
+void add_optimize(Commands& commands);
 void add_passes(Commands& commands);
 void add_prune(Commands& commands);
 void add_quantize(Commands& commands);

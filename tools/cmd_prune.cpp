@@ -2,6 +2,7 @@
 #include "libopt/ir/encoder.h"
 #include "tools/cli.h"
 #include "tools/optimization.h"
+#include "tools/report/pruning.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -57,50 +58,6 @@ std::string pipeline_of(const PruneFlags& flags, const Workload& workload, Json&
   return fmt::format("prune-{}{{{}}}", flags.method, fmt::join(options, ","));
 }
 
-std::optional<double> counter(const PassRecord& record, std::string_view name) {
-  const auto& counters = record.report.counters;
-  const auto found = std::ranges::find(counters, name, &Counter::name);
-  return found == counters.end() ? std::nullopt : std::optional(found->value);
-}
-
-/// Decisions of the pass as `layers` of the report: the layers of the dense model, pruned ones
-/// included.
-Json layers_of(const FigureTable& modules, bool is_time) {
-  std::map<double, Json> layers;
-  for (const std::vector<double>& row : modules.rows) {
-    std::map<std::string, double> figures;
-    for (std::size_t i = 0; i < row.size(); ++i)
-      figures[modules.columns[i]] = row[i];
-    Json& layer = layers[figures["layer"]];
-    const bool is_ffn = figures["is_ffn"] != 0;
-    layer[is_ffn ? "ffn" : "heads"] = static_cast<Index>(figures["units"]);
-    layer[is_ffn ? "ffn_before" : "heads_before"] = static_cast<Index>(figures["units_before"]);
-    layer[is_ffn ? "ffn_sensitivity" : "heads_sensitivity"] = figures["divergence"];
-    layer["sensitivity"] = layer.value("sensitivity", 0.0) + figures["divergence"];
-    if (is_time) layer["cost_us"] = layer.value("cost_us", 0.0) + 1e3 * figures["cost"];
-  }
-  Json list = Json::array();
-  for (auto& [index, layer] : layers) {
-    layer["precision"] = "f32";
-    if (!is_time) layer["cost_us"] = nullptr;
-    list.push_back(std::move(layer));
-  }
-  return list;
-}
-
-void fill_report(const PruneFlags& flags, OptimizationReport& report) {
-  const PassRecord& record = report.passes.back();
-  const bool is_time = flags.speedup || flags.latency_ms;
-  for (const FigureTable& table : record.report.tables) {
-    if (table.name == "modules") report.decisions = layers_of(table, is_time);
-    if (table.name != "front") continue;
-    for (const std::vector<double>& row : table.rows)
-      report.candidates.push_back(
-          {{is_time ? "predicted_ms" : "cost", row[0]}, {"divergence", row[1]}});
-  }
-  if (is_time) report.predicted_ms = counter(record, "cost predicted");
-}
-
 /// Time targets are judged by the last measurement, the others by the pass.
 std::optional<std::string> missed_target(const PruneFlags& flags,
                                          const OptimizationReport& report) {
@@ -111,7 +68,7 @@ std::optional<std::string> missed_target(const PruneFlags& flags,
   const double median = report.latency_after->p50;
   if (flags.latency_ms && median > *flags.latency_ms)
     return fmt::format("latency {} ms: {:.3f} ms measured", *flags.latency_ms, median);
-  if (flags.flops && counter(report.passes.back(), "target met") == 0.0)
+  if (flags.flops && counter_of(report.passes.back(), "target met") == 0.0)
     return fmt::format("flops {}: not to be reached", *flags.flops);
   return std::nullopt;
 }
@@ -122,7 +79,7 @@ Result<int> run_prune(const PruneFlags& flags, const GlobalFlags& global, Log& l
   const std::string pipeline = pipeline_of(flags, work.workload(), work.report().request);
   work.report().request["dtype"] = flags.dtype;
   RTAI_TRY_VOID(work.run(pipeline));
-  fill_report(flags, work.report());
+  describe_pruning(work.report().passes.back(), flags.speedup || flags.latency_ms, work.report());
   work.set_gate(
       [&flags](const OptimizationReport& report) { return missed_target(flags, report); });
   return work.finish();

@@ -19,6 +19,9 @@ class EngineEvaluator final : public Evaluator {
   explicit EngineEvaluator(Workload workload, Deployment deployment = Deployment::as_it_is)
       : workload_(std::move(workload)), deployment_(deployment) {}
 
+  /// From here on, graphs are measured as this.
+  void deploy_as(Deployment deployment) { deployment_ = deployment; }
+
   Result<std::vector<ir::Tensor>> run(const ir::Graph& graph,
                                       std::span<const ir::Tensor> inputs,
                                       std::span<const Index> offsets,

@@ -50,6 +50,7 @@ int run(int argc, char** argv) {
   Commands commands{app, flags, chosen};
   add_prune(commands);
   add_quantize(commands);
+  add_optimize(commands);
   add_compile(commands);
   add_bench(commands);
   add_run(commands);

@@ -65,6 +65,24 @@ class PruneTest(unittest.TestCase):
         self.assertEqual(again.returncode, 0, again.stderr)
         self.assertEqual(rtai("verify", small).returncode, 0)
 
+    def optimize(self, code, output, *args):
+        report = self.folder / "optimize.json"
+        result = rtai("optimize", DEMO, "-o", self.folder / output, "--calib", self.texts, "--report", report,
+                      *WORKLOAD, *args)
+        self.assertEqual(result.returncode, code, result.stderr or result.stdout)
+        return json.loads(report.read_text())
+
+    def test_optimize_does_not_prune_where_int8_is_enough(self):
+        report = self.optimize(0, "enough.rtai", "--latency", 1000, "--mode", "auto")
+        self.assertEqual([p["name"] for p in report["passes"]], ["quantize-int8"])
+        self.assertEqual(report["verdict"], "met")
+
+    def test_optimize_writes_the_least_model_where_the_goal_is_out_of_reach(self):
+        report = self.optimize(7, "all.rtai", "--speedup", 900)
+        self.assertEqual([p["name"] for p in report["passes"]], ["prune-obs", "quantize-int8"])
+        self.assertIn("speedup 900", report["missed"][0])
+        self.assertEqual(rtai("verify", self.folder / "all.rtai").returncode, 0)
+
     def test_the_same_seed_gives_the_same_file(self):
         for name in ("one.rtai", "two.rtai"):
             self.prune(0, name, "--flops", 2)

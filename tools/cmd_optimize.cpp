@@ -1,0 +1,106 @@
+// rtai optimize: pruned and quantized towards one goal.
+#include "tools/cli.h"
+#include "tools/optimization.h"
+#include "tools/report/pruning.h"
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace rtai::tools {
+namespace {
+
+struct OptimizeFlags {
+  OptimizationFlags common;
+  std::optional<double> speedup;
+  std::optional<double> latency_ms;
+  std::string mode = "dynamic";
+};
+
+/// The model now and in int8, as they are.
+struct Baseline {
+  LatencySummary floats;
+  LatencySummary integers;
+};
+
+Result<Baseline> measure_baseline(Optimization& work) {
+  constexpr int kRuns = 60;
+  const ir::Graph& graph = *work.model().graph;
+  RTAI_TRY(const std::vector<LatencySummary> floats,
+           work.evaluator().bench_deployed({&graph, 1}, kRuns));
+  work.evaluator().deploy_as(Deployment::int8);
+  RTAI_TRY(const std::vector<LatencySummary> integers,
+           work.evaluator().bench_deployed({&graph, 1}, kRuns));
+  work.evaluator().deploy_as(Deployment::as_it_is);
+  return Baseline{.floats = floats[0], .integers = integers[0]};
+}
+
+/// What pruning must still add to int8, as an option of the pass; nothing if int8 is enough.
+std::optional<std::string> goal_of_pruning(const OptimizeFlags& flags, const Baseline& baseline) {
+  if (flags.latency_ms) {
+    if (baseline.integers.p50 <= *flags.latency_ms) return std::nullopt;
+    return fmt::format("latency-ms={}", *flags.latency_ms);
+  }
+  const double by_int8 = baseline.floats.min / baseline.integers.min;
+  if (by_int8 >= *flags.speedup) return std::nullopt;
+  return fmt::format("speedup={}", *flags.speedup / by_int8);
+}
+
+std::optional<std::string> missed_goal(const OptimizeFlags& flags,
+                                       const OptimizationReport& report) {
+  const double speedup = report.latency_before->min / report.latency_after->min;
+  if (flags.speedup && speedup < *flags.speedup)
+    return fmt::format("speedup {}: {:.3f} measured", *flags.speedup, speedup);
+  const double median = report.latency_after->p50;
+  if (flags.latency_ms && median > *flags.latency_ms)
+    return fmt::format("latency {} ms: {:.3f} ms measured", *flags.latency_ms, median);
+  return std::nullopt;
+}
+
+Result<int> run_optimize(const OptimizeFlags& flags, const GlobalFlags& global, Log& log) {
+  RTAI_TRY(Optimization work, Optimization::start("optimize", flags.common, global, log));
+  Json& request = work.report().request;
+  request["mode"] = flags.mode;
+  if (flags.speedup) request["speedup"] = *flags.speedup;
+  if (flags.latency_ms) request["latency_ms"] = *flags.latency_ms;
+  RTAI_TRY(const Baseline baseline, measure_baseline(work));
+  if (const std::optional<std::string> goal = goal_of_pruning(flags, baseline)) {
+    log.info(fmt::format("int8 alone: {:.2f} ms; pruning with {}", baseline.integers.p50, *goal));
+    work.evaluator().deploy_as(Deployment::int8);
+    RTAI_TRY_VOID(work.run(fmt::format("prune-obs{{{},seq={}}}", *goal, work.workload().seq)));
+    work.evaluator().deploy_as(Deployment::as_it_is);
+    describe_pruning(work.report().passes.back(), true, work.report());
+  } else {
+    log.info(fmt::format("int8 alone reaches the goal with {:.2f} ms", baseline.integers.p50));
+  }
+  RTAI_TRY_VOID(work.run(fmt::format("quantize-int8{{mode={}}}", flags.mode)));
+  work.set_gate([&flags](const OptimizationReport& report) { return missed_goal(flags, report); });
+  return work.finish();
+}
+
+}  // namespace
+
+void add_optimize(Commands& commands) {
+  auto flags = std::make_shared<OptimizeFlags>();
+  CLI::App& command = *commands.app.add_subcommand(
+      "optimize", "Prune as much as a goal asks for beside int8, and quantize");
+  flags->common.add_to(command);
+  CLI::Option_group& goal = *command.add_option_group("Goal", "What to reach");
+  goal.add_option("--speedup", flags->speedup, "Times faster than the model is now")
+      ->check(CLI::Range(1.0, 1000.0));
+  goal.add_option("--latency", flags->latency_ms, "Milliseconds for one run")
+      ->check(CLI::PositiveNumber);
+  goal.require_option(1);
+  command.add_option("--mode", flags->mode, "Of quantization: dynamic, static or auto")
+      ->check(CLI::IsMember({"auto", "dynamic", "static"}))
+      ->capture_default_str();
+  command.footer(
+      "Example: rtai optimize model -o model.rtai --speedup 6 --calib texts.txt --eval test.jsonl");
+  command.callback([flags, &commands] {
+    commands.chosen = [flags, &global = commands.flags](Log& log) {
+      return run_optimize(*flags, global, log);
+    };
+  });
+}
+
+}  // namespace rtai::tools

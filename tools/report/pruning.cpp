@@ -1,0 +1,56 @@
+#include "tools/report/pruning.h"
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <map>
+#include <string>
+
+namespace rtai::tools {
+namespace {
+
+/// Decisions of the pass as `layers` of the report: the layers of the dense model, pruned ones
+/// included.
+Json layers_of(const FigureTable& modules, bool is_time) {
+  std::map<double, Json> layers;
+  for (const std::vector<double>& row : modules.rows) {
+    std::map<std::string, double> figures;
+    for (std::size_t i = 0; i < row.size(); ++i)
+      figures[modules.columns[i]] = row[i];
+    Json& layer = layers[figures["layer"]];
+    const bool is_ffn = figures["is_ffn"] != 0;
+    layer[is_ffn ? "ffn" : "heads"] = static_cast<Index>(figures["units"]);
+    layer[is_ffn ? "ffn_before" : "heads_before"] = static_cast<Index>(figures["units_before"]);
+    layer[is_ffn ? "ffn_sensitivity" : "heads_sensitivity"] = figures["divergence"];
+    layer["sensitivity"] = layer.value("sensitivity", 0.0) + figures["divergence"];
+    if (is_time) layer["cost_us"] = layer.value("cost_us", 0.0) + 1e3 * figures["cost"];
+  }
+  Json list = Json::array();
+  for (auto& [index, layer] : layers) {
+    layer["precision"] = "f32";
+    if (!is_time) layer["cost_us"] = nullptr;
+    list.push_back(std::move(layer));
+  }
+  return list;
+}
+
+}  // namespace
+
+std::optional<double> counter_of(const PassRecord& record, std::string_view name) {
+  const auto& counters = record.report.counters;
+  const auto found = std::ranges::find(counters, name, &Counter::name);
+  return found == counters.end() ? std::nullopt : std::optional(found->value);
+}
+
+void describe_pruning(const PassRecord& record, bool is_time, OptimizationReport& report) {
+  for (const FigureTable& table : record.report.tables) {
+    if (table.name == "modules") report.decisions = layers_of(table, is_time);
+    if (table.name != "front") continue;
+    for (const std::vector<double>& row : table.rows)
+      report.candidates.push_back(
+          {{is_time ? "predicted_ms" : "cost", row[0]}, {"divergence", row[1]}});
+  }
+  if (is_time) report.predicted_ms = counter_of(record, "cost predicted");
+}
+
+}  // namespace rtai::tools

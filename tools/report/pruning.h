@@ -1,0 +1,19 @@
+// What a pruning pass did, as reports show it.
+#pragma once
+
+#include "libopt/pass/pipeline.h"
+#include "tools/report/optimization.h"
+
+#include <optional>
+#include <string_view>
+
+namespace rtai::tools {
+
+/// A figure that a pass counted, if it did.
+std::optional<double> counter_of(const PassRecord& record, std::string_view name);
+
+/// Fills in the decisions layer by layer, the candidates on the front, and with `is_time` (costs
+/// are milliseconds) the latency that was predicted.
+void describe_pruning(const PassRecord& record, bool is_time, OptimizationReport& report);
+
+}  // namespace rtai::tools
