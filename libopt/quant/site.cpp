@@ -17,8 +17,8 @@ using Vector = Eigen::RowVectorXf;
 constexpr float kLargest = 127;
 constexpr float kSmallest = kLargest * 0x1p-120f;  // a scale is a normal float
 constexpr double kWeightClips[] = {1, 0.97, 0.94, 0.9, 0.85, 0.8};
-constexpr double kSourceClips[] = {1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2};
-constexpr double kSmoothings[] = {0, 0.4, 0.5, 0.6, 0.75};
+constexpr double kSourceClips[] = {1, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5, 0.4, 0.3, 0.2};
+constexpr double kSmoothings[] = {0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9};
 
 Eigen::Map<const Matrix> matrix_of(const ir::Tensor& tensor) {
   return {tensor.data<float>().data(), tensor.dim(0), tensor.dim(1)};

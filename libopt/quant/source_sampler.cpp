@@ -6,12 +6,12 @@
 namespace rtai::quant {
 namespace {
 
-constexpr Index kKeptRows = 256;
+constexpr Index kKeptRows = 512;
 
 }  // namespace
 
 SourceSampler::SourceSampler(Index rows, std::size_t sources)
-    : step_(std::max<Index>(1, rows / kKeptRows)), sources_(sources) {}
+    : step_(std::max<Index>(1, (rows + kKeptRows - 1) / kKeptRows)), sources_(sources) {}
 
 void SourceSampler::add(std::span<const ir::Tensor> values) {
   for (std::size_t s = 0; s < sources_.size(); ++s) {
