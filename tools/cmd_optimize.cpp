@@ -46,17 +46,6 @@ std::optional<std::string> goal_of_pruning(const OptimizeFlags& flags, const Bas
   return fmt::format("speedup={}", *flags.speedup / by_int8);
 }
 
-std::optional<std::string> missed_goal(const OptimizeFlags& flags,
-                                       const OptimizationReport& report) {
-  const double speedup = report.latency_before->min / report.latency_after->min;
-  if (flags.speedup && speedup < *flags.speedup)
-    return fmt::format("speedup {}: {:.3f} measured", *flags.speedup, speedup);
-  const double median = report.latency_after->p50;
-  if (flags.latency_ms && median > *flags.latency_ms)
-    return fmt::format("latency {} ms: {:.3f} ms measured", *flags.latency_ms, median);
-  return std::nullopt;
-}
-
 Result<int> run_optimize(const OptimizeFlags& flags, const GlobalFlags& global, Log& log) {
   RTAI_TRY(Optimization work, Optimization::start("optimize", flags.common, global, log));
   Json& request = work.report().request;
@@ -74,7 +63,9 @@ Result<int> run_optimize(const OptimizeFlags& flags, const GlobalFlags& global, 
     log.info(fmt::format("int8 alone reaches the goal with {:.2f} ms", baseline.integers.p50));
   }
   RTAI_TRY_VOID(work.run(fmt::format("quantize-int8{{mode={}}}", flags.mode)));
-  work.set_gate([&flags](const OptimizationReport& report) { return missed_goal(flags, report); });
+  work.set_gate([&flags](const OptimizationReport& report) {
+    return missed_time(report, flags.speedup, flags.latency_ms);
+  });
   return work.finish();
 }
 

@@ -1,5 +1,4 @@
 // rtai prune: a smaller dense model, with what it cost and won.
-#include "libopt/ir/encoder.h"
 #include "tools/cli.h"
 #include "tools/optimization.h"
 #include "tools/report/pruning.h"
@@ -9,7 +8,6 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <map>
 
 namespace rtai::tools {
 namespace {
@@ -61,13 +59,7 @@ std::string pipeline_of(const PruneFlags& flags, const Workload& workload, Json&
 /// Time targets are judged by the last measurement, the others by the pass.
 std::optional<std::string> missed_target(const PruneFlags& flags,
                                          const OptimizationReport& report) {
-  // Ratios of the least disturbed runs, as the search judged them; latencies as users see them.
-  const double speedup = report.latency_before->min / report.latency_after->min;
-  if (flags.speedup && speedup < *flags.speedup)
-    return fmt::format("speedup {}: {:.3f} measured", *flags.speedup, speedup);
-  const double median = report.latency_after->p50;
-  if (flags.latency_ms && median > *flags.latency_ms)
-    return fmt::format("latency {} ms: {:.3f} ms measured", *flags.latency_ms, median);
+  if (auto missed = missed_time(report, flags.speedup, flags.latency_ms)) return missed;
   if (flags.flops && counter_of(report.passes.back(), "target met") == 0.0)
     return fmt::format("flops {}: not to be reached", *flags.flops);
   return std::nullopt;

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <optional>
 
 namespace rtai::quant {
@@ -17,7 +16,8 @@ using Vector = Eigen::RowVectorXf;
 constexpr float kLargest = 127;
 constexpr float kSmallest = kLargest * 0x1p-120f;  // a scale is a normal float
 constexpr double kWeightClips[] = {1, 0.97, 0.94, 0.9, 0.85, 0.8};
-constexpr double kSourceClips[] = {1, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5, 0.4, 0.3, 0.2};
+constexpr double kSourceClips[] = {1,    0.95, 0.9, 0.85, 0.8, 0.75, 0.7,
+                                   0.65, 0.6,  0.5, 0.4,  0.3, 0.2};
 constexpr double kSmoothings[] = {0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9};
 
 Eigen::Map<const Matrix> matrix_of(const ir::Tensor& tensor) {
@@ -78,13 +78,13 @@ ir::Tensor to_tensor(const Matrix& matrix) {
                                  std::span(matrix.data(), static_cast<std::size_t>(matrix.size())));
 }
 
-/// What the results miss; with `shift`, what they miss beside a constant that goes into it.
-double relative_error(const Matrix& exact, const Matrix& approximate, std::vector<float>* shift) {
+/// What the results miss beside a constant, which becomes `shift`.
+double relative_error(const Matrix& exact, const Matrix& approximate, std::vector<float>& shift) {
   Matrix error = exact - approximate;
-  if (shift != nullptr && error.rows() > 0) {
+  if (error.rows() > 0) {
     const Vector mean = error.colwise().mean();
     error.rowwise() -= mean;
-    shift->assign(mean.data(), mean.data() + mean.size());
+    shift.assign(mean.data(), mean.data() + mean.size());
   }
   const double energy = exact.cast<double>().squaredNorm();
   return energy > 0 ? error.cast<double>().squaredNorm() / energy : 0;
@@ -193,7 +193,7 @@ Result<QuantizedSite> site_of(const Smoothed& layer, const Matrix& exact, const 
   if (layer.alpha > 0)
     site.src_factor.assign(layer.factors.data(), layer.factors.data() + layer.factors.size());
   RTAI_TRY(site.weight, quantize_matrix(to_tensor(layer.weight), mean_squares(layer.rows)));
-  site.error = relative_error(exact, steps * restored(site.weight).transpose(), &site.bias_shift);
+  site.error = relative_error(exact, steps * restored(site.weight).transpose(), site.bias_shift);
   return site;
 }
 
@@ -206,24 +206,30 @@ Matrix in_steps_of_rows(const Matrix& rows) {
   return steps;
 }
 
-}  // namespace
-
-Result<QuantizedSite> quantize_dynamic(const ir::Tensor& weight, const SourceRows& source) {
+/// The smoothing with the least error; quantize(layer, exact) makes a site of each.
+template <class Quantize>
+Result<QuantizedSite> best_smoothing(const ir::Tensor& weight,
+                                     const SourceRows& source,
+                                     const Quantize& quantize) {
   const Matrix exact = matrix_of(source.rows) * matrix_of(weight).transpose();
   std::optional<QuantizedSite> best;
   for (const double alpha : kSmoothings) {
-    const Smoothed layer = smoothed(weight, source, alpha);
-    RTAI_TRY(QuantizedSite site, site_of(layer, exact, in_steps_of_rows(layer.rows)));
+    RTAI_TRY(QuantizedSite site, quantize(smoothed(weight, source, alpha), exact));
     if (!best || site.error < best->error) best = std::move(site);
   }
   return *std::move(best);
 }
 
+}  // namespace
+
+Result<QuantizedSite> quantize_dynamic(const ir::Tensor& weight, const SourceRows& source) {
+  return best_smoothing(weight, source, [](const Smoothed& layer, const Matrix& exact) {
+    return site_of(layer, exact, in_steps_of_rows(layer.rows));
+  });
+}
+
 Result<QuantizedSite> quantize_static(const ir::Tensor& weight, const SourceRows& source) {
-  const Matrix exact = matrix_of(source.rows) * matrix_of(weight).transpose();
-  std::optional<QuantizedSite> best;
-  for (const double alpha : kSmoothings) {
-    const Smoothed layer = smoothed(weight, source, alpha);
+  const auto quantize = [&](const Smoothed& layer, const Matrix& exact) -> Result<QuantizedSite> {
     // Of zeros alone any scale will do.
     const float largest = std::max(largest_of(source.absmax, layer.factors), kSmallest);
     const double clip = best_clip(layer.rows, layer.weight, largest);
@@ -231,9 +237,9 @@ Result<QuantizedSite> quantize_static(const ir::Tensor& weight, const SourceRows
     RTAI_TRY(QuantizedSite site, site_of(layer, exact, in_steps(layer.rows, scale)));
     site.src_scale = scale;
     site.clip = clip;
-    if (!best || site.error < best->error) best = std::move(site);
-  }
-  return *std::move(best);
+    return site;
+  };
+  return best_smoothing(weight, source, quantize);
 }
 
 }  // namespace rtai::quant

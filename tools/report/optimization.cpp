@@ -58,6 +58,18 @@ Json quality_json(const std::optional<Quality>& quality) {
           {"agreement", optional_json(quality->agreement)}};
 }
 
+std::optional<std::string> missed_time(const OptimizationReport& report,
+                                       std::optional<double> speedup,
+                                       std::optional<double> latency_ms) {
+  const double measured = report.latency_before->min / report.latency_after->min;
+  if (speedup && measured < *speedup)
+    return fmt::format("speedup {}: {:.3f} measured", *speedup, measured);
+  const double median = report.latency_after->p50;
+  if (latency_ms && median > *latency_ms)
+    return fmt::format("latency {} ms: {:.3f} ms measured", *latency_ms, median);
+  return std::nullopt;
+}
+
 Json describe_layers(const ir::Graph& graph) {
   Json layers = Json::array();
   for (const ir::EncoderLayer& layer : ir::find_layers(graph)) {

@@ -47,6 +47,12 @@ struct OptimizationReport {
   std::string text() const;
 };
 
+/// The goal in time that the measured latencies miss, in one line, if they do. Speed-ups are ratios
+/// of the least disturbed runs, latencies are medians, as users see them.
+std::optional<std::string> missed_time(const OptimizationReport& report,
+                                       std::optional<double> speedup,
+                                       std::optional<double> latency_ms);
+
 /// What each layer of a graph looks like: heads, FFN width, precision.
 Json describe_layers(const ir::Graph& graph);
 
