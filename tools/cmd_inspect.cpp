@@ -69,12 +69,19 @@ Json steps_json(const engine::Program& program) {
   return steps;
 }
 
+// Of a charsmap one cannot tell.
+std::string_view case_of(const text::Tokenizer& tokenizer) {
+  using Kind = text::NormalizerStep::Kind;
+  if (tokenizer.settings().normalizes(Kind::lowercase)) return ", lower case";
+  return tokenizer.settings().normalizes(Kind::charsmap) ? "" : ", case kept";
+}
+
 Json tokenizer_json(const Model& model) {
   if (!model.tokenizer) return nullptr;
-  const text::WordPieceSettings& settings = model.tokenizer->settings();
-  return {{"kind", "WordPiece"},
+  const text::TokenizerSettings& settings = model.tokenizer->settings();
+  return {{"kind", text::model_name(settings.model)},
           {"ids", model.tokenizer->id_limit()},
-          {"lowercase", settings.lowercase},
+          {"lowercase", settings.normalizes(text::NormalizerStep::Kind::lowercase)},
           {"max_length", settings.max_length}};
 }
 
@@ -136,8 +143,8 @@ std::string model_text(const Model& model, const engine::Engine& engine) {
                          model.labels.size() > 5 ? ", ..." : ""));
   line("tokenizer",
        model.tokenizer
-           ? fmt::format("WordPiece, {} ids, {}", model.tokenizer->id_limit(),
-                         model.tokenizer->settings().lowercase ? "lower case" : "case kept")
+           ? fmt::format("{}, {} ids{}", text::model_name(model.tokenizer->settings().model),
+                         model.tokenizer->id_limit(), case_of(*model.tokenizer))
            : "none");
   for (const auto& [key, value] : model.metadata)
     line(key, value);
