@@ -6,6 +6,7 @@
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <malloc.h>
 
 #include <cerrno>
 #include <csignal>
@@ -86,6 +87,11 @@ int run(int argc, char** argv) {
 }  // namespace rtai::tools
 
 int main(int argc, char** argv) {
+#ifdef __GLIBC__
+  // Weights that were freed go back to the system at once: by default glibc keeps blocks below 32 MiB
+  // after it has seen such a one freed, and a model's weights are that small.
+  ::mallopt(M_MMAP_THRESHOLD, 1 << 20);
+#endif
   std::signal(SIGINT, &rtai::tools::on_interrupt);
   std::signal(SIGTERM, &rtai::tools::on_interrupt);
   std::signal(SIGPIPE, SIG_IGN);

@@ -247,6 +247,31 @@ class CliTest(unittest.TestCase):
         os.mkfifo(fifo)
         self.refused(3, "regular file", "inspect", fifo)
 
+    def test_a_model_that_cannot_be_run_is_shown_all_the_same(self):
+        def field(number, value):  # of a protobuf message
+            if isinstance(value, int):
+                return bytes([number << 3, value])
+            value = value.encode() if isinstance(value, str) else value
+            return bytes([number << 3 | 2, len(value)]) + value
+
+        def value_info(name):
+            shape = field(1, field(2, "batch")) + field(1, field(1, 4))
+            return field(1, name) + field(2, field(1, field(1, 1) + field(2, shape)))
+
+        node = field(1, "x") + field(2, "y") + field(3, "sort") + field(4, "TopK")
+        graph = field(1, node) + field(2, "g") + field(11, value_info("x")) + field(12, value_info("y"))
+        model = self.folder / "topk.onnx"
+        model.write_bytes(field(1, 8) + field(2, "somebody") + field(7, graph) + field(8, field(1, "") + field(2, 17)))
+        shown = rtai("inspect", model)
+        self.assertEqual(shown.returncode, 4, shown.stderr)
+        self.assertEqual(len(shown.stderr.splitlines()), 1, shown.stderr)
+        self.assertIn("TopK", shown.stderr)
+        for part in ("not understood", "somebody", "ai.onnx 17", "x f32[batch, 4]", "TopK"):
+            self.assertIn(part, shown.stdout)
+        outline = json.loads(rtai("inspect", model, "--json", "-").stdout)
+        self.assertEqual(outline["operators"], {"TopK": 1})
+        self.assertIn("TopK", outline["reason"])
+
     def test_a_changed_engine_is_noticed(self):
         data = bytearray(self.engine.read_bytes())
         for at in (70, 1000, len(data) // 2, len(data) - 1000):
