@@ -98,11 +98,14 @@ Result<Gradients> Tape::back(const Gradients& given, std::span<const ir::ValueId
     const auto d_dst = gradients.find(node.output());
     if (d_dst == gradients.end() || depends[static_cast<std::size_t>(node.output())] == 0) continue;
     std::vector<ir::Tensor*> slots;
+    bool is_way = false;  // to something wanted
     for (const ir::ValueId src : node.inputs()) {
       slots.push_back(nullptr);
       if (src == ir::kNoValue || depends[static_cast<std::size_t>(src)] == 0) continue;
       RTAI_TRY(slots.back(), slot_of(src));
+      is_way = true;
     }
+    if (!is_way) continue;
     RTAI_TRY_VOID(guarded([&]() -> Result<void> {
       find_operator(node.op())->backward(call_of(node, values_, offsets_), d_dst->second, slots);
       return {};

@@ -206,13 +206,20 @@ TEST_CASE("derivatives in the middle of a model are those by everything in front
   Random random(11);
   Case made = one_operator(ir::Op::linear, 6, {{4, 6}}, {}, random);
   const ValueId middle = made.graph.outputs()[0];
-  made.graph.set_outputs(
-      {ir::append(made.graph, ir::Op::activation, {middle}, {{"kind", std::string("gelu")}})
-           .value()});
+  const auto act = [&](ValueId src) {
+    return ir::append(made.graph, ir::Op::activation, {src}, {{"kind", std::string("gelu")}})
+        .value();
+  };
+  const ValueId later = act(middle);
+  made.graph.set_outputs({act(later)});
   const Tape tape = Tape::record(made.graph, made.inputs, kOffsets).value();
   const Gradients given = {{made.graph.outputs()[0], random_values({kTokens, 4}, random)}};
   const ValueId wanted[] = {middle, made.graph.constants()[0]};
   const Gradients gradients = tape.back(given, wanted).value();
+  // Nothing in front of a value is needed for the derivative by it.
+  const Gradients alone = tape.back(given, std::span(&later, 1)).value();
+  const Gradients onward = tape.back(alone, wanted).value();
+  CHECK(onward.at(middle) == gradients.at(middle));
   // d weight = (d middle)^T src
   const Case& c = made;
   for (Index n = 0; n < 4; ++n) {
