@@ -213,7 +213,10 @@ class PruneObs final : public PassWith<Options> {
     if (chosen().rebuild == "none") return {};
     return prune::rebuild(
         dense, student, modules, plan.kept, texts.rebuild, *context.evaluator,
-        {.ridge = ridge, .inner = chosen().rebuild == "all", .threads = threads()}, *context.log);
+        {.ridge = ridge,
+         .refit = chosen().rebuild == "all" ? prune::Refit::all : prune::Refit::outer,
+         .threads = threads()},
+        *context.log);
   }
 
   static PassReport report_of(std::span<const prune::Module> modules,

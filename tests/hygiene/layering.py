@@ -21,7 +21,8 @@ MAY_INCLUDE = {
     "libopt/onnx": ["libopt/ir", "runtime/base"],
     "libopt/raise": ["libopt/ir", "libopt/reference", "runtime/base"],
     "libopt/pass": ["libopt/ir", "runtime/base"],
-    "libopt/prune": ["libopt/ir", "libopt/pass", "runtime/base"],
+    "libopt/grad": ["libopt/ir", "runtime/base"],
+    "libopt/prune": ["libopt/grad", "libopt/ir", "libopt/pass", "runtime/base"],
     "libopt/lower": ["libopt/ir", "runtime/base", "runtime/engine", "runtime/kernels"],
     "libopt/quant": ["libopt/ir", "runtime/base"],
     "passes": ["libopt/ir", "libopt/pass", "libopt/prune", "libopt/quant", "libopt/raise", "libopt/reference", "runtime/base"],
@@ -32,7 +33,7 @@ MAY_INCLUDE = {
 DOORS = {
     "onnx/": ["libopt/onnx"],
     "google/protobuf": ["libopt/onnx"],
-    "Eigen/": ["libopt/prune", "libopt/quant"],
+    "Eigen/": ["libopt/grad", "libopt/prune", "libopt/quant"],
     "nlohmann/": ["tools"],
     "CLI/": ["tools"],
     "cuda": ["runtime/cuda"],
