@@ -50,6 +50,7 @@ int run(int argc, char** argv) {
   Action chosen;
   Commands commands{app, flags, chosen};
   add_prune(commands);
+  add_prune_vocab(commands);
   add_quantize(commands);
   add_optimize(commands);
   add_compile(commands);

@@ -1,5 +1,7 @@
 #include "tools/optimization.h"
 
+#include "libopt/prune/judge.h"
+#include "libopt/prune/texts.h"
 #include "passes/passes.h"
 #include "runtime/base/mapped_file.h"
 
@@ -33,6 +35,13 @@ void OptimizationFlags::add_to(CLI::App& command) {
   workload.add_to(command);
 }
 
+void OptimizationFlags::add_time_budget_to(CLI::App& command) {
+  command
+      .add_option("--time-budget", time_budget_s,
+                  "Seconds after which pruning finishes with the best it has")
+      ->check(CLI::PositiveNumber);
+}
+
 Optimization::Optimization(const OptimizationFlags& flags,
                            const GlobalFlags& global,
                            Model model,
@@ -46,7 +55,9 @@ Optimization::Optimization(const OptimizationFlags& flags,
       graph_before_(*model_.graph),
       workload_(std::move(workload)),
       evaluator_(workload_, deployment),
-      started_(std::chrono::steady_clock::now()) {}
+      started_(std::chrono::steady_clock::now()) {
+  if (flags.time_budget_s) time_ = TimeBudget(std::chrono::duration<double>(*flags.time_budget_s));
+}
 
 Result<Optimization> Optimization::start(std::string command,
                                          const OptimizationFlags& flags,
@@ -91,17 +102,58 @@ Result<void> Optimization::measure_before() {
   return {};
 }
 
-Result<void> Optimization::run(const std::string& pipeline) {
+Result<std::vector<PassRecord>> Optimization::run_on(ir::Graph& graph,
+                                                     const std::string& pipeline) {
   PassContext context{.calibration = calibration_.sequences() > 0 ? &calibration_ : nullptr,
                       .evaluator = &evaluator_,
                       .log = log_,
-                      .seed = global_->seed};
-  RTAI_TRY(std::vector<PassRecord> records,
-           run_pipeline(pipeline, *model_.graph, context, passes::make));
+                      .seed = global_->seed,
+                      .time = time_};
+  return run_pipeline(pipeline, graph, context, passes::make);
+}
+
+Result<void> Optimization::run(const std::string& pipeline) {
+  RTAI_TRY(std::vector<PassRecord> records, run_on(*model_.graph, pipeline));
   std::string& history = model_.metadata["pipeline"];
   history += (history.empty() ? "" : ",") + pipeline;
   for (PassRecord& record : records)
     report_.passes.push_back(std::move(record));
+  return {};
+}
+
+Result<Trial> Optimization::try_instead(const std::string& pipeline) {
+  ir::Graph other = graph_before_;
+  RTAI_TRY(std::vector<PassRecord> records, run_on(other, pipeline));
+  Trial trial{.record = std::move(records.back()), .quality = std::nullopt};
+  RTAI_TRY(trial.divergence, divergence_of(other));
+  std::swap(*model_.graph, other);
+  Result<std::optional<Quality>> quality = measure_quality();
+  std::swap(*model_.graph, other);
+  RTAI_TRY(trial.quality, std::move(quality));
+  return trial;
+}
+
+Result<double> Optimization::divergence_of(const ir::Graph& graph) {
+  constexpr double kSwapped = 0.2;
+  constexpr Index kMostTokens = 8'192;
+  constexpr std::uint64_t kSalt = 0x6a09e667;  // other words than any pass swaps
+  const TokenBatch texts = prune::first_tokens(
+      prune::swap_words(calibration_, 1, kSwapped, global_->seed ^ kSalt), kMostTokens);
+  RTAI_TRY(prune::Judge judge, prune::Judge::make(graph_before_, texts, evaluator_));
+  return judge.divergence(graph);
+}
+
+Result<void> Optimization::change(const std::string& name,
+                                  const std::function<Result<PassReport>(Model&)>& work) {
+  const auto begin = std::chrono::steady_clock::now();
+  PassRecord record{
+      .name = name, .report = {}, .before = ir::footprint(*model_.graph), .after = {}};
+  RTAI_TRY(record.report, work(model_).in(name));
+  record.time = std::chrono::steady_clock::now() - begin;
+  record.after = ir::footprint(*model_.graph);
+  std::string& history = model_.metadata["pipeline"];
+  history += (history.empty() ? "" : ",") + name;
+  report_.passes.push_back(std::move(record));
   return {};
 }
 
@@ -113,12 +165,16 @@ Result<void> Optimization::measure_after() {
   report_.latency_before = latency[0];
   report_.latency_after = latency[1];
   report_.layers = describe_layers(*model_.graph);
-  if (!report_.quality_before) return {};
+  RTAI_TRY(report_.quality_after, measure_quality());
+  return {};
+}
+
+Result<std::optional<Quality>> Optimization::measure_quality() const {
+  if (!report_.quality_before) return std::optional<Quality>();
   RTAI_TRY(const Evaluation evaluation,
            evaluate(model_, samples_, workload_.threads, workload_.target, *log_));
-  report_.quality_after = Quality{evaluation.score.metric, evaluation.score.value,
-                                  agreement(model_, evaluation.answers, model_, answers_before_)};
-  return {};
+  return Quality{evaluation.score.metric, evaluation.score.value,
+                 agreement(model_, evaluation.answers, model_, answers_before_)};
 }
 
 void Optimization::judge() {

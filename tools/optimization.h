@@ -23,11 +23,20 @@ struct OptimizationFlags {
   int calibration_texts = 512;
   std::optional<std::string> evaluation;
   std::optional<double> max_drop;  // points
+  std::optional<double> time_budget_s;
   std::optional<std::string> report;
   std::optional<std::string> json;
   WorkloadFlags workload;
 
   void add_to(CLI::App& command);
+  void add_time_budget_to(CLI::App& command);
+};
+
+/// What another pipeline would have made of the same model.
+struct Trial {
+  PassRecord record;      // of its last pass
+  double divergence = 0;  // as Optimization::divergence()
+  std::optional<Quality> quality;
 };
 
 /// One optimization from start to verdict. The output is written before any gate is judged: the
@@ -44,6 +53,17 @@ class Optimization {
 
   /// Runs passes on the model.
   Result<void> run(const std::string& pipeline);
+
+  /// The same for a change of more than the graph, recorded as a pass of this name.
+  Result<void> change(const std::string& name,
+                      const std::function<Result<PassReport>(Model&)>& work);
+
+  /// How far the outputs are from those of the model as it came, on the calibration texts with
+  /// words swapped: texts that no pass has seen.
+  Result<double> divergence() { return divergence_of(*model_.graph); }
+
+  /// Runs passes on the model as it came, and measures the result; the model stays.
+  Result<Trial> try_instead(const std::string& pipeline);
 
   /// Writes the output, measures again, writes the report, prints it; 0 or the code of a missed
   /// gate.
@@ -68,6 +88,10 @@ class Optimization {
                Workload workload,
                Log& log,
                Deployment deployment);
+  Result<std::vector<PassRecord>> run_on(ir::Graph& graph, const std::string& pipeline);
+  Result<double> divergence_of(const ir::Graph& graph);
+  /// Of the model as it is, against how it came; nothing where its answers cannot be compared.
+  Result<std::optional<Quality>> measure_quality() const;
   Result<void> measure_before();
   Result<void> measure_after();
   void judge();
@@ -86,6 +110,7 @@ class Optimization {
   OptimizationReport report_;
   Gate gate_;
   std::chrono::steady_clock::time_point started_;
+  TimeBudget time_;
 };
 
 }  // namespace rtai::tools

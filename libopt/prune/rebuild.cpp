@@ -142,17 +142,18 @@ class Rebuild {
 
 }  // namespace
 
-Result<void> rebuild(const ir::Graph& dense,
-                     ir::Graph& student,
-                     std::span<const Module> modules,
-                     std::span<const std::vector<Index>> kept,
-                     const TokenBatch& texts,
-                     Evaluator& evaluator,
-                     const RebuildOptions& options,
-                     Log& log) {
+Result<std::size_t> rebuild(const ir::Graph& dense,
+                            ir::Graph& student,
+                            std::span<const Module> modules,
+                            std::span<const std::vector<Index>> kept,
+                            const TokenBatch& texts,
+                            Evaluator& evaluator,
+                            const RebuildOptions& options,
+                            Log& log) {
   Rebuild work(dense, student, texts, evaluator, options, log);
   RTAI_TRY_VOID(work.start(modules.front()));
   for (std::size_t m = 0; m < modules.size(); ++m) {
+    if (options.is_late()) return m;
     log.progress("reconstruction", static_cast<double>(m), static_cast<double>(modules.size()));
     const auto next = cut_before(dense, modules, m + 1);
     if (work.is_untouched(modules[m], kept[m])) {
@@ -163,7 +164,7 @@ Result<void> rebuild(const ir::Graph& dense,
     RTAI_TRY_VOID(work.refit_outer(modules[m], kept[m], next));
   }
   log.progress("reconstruction", 0, 0);
-  return {};
+  return modules.size();
 }
 
 }  // namespace rtai::prune

@@ -3,6 +3,7 @@
 
 #include "libopt/prune/snapshots.h"
 
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -16,6 +17,7 @@ struct RebuildOptions {
   double ridge = 0.01;
   Refit refit = Refit::all;
   int threads = 1;
+  std::function<bool()> is_late = [] { return false; };  // asked before each module
 };
 
 /// Re-solves the linear layers of every module of `student` in order of execution. Each sees what
@@ -29,15 +31,17 @@ struct RebuildOptions {
 /// towards the weights it has, biases from the means; memory does not grow with the number of
 /// texts but for the hidden states of one place in both models.
 ///
+/// Returns the number of modules that are done: all, unless it was late.
+///
 /// Errors: as Evaluator::run, solve_ridge.
 /// Source: sublayer-wise reconstruction, Park et al. 2024, arXiv:2308.03449.
-Result<void> rebuild(const ir::Graph& dense,
-                     ir::Graph& student,
-                     std::span<const Module> modules,
-                     std::span<const std::vector<Index>> kept,
-                     const TokenBatch& texts,
-                     Evaluator& evaluator,
-                     const RebuildOptions& options,
-                     Log& log);
+Result<std::size_t> rebuild(const ir::Graph& dense,
+                            ir::Graph& student,
+                            std::span<const Module> modules,
+                            std::span<const std::vector<Index>> kept,
+                            const TokenBatch& texts,
+                            Evaluator& evaluator,
+                            const RebuildOptions& options,
+                            Log& log);
 
 }  // namespace rtai::prune
