@@ -11,6 +11,7 @@
 
 #include <chrono>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -45,6 +46,12 @@ class Optimization {
   /// Runs passes on the model.
   Result<void> run(const std::string& pipeline);
 
+  /// True if nearly every answer is that of the model as it came, as the default gate asks.
+  Result<bool> agrees() const;
+
+  /// Back to the model as it came.
+  void start_over();
+
   /// Writes the output, measures again, writes the report, prints it; 0 or the code of a missed
   /// gate.
   Result<int> finish();
@@ -68,6 +75,7 @@ class Optimization {
                Workload workload,
                Log& log,
                Deployment deployment);
+  Result<Quality> quality_of(const Model& model) const;
   Result<void> measure_before();
   Result<void> measure_after();
   void judge();
@@ -77,6 +85,7 @@ class Optimization {
   Log* log_;
   Model model_;
   ir::Graph graph_before_;
+  std::map<std::string, std::string> metadata_before_;
   Workload workload_;
   EngineEvaluator evaluator_;
   TokenBatch calibration_;
