@@ -11,6 +11,7 @@
 
 #include <chrono>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -65,6 +66,12 @@ class Optimization {
   /// Runs passes on the model as it came, and measures the result; the model stays.
   Result<Trial> try_instead(const std::string& pipeline);
 
+  /// True if nearly every answer is that of the model as it came, as the default gate asks.
+  Result<bool> agrees() const;
+
+  /// Back to the model as it came.
+  void start_over();
+
   /// Writes the output, measures again, writes the report, prints it; 0 or the code of a missed
   /// gate.
   Result<int> finish();
@@ -101,6 +108,7 @@ class Optimization {
   Log* log_;
   Model model_;
   ir::Graph graph_before_;
+  std::map<std::string, std::string> metadata_before_;
   Workload workload_;
   EngineEvaluator evaluator_;
   TokenBatch calibration_;

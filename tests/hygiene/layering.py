@@ -24,7 +24,7 @@ MAY_INCLUDE = {
     "libopt/grad": ["libopt/ir", "runtime/base"],
     "libopt/prune": ["libopt/grad", "libopt/ir", "libopt/pass", "runtime/base"],
     "libopt/lower": ["libopt/ir", "runtime/base", "runtime/engine", "runtime/kernels"],
-    "libopt/quant": ["libopt/ir", "runtime/base"],
+    "libopt/quant": ["libopt/ir", "libopt/reference", "runtime/base"],
     "passes": ["libopt/ir", "libopt/pass", "libopt/prune", "libopt/quant", "libopt/raise", "libopt/reference", "runtime/base"],
     "models": ["libopt/ir", "runtime/base"],
     "tools": ["tools", "passes", "models", "libopt", "runtime"],
