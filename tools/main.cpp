@@ -54,6 +54,7 @@ int run(int argc, char** argv) {
   add_compile(commands);
   add_bench(commands);
   add_run(commands);
+  add_serve(commands);
   add_eval(commands);
   add_compare(commands);
   add_inspect(commands);

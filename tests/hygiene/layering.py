@@ -35,6 +35,7 @@ DOORS = {
     "Eigen/": ["libopt/prune", "libopt/quant"],
     "nlohmann/": ["tools"],
     "CLI/": ["tools"],
+    "boost/": ["tools/serve"],
     "cuda": ["runtime/cuda"],
     "immintrin.h": ["runtime/cpu", "runtime/base", "runtime/exec"],
     "fmt/": ["libopt", "passes", "models", "tools"],
