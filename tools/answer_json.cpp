@@ -53,13 +53,12 @@ Json words_json(const Answer& answer, const std::vector<std::string>& names) {
   Json words = Json::array();
   for (const AnsweredWord& word : answer.words) {
     const bool labelled = word.label.label != text::WordLabel::kNone;
-    words.push_back(
-        {{"word", word.word},
-         {"start", word.characters.begin},
-         {"end", word.characters.end},
-         {"label",
-          labelled ? Json(names[static_cast<std::size_t>(word.label.label)]) : Json(nullptr)},
-         {"score", labelled ? Json(word.label.score) : Json(nullptr)}});
+    words.push_back({{"word", word.word},
+                     {"start", word.characters.begin},
+                     {"end", word.characters.end},
+                     {"label", labelled ? Json(names[static_cast<std::size_t>(word.label.label)])
+                                        : Json(nullptr)},
+                     {"score", labelled ? Json(word.label.score) : Json(nullptr)}});
   }
   return words;
 }
@@ -137,8 +136,7 @@ std::string answer_text(const Json& line) {
     return text.empty() ? std::string("(no spans)\n") : text;
   }
   if (line.contains("embedding")) {
-    return fmt::format("[{:.5f}]\n",
-                       fmt::join(line["embedding"].get<std::vector<float>>(), ", "));
+    return fmt::format("[{:.5f}]\n", fmt::join(line["embedding"].get<std::vector<float>>(), ", "));
   }
   return one_line(line) + "\n";
 }

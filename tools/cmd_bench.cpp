@@ -295,8 +295,10 @@ Result<int> run_bench(const BenchFlags& flags, const GlobalFlags& global, Log& l
 
 void add_load_flags(CLI::App& command, LoadFlags& load) {
   const std::string group = "Load on a URL";
-  command.add_option("--rate", load.rate_per_s, "Requests a second, whatever becomes of them "
-                                                "(default: each when the last is answered)")
+  command
+      .add_option("--rate", load.rate_per_s,
+                  "Requests a second, whatever becomes of them "
+                  "(default: each when the last is answered)")
       ->check(CLI::Range(0.001, 1e6))
       ->group(group);
   command.add_flag("--poisson", load.poisson, "With --rate: random gaps instead of even ones")
@@ -310,7 +312,8 @@ void add_load_flags(CLI::App& command, LoadFlags& load) {
       ->check(CLI::IsMember({"/v1/predict", "/v1/embeddings", "/predict", "/embed"}))
       ->capture_default_str()
       ->group(group);
-  command.add_option("--api-key-file", load.api_key_file, "File with the key to send")->group(group);
+  command.add_option("--api-key-file", load.api_key_file, "File with the key to send")
+      ->group(group);
 }
 
 }  // namespace
@@ -319,7 +322,9 @@ void add_bench(Commands& commands) {
   auto flags = std::make_shared<BenchFlags>();
   CLI::App& command =
       *commands.app.add_subcommand("bench", "Measure the latency of models, in turn");
-  command.add_option("models", flags->models, "ONNX files, folders or engines; or http://HOST:PORT of rtai serve")
+  command
+      .add_option("models", flags->models,
+                  "ONNX files, folders or engines; or http://HOST:PORT of rtai serve")
       ->required();
   flags->workload.add_to(command);
   command.add_option("--warmup", flags->options.warmup, "Runs before measuring")
@@ -328,7 +333,8 @@ void add_bench(Commands& commands) {
   command.add_option("--iterations", flags->options.iterations, "Runs to measure, at least")
       ->check(CLI::Range(1, 10'000'000))
       ->capture_default_str();
-  command.add_option("--duration", flags->options.duration_s, "Time to measure, at least: 30s, 2min")
+  command
+      .add_option("--duration", flags->options.duration_s, "Time to measure, at least: 30s, 2min")
       ->transform(CLI::AsNumberWithUnit(
           std::map<std::string, double>{{"ms", 1e-3}, {"s", 1}, {"min", 60}}));
   add_load_flags(command, flags->load);

@@ -134,7 +134,9 @@ void add_run(Commands& commands) {
   auto flags = std::make_shared<RunFlags>();
   CLI::App& command = *commands.app.add_subcommand(
       "run", "Answer texts: from the command line, a file or standard input");
-  command.add_option("model", flags->model, "ONNX file, folder, engine, or http://HOST:PORT of rtai serve")
+  command
+      .add_option("model", flags->model,
+                  "ONNX file, folder, engine, or http://HOST:PORT of rtai serve")
       ->required();
   command.add_option("text", flags->texts, "Texts; none: a line at a time from standard input");
   command.add_option("--data", flags->data, ".txt or .jsonl file with a sample a line");
@@ -146,7 +148,8 @@ void add_run(Commands& commands) {
   command.add_option("--threads", flags->threads, "Threads (default: usable cores)")
       ->check(CLI::Range(1, 1024));
   command.add_option("--target", flags->target, "Instruction set to use")->envname("RTAI_TARGET");
-  command.add_option("--api-key-file", flags->api_key_file, "With a URL: file with the key to send");
+  command.add_option("--api-key-file", flags->api_key_file,
+                     "With a URL: file with the key to send");
   command.footer("Example: rtai run model.rtai \"play the new album by westbam\"");
   command.callback(
       [flags, &commands] { commands.chosen = [flags](Log& log) { return run_run(*flags, log); }; });

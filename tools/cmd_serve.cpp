@@ -120,10 +120,10 @@ Result<int> run_serve(const ServeFlags& flags, const GlobalFlags& global, Log& l
   serve::HttpOptions http = flags.http;
   http.port = static_cast<std::uint16_t>(flags.port);
   RTAI_TRY(const std::unique_ptr<serve::HttpServer> server,
-           serve::HttpServer::listen(http, [&service](serve::HttpRequest request,
-                                                      serve::Respond respond) {
-             service.handle(std::move(request), std::move(respond));
-           }));
+           serve::HttpServer::listen(
+               http, [&service](serve::HttpRequest request, serve::Respond respond) {
+                 service.handle(std::move(request), std::move(respond));
+               }));
   service.attach(*server);
   bool draining = false;
   server->on_signals([&](int signal) {
@@ -192,7 +192,9 @@ void add_queue_flags(CLI::App& command, ServeFlags& flags) {
       ->check(CLI::Range(1, 1'000'000))
       ->capture_default_str()
       ->group(group);
-  command.add_option("--timeout", flags.timeout_ms, "Deadline of requests that name none (default: none)")
+  command
+      .add_option("--timeout", flags.timeout_ms,
+                  "Deadline of requests that name none (default: none)")
       ->transform(as_ms)
       ->group(group);
   command.add_option("--batch-tokens", flags.batch.most_tokens, "Tokens of a batch")
@@ -207,7 +209,9 @@ void add_queue_flags(CLI::App& command, ServeFlags& flags) {
       ->check(CLI::Range(0, 1 << 20))
       ->capture_default_str()
       ->group(group);
-  command.add_option("--token-cache-mb", flags.token_cache_mb, "Memory for the tokens of repeated texts")
+  command
+      .add_option("--token-cache-mb", flags.token_cache_mb,
+                  "Memory for the tokens of repeated texts")
       ->check(CLI::Range(0, 1 << 20))
       ->capture_default_str()
       ->group(group);
@@ -223,8 +227,9 @@ void add_serve(Commands& commands) {
       ->required();
   command.add_option("--name", flags->name, "The model's name (default: the first engine's)")
       ->check([](const std::string& name) {
-        const bool plain = name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                                  "0123456789._-") == std::string::npos;
+        const bool plain = name.find_first_not_of(
+                               "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                               "0123456789._-") == std::string::npos;
         return plain && !name.empty() ? "" : "expected letters, digits, '.', '-' and '_'";
       });
   command.add_option("--threads", flags->threads, "Threads that compute (default: usable cores)")

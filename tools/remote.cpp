@@ -15,8 +15,7 @@ namespace rtai::tools {
 namespace {
 
 Json sample_json(const Sample& sample) {
-  if (!sample.ids.empty())
-    return {{"input_ids", sample.ids}, {"token_type_ids", sample.segments}};
+  if (!sample.ids.empty()) return {{"input_ids", sample.ids}, {"token_type_ids", sample.segments}};
   if (!sample.words.empty()) return {{"tokens", sample.words}};
   if (sample.text_b) return {{"text_a", sample.text}, {"text_b", *sample.text_b}};
   return {{"text", sample.text}};
@@ -53,8 +52,9 @@ Error refusal(const std::string& url, const serve::HttpResponse& response) {
 /// Texts of 8 to 64 tokens for tokenizers that know common words.
 std::vector<std::string> common_texts(std::uint64_t seed) {
   static constexpr std::array<std::string_view, 24> kWords = {
-      "the", "music", "play", "my", "card", "what", "is", "weather", "in", "for", "book", "a",
-      "table", "money", "new", "song", "of", "to", "and", "find", "show", "me", "time", "please"};
+      "the", "music", "play", "my",   "card",  "what",  "is",   "weather",
+      "in",  "for",   "book", "a",    "table", "money", "new",  "song",
+      "of",  "to",    "and",  "find", "show",  "me",    "time", "please"};
   constexpr std::size_t kTexts = 256, kFewest = 6, kMost = 62;  // [CLS] and [SEP] come on top
   std::mt19937_64 random(seed);
   std::vector<std::string> texts;
@@ -122,8 +122,9 @@ Json report_json(const std::string& url,
 std::string latency_line(std::string_view what, const std::vector<double>& samples) {
   if (samples.empty()) return {};
   const LatencySummary l = summarize(samples);
-  return fmt::format("{:<9} {:>8}   p50 {:.2f}   p90 {:.2f}   p95 {:.2f}   p99 {:.2f}   max {:.2f} ms\n",
-                     what, samples.size(), l.p50, l.p90, l.p95, l.p99, l.max);
+  return fmt::format(
+      "{:<9} {:>8}   p50 {:.2f}   p90 {:.2f}   p95 {:.2f}   p99 {:.2f}   max {:.2f} ms\n", what,
+      samples.size(), l.p50, l.p90, l.p95, l.p99, l.max);
 }
 
 std::string report_text(const serve::LoadOptions& options, const serve::LoadReport& report) {
@@ -152,8 +153,13 @@ Figures figures_of(const serve::LoadReport& report) {
       {"throughput_per_s", static_cast<double>(report.answered_ms.size()) / report.seconds}};
   if (report.answered_ms.empty()) return figures;
   const LatencySummary l = summarize(report.answered_ms);
-  figures.insert({{"min_ms", l.min}, {"mean_ms", l.mean}, {"p50_ms", l.p50}, {"p90_ms", l.p90},
-                  {"p95_ms", l.p95}, {"p99_ms", l.p99}, {"max_ms", l.max}});
+  figures.insert({{"min_ms", l.min},
+                  {"mean_ms", l.mean},
+                  {"p50_ms", l.p50},
+                  {"p90_ms", l.p90},
+                  {"p95_ms", l.p95},
+                  {"p99_ms", l.p99},
+                  {"max_ms", l.max}});
   return figures;
 }
 
@@ -173,7 +179,8 @@ Result<std::vector<Json>> RemoteModel::answer(std::span<const Sample> samples, b
   if (response.status != 200) return refusal(url_, response);
   const Json answers = Json::parse(response.body, nullptr, false);
   const bool is_whole = answers.is_object() && answers.contains("answers") &&
-                        answers["answers"].is_array() && answers["answers"].size() == samples.size();
+                        answers["answers"].is_array() &&
+                        answers["answers"].size() == samples.size();
   if (!is_whole) return Error{ErrorCode::io, fmt::format("{}: not an answer of rtai serve", url_)};
   return std::vector<Json>(answers["answers"].begin(), answers["answers"].end());
 }

@@ -87,7 +87,8 @@ std::optional<Refused> Batcher::submit(Job job) {
     costs_of(*job.set);
     chooser_->arrived(now, tokens);
     const double wait = expected_wait_s(now);
-    const bool is_full = queued_texts_ > 0 && queued_texts_ + job.encodings.size() > options_.most_texts;
+    const bool is_full =
+        queued_texts_ > 0 && queued_texts_ + job.encodings.size() > options_.most_texts;
     if (is_full || wait > options_.most_wait_s) return Refused{Refused::Reason::queue, wait};
     if (job.deadline) {
       const double own = costs_[chooser_->current()].seconds(tokens);
@@ -224,15 +225,19 @@ void Batcher::run_batch(std::vector<Piece> batch) {
     Waiting& waiting = *piece.waiting;
     const std::size_t count = piece.end - piece.begin;
     // What one request did wrong must not touch the others: each alone, then.
-    Result<Outputs> own = outputs ? Outputs(std::make_move_iterator(outputs->begin() + static_cast<std::ptrdiff_t>(at)),
-                                            std::make_move_iterator(outputs->begin() + static_cast<std::ptrdiff_t>(at + count)))
-                                  : loaded.predictor->run(std::span(encodings).subspan(at, count), silent_log());
+    Result<Outputs> own =
+        outputs
+            ? Outputs(std::make_move_iterator(outputs->begin() + static_cast<std::ptrdiff_t>(at)),
+                      std::make_move_iterator(outputs->begin() +
+                                              static_cast<std::ptrdiff_t>(at + count)))
+            : loaded.predictor->run(std::span(encodings).subspan(at, count), silent_log());
     at += count;
     if (!own) {
       finish(std::move(piece.waiting));
       continue;
     }
-    std::ranges::move(*own, waiting.result.outputs.begin() + static_cast<std::ptrdiff_t>(piece.begin));
+    std::ranges::move(*own,
+                      waiting.result.outputs.begin() + static_cast<std::ptrdiff_t>(piece.begin));
     if (piece.end == waiting.job.encodings.size()) {
       waiting.result.end = JobResult::End::done;
       finish(std::move(piece.waiting));

@@ -108,7 +108,7 @@ class Batcher {
   std::vector<CostModel> costs_;  // by engine
   std::unique_ptr<EngineChooser> chooser_;
   bool stopping_ = false;
-  Clock::time_point seen_;       // when the thread was last between batches
+  Clock::time_point seen_;             // when the thread was last between batches
   Clock::time_point running_until_{};  // when the batch that runs should end
   bool running_ = false;
   std::thread thread_;

@@ -34,8 +34,7 @@ bool EngineChooser::is_in_danger(double oldest_s,
                                  std::size_t tokens,
                                  double rate,
                                  const CostModel& cost) const {
-  return oldest_s + cost.seconds(tokens) > kPromisePart * promise_s_ ||
-         rate * cost.slope() > kFull;
+  return oldest_s + cost.seconds(tokens) > kPromisePart * promise_s_ || rate * cost.slope() > kFull;
 }
 
 std::size_t EngineChooser::choose(Clock::time_point now,

@@ -28,7 +28,8 @@ struct Copy {
 Result<Copy> copy_of(const fs::path& path) {
   std::error_code status;
   const std::uintmax_t size = fs::file_size(path, status);
-  if (status) return Error{ErrorCode::not_found, fmt::format("{}: {}", path.string(), status.message())};
+  if (status)
+    return Error{ErrorCode::not_found, fmt::format("{}: {}", path.string(), status.message())};
   RTAI_TRY(AlignedBuffer buffer, AlignedBuffer::make(size));
   std::ifstream file(path, std::ios::binary);
   file.read(reinterpret_cast<char*>(buffer.data()), static_cast<std::streamsize>(size));
@@ -142,11 +143,12 @@ std::string_view difference(const LoadedEngine& a, const LoadedEngine& b) {
     return "tokenizers";
   const engine::Program& p = a.predictor->engine().program;
   const engine::Program& q = b.predictor->engine().program;
-  const bool same_outputs = std::ranges::equal(p.outputs, q.outputs, [&](const auto& x, const auto& y) {
-    const auto& v = p.values[static_cast<std::size_t>(x.value)];
-    const auto& w = q.values[static_cast<std::size_t>(y.value)];
-    return x.name == y.name && v.rows == w.rows && v.columns == w.columns;
-  });
+  const bool same_outputs =
+      std::ranges::equal(p.outputs, q.outputs, [&](const auto& x, const auto& y) {
+        const auto& v = p.values[static_cast<std::size_t>(x.value)];
+        const auto& w = q.values[static_cast<std::size_t>(y.value)];
+        return x.name == y.name && v.rows == w.rows && v.columns == w.columns;
+      });
   return same_outputs ? std::string_view() : "outputs";
 }
 
@@ -190,8 +192,8 @@ Result<std::shared_ptr<const EngineSet>> load_engines(const EngineOptions& optio
 Result<void> check_encoding(const InputLimits& limits, const text::Encoding& encoding) {
   if (encoding.ids.empty()) return Error{ErrorCode::invalid_input, "no tokens"};
   if (limits.positions > 0 && std::ssize(encoding.ids) > limits.positions) {
-    return Error{ErrorCode::invalid_input,
-                 fmt::format("{} tokens, the model takes {}", encoding.ids.size(), limits.positions)};
+    return Error{ErrorCode::invalid_input, fmt::format("{} tokens, the model takes {}",
+                                                       encoding.ids.size(), limits.positions)};
   }
   const auto outside = [](const std::vector<std::int32_t>& values, Index rows) {
     return rows > 0 && std::ranges::any_of(values, [rows](std::int32_t value) {

@@ -11,7 +11,8 @@
 
 namespace rtai::serve {
 
-/// What a file looked like when it was read: another stamp means that it was replaced or written to.
+/// What a file looked like when it was read: another stamp means that it was replaced or written
+/// to.
 struct FileStamp {
   std::uint64_t device = 0;
   std::uint64_t inode = 0;
@@ -54,8 +55,8 @@ struct EngineOptions {
   std::string target;
 };
 
-/// Loads every engine into memory of its own, so that a file that is overwritten while it serves does
-/// no harm; checks all digests; and runs each on short and long texts.
+/// Loads every engine into memory of its own, so that a file that is overwritten while it serves
+/// does no harm; checks all digests; and runs each on short and long texts.
 ///
 /// Errors: those of loading; invalid_input if they are not engines of one model (task, labels,
 /// tokenizer, outputs) or if one gives numbers that are not finite.

@@ -31,7 +31,8 @@ std::string request_bytes(const Url& url,
                           const std::string& api_key,
                           const std::string& path,
                           const std::string& body) {
-  const std::string key = api_key.empty() ? "" : fmt::format("Authorization: Bearer {}\r\n", api_key);
+  const std::string key =
+      api_key.empty() ? "" : fmt::format("Authorization: Bearer {}\r\n", api_key);
   return fmt::format(
       "POST {}{} HTTP/1.1\r\nHost: {}:{}\r\n{}Content-Type: application/json\r\n"
       "Content-Length: {}\r\n\r\n{}",
@@ -121,7 +122,8 @@ class LoadGenerator {
     }
     constexpr auto kPatience = std::chrono::seconds(20);  // for the last answers
     io_.run_until(end_ + kPatience);
-    report_.seconds = std::chrono::duration<double>(std::min(last_, end_ + kPatience) - start_).count();
+    report_.seconds =
+        std::chrono::duration<double>(std::min(last_, end_ + kPatience) - start_).count();
     report_.failed = report_.sent + due_.size() - answers_;
     return std::move(report_);
   }
@@ -279,7 +281,8 @@ Result<Url> parse_url(const std::string& text) {
   const auto plain = [](char c) { return c > 0x20 && c < 0x7f; };
   const bool valid = !url.host.empty() && !url.port.empty() && std::ranges::all_of(text, plain) &&
                      url.port.find_first_not_of("0123456789") == std::string::npos;
-  if (!valid) return Error{ErrorCode::invalid_input, fmt::format("{}: expected http://HOST:PORT", text)};
+  if (!valid)
+    return Error{ErrorCode::invalid_input, fmt::format("{}: expected http://HOST:PORT", text)};
   return url;
 }
 

@@ -41,7 +41,7 @@ struct LoadOptions {
   double duration_s = 10;
   int connections = 64;
   std::uint64_t seed = 0;
-  std::string path;                      // of the endpoint
+  std::string path;  // of the endpoint
   std::string api_key = {};
   std::vector<std::string> bodies = {};  // sent in turn
 };

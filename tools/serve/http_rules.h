@@ -22,9 +22,9 @@ struct Refusal {
 /// valid one (a line that ends without CR, a NUL), so that nobody waits for the rest.
 bool is_hopeless(std::string_view received);
 
-/// Checks a complete head, its empty line included. Refused are: line ends other than CR LF, control
-/// characters, folded lines, anything but `METHOD /path HTTP/1.0 or 1.1`, no or several Host
-/// headers, a Content-Length that is given twice or is not plain digits, any Transfer-Encoding
+/// Checks a complete head, its empty line included. Refused are: line ends other than CR LF,
+/// control characters, folded lines, anything but `METHOD /path HTTP/1.0 or 1.1`, no or several
+/// Host headers, a Content-Length that is given twice or is not plain digits, any Transfer-Encoding
 /// (requests carry a Content-Length), more than kMaxHeaders headers.
 ///
 /// Source: RFC 9112, sections 2.2, 3, 5 and 6; RFC 9110, sections 5.5, 5.6.2 and 7.2.

@@ -1,4 +1,5 @@
-// The door to Boost.Beast for the server; the headers take long to compile, so nobody else has them.
+// The door to Boost.Beast for the server; the headers take long to compile, so nobody else has
+// them.
 #include "tools/serve/http_server.h"
 
 #include "tools/serve/http_rules.h"
@@ -7,7 +8,6 @@
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 #include <fmt/format.h>
-
 #include <netinet/tcp.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -175,9 +175,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
     request.body = std::move(message.body());
     request.arrival = Clock::now();
     shared_.handler(std::move(request), [self = shared_from_this()](HttpResponse response) {
-      asio::dispatch(self->stream_.get_executor(), [self, response = std::move(response)]() mutable {
-        self->write(std::move(response));
-      });
+      asio::dispatch(
+          self->stream_.get_executor(),
+          [self, response = std::move(response)]() mutable { self->write(std::move(response)); });
     });
   }
 
@@ -194,12 +194,13 @@ class Connection : public std::enable_shared_from_this<Connection> {
     if (!head_request_) response_->body() = std::move(response.body);
     stream_.expires_after(shared_.options.write_time);
     // Head and body leave in one system call.
-    http::async_write(stream_, *response_, [self = shared_from_this()](error_code error, std::size_t) {
-      self->response_.reset();
-      if (error) return self->note(error);
-      if (!self->keep_alive_) return self->end();
-      self->wait_for_request();
-    });
+    http::async_write(stream_, *response_,
+                      [self = shared_from_this()](error_code error, std::size_t) {
+                        self->response_.reset();
+                        if (error) return self->note(error);
+                        if (!self->keep_alive_) return self->end();
+                        self->wait_for_request();
+                      });
   }
 
   /// What cannot be understood ends the connection: nobody knows where the next request begins.
@@ -299,7 +300,8 @@ class BeastServer final : public HttpServer {
   }
 
   void every(std::chrono::milliseconds period, std::function<void()> action) override {
-    timers_.push_back(std::make_unique<Timer>(Timer{asio::steady_timer(io_), period, std::move(action)}));
+    timers_.push_back(
+        std::make_unique<Timer>(Timer{asio::steady_timer(io_), period, std::move(action)}));
     wait_for(*timers_.back());
   }
 

@@ -27,11 +27,11 @@ struct HttpOptions {
 
 /// What the server counts about itself.
 struct HttpCounts {
-  int connections = 0;             // open now
-  std::uint64_t accepted = 0;      // connections
-  std::uint64_t turned_away = 0;   // connections beyond the limit
-  std::uint64_t malformed = 0;     // requests refused by the rules of HTTP
-  std::uint64_t timed_out = 0;     // connections closed for slowness in the middle of a message
+  int connections = 0;            // open now
+  std::uint64_t accepted = 0;     // connections
+  std::uint64_t turned_away = 0;  // connections beyond the limit
+  std::uint64_t malformed = 0;    // requests refused by the rules of HTTP
+  std::uint64_t timed_out = 0;    // connections closed for slowness in the middle of a message
 };
 
 /// One event loop: connections, signals, timers and posted work run on its threads.
@@ -55,9 +55,9 @@ class HttpServer {
   /// Calls `action` again and again. Before run().
   virtual void every(std::chrono::milliseconds period, std::function<void()> action) = 0;
 
-  /// Answers what is there and what still comes for the length of `linger`, telling clients to close;
-  /// then takes no more connections, ends idle ones, and lets run() return once all are gone, at the
-  /// latest after `limit`.
+  /// Answers what is there and what still comes for the length of `linger`, telling clients to
+  /// close; then takes no more connections, ends idle ones, and lets run() return once all are
+  /// gone, at the latest after `limit`.
   virtual void drain(std::chrono::milliseconds linger, std::chrono::milliseconds limit) = 0;
   virtual HttpCounts counts() const = 0;
 };

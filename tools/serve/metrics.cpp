@@ -6,8 +6,8 @@
 
 namespace rtai::serve {
 
-const std::array<double, 15> kSecondLimits = {0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015,
-                                              0.025,  0.05,  0.1,   0.25,  0.5,   1,      5};
+const std::array<double, 15> kSecondLimits = {
+    0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5};
 const std::array<double, 13> kCountLimits = {1,   2,   4,   8,    16,   32,  64,
                                              128, 256, 512, 1024, 2048, 4096};
 

@@ -58,7 +58,10 @@ struct Metrics {
   std::atomic<std::uint64_t> promise_missed{0};
 
   void count_request(std::string_view endpoint, int status);
-  void count_batch(const std::string& engine, std::size_t texts, std::size_t tokens, double seconds);
+  void count_batch(const std::string& engine,
+                   std::size_t texts,
+                   std::size_t tokens,
+                   double seconds);
 
   /// The lines of requests and engines.
   std::string request_text() const;

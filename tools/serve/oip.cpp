@@ -25,8 +25,8 @@ Error bad(std::string message) {
 struct InputTensor {
   std::string name;
   std::vector<std::size_t> shape;
-  std::vector<std::string> texts;        // BYTES
-  std::vector<std::int32_t> numbers;     // INT32, INT64
+  std::vector<std::string> texts;     // BYTES
+  std::vector<std::int32_t> numbers;  // INT32, INT64
 };
 
 Result<std::vector<std::size_t>> shape_of(const Body& input, const std::string& name) {
@@ -34,7 +34,8 @@ Result<std::vector<std::size_t>> shape_of(const Body& input, const std::string& 
   std::size_t elements = 1;
   const auto found = input.find("shape");
   const Error error = bad(fmt::format("input '{}': \"shape\": expected positive sizes", name));
-  if (found == input.end() || !found->is_array() || found->empty() || found->size() > 4) return error;
+  if (found == input.end() || !found->is_array() || found->empty() || found->size() > 4)
+    return error;
   for (const Body& size : *found) {
     if (!size.is_number_unsigned() || size == 0u || size > kMostElements) return error;
     shape.push_back(size.get<std::size_t>());
@@ -69,7 +70,8 @@ Result<std::int32_t> token_of(std::int64_t wide, const std::string& name) {
 }
 
 Result<void> read_json_data(const Body& data, bool is_text, InputTensor& tensor) {
-  if (!data.is_array()) return bad(fmt::format("input '{}': \"data\": expected a list", tensor.name));
+  if (!data.is_array())
+    return bad(fmt::format("input '{}': \"data\": expected a list", tensor.name));
   std::vector<const Body*> elements;
   flatten(data, elements);
   for (const Body* element : elements) {
@@ -234,7 +236,8 @@ OutputTensor numbers_of(const Answered& answered, std::size_t which, const Reque
   if (value.rows != engine::Rows::tokens) {
     tensor.shape = {texts, columns};
     for (const auto& output : answered.outputs)
-      tensor.numbers.insert(tensor.numbers.end(), output[which].values.begin(), output[which].values.end());
+      tensor.numbers.insert(tensor.numbers.end(), output[which].values.begin(),
+                            output[which].values.end());
     return tensor;
   }
   std::size_t longest = request.columns;
@@ -246,9 +249,9 @@ OutputTensor numbers_of(const Answered& answered, std::size_t which, const Reque
     const tools::SampleOutput& output = answered.outputs[t][which];
     for (std::size_t r = 0; r < static_cast<std::size_t>(output.rows); ++r) {
       const std::size_t place = request.places.empty() ? r : request.places[t][r];
-      std::ranges::copy(output.row(static_cast<Index>(r)),
-                        tensor.numbers.begin() +
-                            static_cast<std::ptrdiff_t>((t * longest + place) * columns));
+      std::ranges::copy(
+          output.row(static_cast<Index>(r)),
+          tensor.numbers.begin() + static_cast<std::ptrdiff_t>((t * longest + place) * columns));
     }
   }
   return tensor;
@@ -360,7 +363,10 @@ Result<HttpResponse> respond(const Answered& answered,
   return response;
 }
 
-Result<void> read_wanted(const EngineSet& set, const Body& body, bool with_texts, Request& request) {
+Result<void> read_wanted(const EngineSet& set,
+                         const Body& body,
+                         bool with_texts,
+                         Request& request) {
   const auto is_set = [](const Body& object, const char* key) {
     const auto parameters = object.find("parameters");
     return parameters != object.end() && parameters->is_object() && parameters->contains(key) &&
@@ -432,7 +438,8 @@ Json model_metadata(const EngineSet& set, const std::string& model_name) {
 
 std::optional<std::size_t> engine_of_version(const EngineSet& set, std::string_view version) {
   std::size_t number = 0;
-  const auto [end, status] = std::from_chars(version.data(), version.data() + version.size(), number);
+  const auto [end, status] =
+      std::from_chars(version.data(), version.data() + version.size(), number);
   if (status != std::errc{} || end != version.data() + version.size()) return std::nullopt;
   if (number < 1 || number > set.engines.size()) return std::nullopt;
   return number - 1;
@@ -467,9 +474,11 @@ Result<Inquiry> read_infer(const EngineSet& set,
   Request request;
   InputTensor* ids = input("input_ids");
   InputTensor* texts = input("text");
-  if ((ids != nullptr) == (texts != nullptr)) return bad("expected the input 'text' or 'input_ids'");
-  const bool stray = ids != nullptr ? input("text_b") != nullptr
-                                    : input("attention_mask") != nullptr || input("token_type_ids") != nullptr;
+  if ((ids != nullptr) == (texts != nullptr))
+    return bad("expected the input 'text' or 'input_ids'");
+  const bool stray = ids != nullptr
+                         ? input("text_b") != nullptr
+                         : input("attention_mask") != nullptr || input("token_type_ids") != nullptr;
   if (stray) return bad("inputs for texts and for ids in one request");
   if (ids != nullptr) {
     const InputTensor* mask = input("attention_mask");

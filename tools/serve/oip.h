@@ -1,11 +1,11 @@
 // The Open Inference Protocol, version 2, over HTTP: tensors as JSON or, in the binary extension,
 // behind it.
 //
-// Inputs: "text" BYTES [n] (and "text_b" BYTES [n] for pairs), or "input_ids" INT64 or INT32 [n, seq]
-// with "attention_mask" and "token_type_ids" of the same shape.
-// Outputs: those of the engine, FP32 [n, columns], or [n, seq, columns] with zeros behind short texts;
-// of a text classifier also "label" BYTES [n] and "score" FP32 [n]; with texts "answer" BYTES [n], a
-// line of `rtai run --json` each.
+// Inputs: "text" BYTES [n] (and "text_b" BYTES [n] for pairs), or "input_ids" INT64 or INT32 [n,
+// seq] with "attention_mask" and "token_type_ids" of the same shape. Outputs: those of the engine,
+// FP32 [n, columns], or [n, seq, columns] with zeros behind short texts; of a text classifier also
+// "label" BYTES [n] and "score" FP32 [n]; with texts "answer" BYTES [n], a line of `rtai run
+// --json` each.
 //
 // Source: Open Inference Protocol, rest specification; Triton's binary tensor data extension.
 #pragma once

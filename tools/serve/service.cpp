@@ -46,7 +46,8 @@ std::optional<std::size_t> number_in(const HttpRequest& request, std::string_vie
   const std::string_view text = header(request.headers, name);
   std::size_t number = 0;
   const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (text.empty() || status != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  if (text.empty() || status != std::errc{} || end != text.data() + text.size())
+    return std::nullopt;
   return number;
 }
 
@@ -157,7 +158,8 @@ void Service::route(const HttpRequest& request, const Shared& exchange) {
   };
   const auto set = [this] { return reloader_.current(); };
 
-  if (path == "/v2/health/live") return get("health", [] { return json_response({{"live", true}}); });
+  if (path == "/v2/health/live")
+    return get("health", [] { return json_response({{"live", true}}); });
   if (path == "/v2/health/ready" || path == "/health" || path == "/ready")
     return get("health", [this] { return ready_response(); });
   if (!is_allowed(request)) {
@@ -170,11 +172,13 @@ void Service::route(const HttpRequest& request, const Shared& exchange) {
 
   const std::string& name = options_.model_name;
   if (path == "/v1/predict")
-    return post("v1_predict", [&](const EngineSet& s, const Body& b) { return read_predict(s, name, b); });
+    return post("v1_predict",
+                [&](const EngineSet& s, const Body& b) { return read_predict(s, name, b); });
   if (path == "/v1/embeddings") {
     exchange->is_openai = true;
-    return post("v1_embeddings",
-                [&](const EngineSet& s, const Body& b) { return read_openai_embeddings(s, name, b); });
+    return post("v1_embeddings", [&](const EngineSet& s, const Body& b) {
+      return read_openai_embeddings(s, name, b);
+    });
   }
   if (path == "/embed") return post("embed", &read_tei_embed);
   if (path == "/predict") return post("predict", &read_tei_predict);
@@ -193,7 +197,8 @@ void Service::route(const HttpRequest& request, const Shared& exchange) {
 
 /// /v2/models/NAME[/versions/V][/ready|/infer]
 void Service::route_model(const HttpRequest& request, const Shared& exchange) {
-  std::string_view rest = std::string_view(request.path).substr(std::string_view("/v2/models/").size());
+  std::string_view rest =
+      std::string_view(request.path).substr(std::string_view("/v2/models/").size());
   const auto next = [&rest] {
     const std::size_t end = std::min(rest.find('/'), rest.size());
     const std::string_view part = rest.substr(0, end);
@@ -219,8 +224,10 @@ void Service::route_model(const HttpRequest& request, const Shared& exchange) {
     const std::string_view length = header(request.headers, "inference-header-content-length");
     const auto json_bytes = number_in(request, "inference-header-content-length");
     if (!length.empty() && !json_bytes)
-      return refuse(*exchange, 400, "validation", "Inference-Header-Content-Length: expected a number");
-    Result<Inquiry> read = read_infer(*exchange->set, options_.model_name, request.body, json_bytes);
+      return refuse(*exchange, 400, "validation",
+                    "Inference-Header-Content-Length: expected a number");
+    Result<Inquiry> read =
+        read_infer(*exchange->set, options_.model_name, request.body, json_bytes);
     if (read) read->engine = engine;
     return ask(exchange, std::move(read));
   }
@@ -267,7 +274,9 @@ Result<std::vector<text::Encoding>> Service::encode(const Exchange& exchange) {
 
 namespace {
 
-CacheKey answer_key(const KeyMaker& keys, const LoadedEngine& engine, const text::Encoding& encoding) {
+CacheKey answer_key(const KeyMaker& keys,
+                    const LoadedEngine& engine,
+                    const text::Encoding& encoding) {
   return keys.make({bytes_of(engine.digest), bytes_of(encoding.ids), bytes_of(encoding.segments)});
 }
 
@@ -278,7 +287,8 @@ CacheKey answer_key(const KeyMaker& keys, const LoadedEngine& engine, const text
 bool Service::answer_from_cache(const Shared& exchange) {
   if (!answers_.is_on()) return false;
   const std::size_t last = exchange->inquiry.engine.value_or(batcher_.current_engine());
-  for (std::size_t e = exchange->inquiry.engine.value_or(0); e <= last && e < exchange->set->engines.size(); ++e) {
+  for (std::size_t e = exchange->inquiry.engine.value_or(0);
+       e <= last && e < exchange->set->engines.size(); ++e) {
     exchange->outputs.clear();
     for (const text::Encoding& encoding : exchange->encodings) {
       const auto found = answers_.find(answer_key(keys_, *exchange->set->engines[e], encoding));
@@ -326,12 +336,13 @@ void Service::ask(const Shared& exchange, Result<Inquiry> read) {
           .encodings = std::move(exchange->encodings),
           .engine = exchange->inquiry.engine,
           .arrival = exchange->arrival};
-  std::optional<double> timeout = exchange->inquiry.timeout_s ? exchange->inquiry.timeout_s
-                                                               : exchange->timeout_s;
+  std::optional<double> timeout =
+      exchange->inquiry.timeout_s ? exchange->inquiry.timeout_s : exchange->timeout_s;
   if (!timeout && options_.timeout_s > 0) timeout = options_.timeout_s;
   if (timeout) {
-    job.deadline = exchange->arrival + std::chrono::duration_cast<Clock::duration>(
-                                           std::chrono::duration<double>(std::min(*timeout, 86'400.0)));
+    job.deadline =
+        exchange->arrival + std::chrono::duration_cast<Clock::duration>(
+                                std::chrono::duration<double>(std::min(*timeout, 86'400.0)));
   }
   job.done = [this, exchange](Job& done, JobResult result) {
     exchange->encodings = std::move(done.encodings);
@@ -367,13 +378,12 @@ void Service::finish(const Shared& exchange, JobResult result) {
 
 void Service::answer(const Shared& exchange) {
   const LoadedEngine& engine = *exchange->set->engines[exchange->engine];
-  Result<HttpResponse> response =
-      exchange->inquiry.respond({.set = *exchange->set,
-                                 .engine = engine,
-                                 .version = exchange->engine + 1,
-                                 .samples = exchange->inquiry.samples,
-                                 .encodings = exchange->encodings,
-                                 .outputs = exchange->outputs});
+  Result<HttpResponse> response = exchange->inquiry.respond({.set = *exchange->set,
+                                                             .engine = engine,
+                                                             .version = exchange->engine + 1,
+                                                             .samples = exchange->inquiry.samples,
+                                                             .encodings = exchange->encodings,
+                                                             .outputs = exchange->outputs});
   if (!response) {
     return refuse(*exchange, status_of(response.error().code()), "backend",
                   response.error().message());
@@ -458,8 +468,8 @@ std::string Service::metrics_text() const {
                     {"no", metrics_.promise_missed});
   const CacheCounts answers = answers_.counts(), encodings = encodings_.counts();
   const auto caches = [&](std::string_view name, std::string_view kind, auto member) {
-    text += pair_text(name, "cache", {"answers", answers.*member}, {"tokens", encodings.*member},
-                      kind);
+    text +=
+        pair_text(name, "cache", {"answers", answers.*member}, {"tokens", encodings.*member}, kind);
   };
   caches("rtai_cache_hits_total", "counter", &CacheCounts::hits);
   caches("rtai_cache_misses_total", "counter", &CacheCounts::misses);

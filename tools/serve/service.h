@@ -62,7 +62,10 @@ class Service {
   void finish(const Shared& exchange, JobResult result);
   void answer(const Shared& exchange);
   void send(Exchange& exchange, HttpResponse response);
-  void refuse(Exchange& exchange, int status, std::string_view type, std::string_view message,
+  void refuse(Exchange& exchange,
+              int status,
+              std::string_view type,
+              std::string_view message,
               double retry_after_s = 0);
   std::string metrics_text() const;
 

@@ -28,9 +28,8 @@ Result<bool> flag_of(const Body& body, const char* key, bool otherwise) {
 
 Result<void> need_embeddings(const EngineSet& set) {
   if (set.first().model.task == Task::sentence_embedding) return {};
-  return Error{ErrorCode::unsupported,
-               fmt::format("this model gives no embeddings, its task is {}",
-                           tools::task_name(set.first().model.task))};
+  return Error{ErrorCode::unsupported, fmt::format("this model gives no embeddings, its task is {}",
+                                                   tools::task_name(set.first().model.task))};
 }
 
 Result<Sample> sample_of(const Body& item) {
@@ -133,7 +132,8 @@ std::vector<float> normalized(std::vector<float> values) {
 /// A text, or a pair of them.
 Result<Sample> tei_sample(const Body& item) {
   RTAI_TRY(std::vector<std::string> texts, texts_of(item, "inputs"));
-  if (texts.empty() || texts.size() > 2) return bad("\"inputs\": expected a text or a pair of them");
+  if (texts.empty() || texts.size() > 2)
+    return bad("\"inputs\": expected a text or a pair of them");
   Sample sample(std::move(texts[0]));
   if (texts.size() == 2) sample.text_b = std::move(texts[1]);
   return sample;
@@ -141,13 +141,15 @@ Result<Sample> tei_sample(const Body& item) {
 
 Result<Json> tei_scores(const Answered& answered, std::size_t i, bool raw) {
   const tools::Model& model = answered.engine.model;
-  RTAI_TRY(const tools::Answer answer,
-           tools::make_answer(model, answered.samples[i], answered.encodings[i], answered.outputs[i]));
+  RTAI_TRY(
+      const tools::Answer answer,
+      tools::make_answer(model, answered.samples[i], answered.encodings[i], answered.outputs[i]));
   std::vector<float> scores = answer.classes.scores;
   if (raw) scores = answered.outputs[i].front().values;
   std::vector<std::size_t> order(scores.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::ranges::stable_sort(order, [&](std::size_t a, std::size_t b) { return scores[a] > scores[b]; });
+  std::ranges::stable_sort(order,
+                           [&](std::size_t a, std::size_t b) { return scores[a] > scores[b]; });
   Json list = Json::array();
   for (const std::size_t label : order)
     list.push_back({{"score", scores[label]}, {"label", tools::label_name(model, label)}});
@@ -156,7 +158,9 @@ Result<Json> tei_scores(const Answered& answered, std::size_t i, bool raw) {
 
 }  // namespace
 
-Result<Inquiry> read_predict(const EngineSet& set, const std::string& model_name, const Body& body) {
+Result<Inquiry> read_predict(const EngineSet& set,
+                             const std::string& model_name,
+                             const Body& body) {
   Inquiry inquiry;
   RTAI_TRY(inquiry.samples, predict_samples(body));
   RTAI_TRY(const bool logits, flag_of(body, "logits", false));
@@ -172,10 +176,10 @@ Result<Inquiry> read_predict(const EngineSet& set, const std::string& model_name
   const bool is_list = body.contains("texts") || body.contains("samples");
   inquiry.respond = [logits, is_list](const Answered& answered) -> Result<HttpResponse> {
     const auto line = [&](std::size_t i) -> Result<Json> {
-      RTAI_TRY(Json json, tools::line_json(answered.engine.model,
-                                           answered.engine.predictor->engine().program,
-                                           answered.samples[i], answered.encodings[i],
-                                           answered.outputs[i], logits));
+      RTAI_TRY(Json json,
+               tools::line_json(answered.engine.model, answered.engine.predictor->engine().program,
+                                answered.samples[i], answered.encodings[i], answered.outputs[i],
+                                logits));
       if (answered.encodings[i].truncated) json["truncated"] = true;
       return json;
     };
@@ -215,8 +219,8 @@ Result<Inquiry> read_openai_embeddings(const EngineSet& set,
       program.values[static_cast<std::size_t>(program.outputs.front().value)].columns;
   if (body.contains("dimensions") && !body["dimensions"].is_null() && body["dimensions"] != columns)
     return bad(fmt::format("\"dimensions\": this model gives {}", columns));
-  inquiry.respond = [model, as_base64 = format == "base64"](
-                        const Answered& answered) -> Result<HttpResponse> {
+  inquiry.respond =
+      [model, as_base64 = format == "base64"](const Answered& answered) -> Result<HttpResponse> {
     return json_response(openai_json(answered, model, as_base64));
   };
   return inquiry;

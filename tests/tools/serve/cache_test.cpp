@@ -15,7 +15,8 @@ std::span<const std::byte> bytes(std::string_view text) {
 
 }  // namespace
 
-TEST_CASE("keys are those of the parts, not of their joined bytes, and differ from process to process") {
+TEST_CASE(
+    "keys are those of the parts, not of their joined bytes, and differ from process to process") {
   const KeyMaker keys, others;
   CHECK(keys.make({bytes("ab"), bytes("c")}) == keys.make({bytes("ab"), bytes("c")}));
   CHECK(keys.make({bytes("ab"), bytes("c")}) != keys.make({bytes("a"), bytes("bc")}));

@@ -32,8 +32,8 @@ Played play(EngineChooser& chooser, Clock::time_point& now, double tokens_per_s,
   constexpr std::size_t kTokens = 30;
   const auto gap = std::chrono::duration_cast<Clock::duration>(
       std::chrono::duration<double>(kTokens / tokens_per_s));
-  const Clock::time_point end = now + std::chrono::duration_cast<Clock::duration>(
-                                          std::chrono::duration<double>(seconds));
+  const Clock::time_point end =
+      now + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
   for (; now < end; now += gap) {
     chooser.arrived(now, kTokens);
     const std::size_t engine = chooser.choose(now, 0, kTokens, costs);

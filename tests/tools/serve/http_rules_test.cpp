@@ -37,7 +37,8 @@ TEST_CASE("heads get the status that says what is wrong with them") {
   CHECK(status(many + "\r\n") == 431);
 }
 
-TEST_CASE("the beginning of a good head is never hopeless, and each control character makes it so") {
+TEST_CASE(
+    "the beginning of a good head is never hopeless, and each control character makes it so") {
   for (std::size_t size = 0; size <= kGood.size(); ++size)
     CHECK_FALSE(is_hopeless(kGood.substr(0, size)));
   CHECK(is_hopeless("GET / HTTP/1.1\n"));
