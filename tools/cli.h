@@ -71,7 +71,6 @@ void add_passes(Commands& commands);
 void add_prune(Commands& commands);
 void add_quantize(Commands& commands);
 void add_run(Commands& commands);
-void add_serve(Commands& commands);
 void add_verify(Commands& commands);
 
 /// True if standard output should carry colours.

@@ -1,7 +1,8 @@
 // rtai serve: engines behind HTTP.
+#include "tools/cmd_serve.h"
+
 #include "runtime/base/mapped_file.h"
 #include "runtime/exec/team.h"
-#include "tools/cli.h"
 #include "tools/serve/http_server.h"
 #include "tools/serve/service.h"
 

@@ -1,6 +1,7 @@
 // rtai: makes BERT-class models answer in milliseconds.
 #include "runtime/base/mapped_file.h"
 #include "tools/cli.h"
+#include "tools/cmd_serve.h"
 #include "tools/command_line.h"
 #include "tools/version.h"
 

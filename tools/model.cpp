@@ -37,13 +37,14 @@ bool is_engine_file(const fs::path& path) {
   return file && engine::looks_like_engine(file->bytes());
 }
 
-Result<Model> engine_model(engine::Engine opened, const std::string& name) {
+Result<Model> load_engine(const fs::path& path) {
+  RTAI_TRY(engine::Engine opened, engine::open(path));
   Model model;
-  model.name = name;
+  model.name = path.string();
   model.bytes = opened.file_bytes;
   if (!opened.tokenizer.empty()) {
     RTAI_TRY(model.tokenizer,
-             text::Tokenizer::deserialize(opened.tokenizer).in(name + ": tokenizer"));
+             text::Tokenizer::deserialize(opened.tokenizer).in(path.string() + ": tokenizer"));
   }
   model.labels = opened.labels;
   model.metadata = opened.metadata;
@@ -238,17 +239,7 @@ std::string Model::dtype() const {
 }
 
 Result<Model> load_model(const fs::path& path, Log& log) {
-  if (!is_engine_file(path)) {
-    RTAI_TRY(Model model, load_onnx(path, log));
-    RTAI_TRY_VOID(fit_tokenizer(model, log));
-    return model;
-  }
-  RTAI_TRY(engine::Engine opened, engine::open(path));
-  return model_of(std::move(opened), path.string(), log);
-}
-
-Result<Model> model_of(engine::Engine opened, const std::string& name, Log& log) {
-  RTAI_TRY(Model model, engine_model(std::move(opened), name));
+  RTAI_TRY(Model model, is_engine_file(path) ? load_engine(path) : load_onnx(path, log));
   RTAI_TRY_VOID(fit_tokenizer(model, log));
   return model;
 }

@@ -51,9 +51,6 @@ struct Model {
 /// Errors: those of reading the files, each with the file's name in front.
 Result<Model> load_model(const std::filesystem::path& path, Log& log);
 
-/// The model of an engine that is open already; `name` is what errors and people call it.
-Result<Model> model_of(engine::Engine opened, const std::string& name, Log& log);
-
 /// The engine of a model: its own, or one lowered from its graph with tokenizer, labels, metadata.
 Result<std::shared_ptr<const engine::Engine>> make_engine(const Model& model);
 

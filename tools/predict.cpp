@@ -102,14 +102,6 @@ Result<Predictor> Predictor::create(const Model& model, int threads, const std::
 
 Result<std::vector<std::vector<SampleOutput>>> Predictor::run(
     std::span<const text::Encoding> encodings, Log& log) {
-  std::vector<const text::Encoding*> pointers;
-  for (const text::Encoding& encoding : encodings)
-    pointers.push_back(&encoding);
-  return run(pointers, log);
-}
-
-Result<std::vector<std::vector<SampleOutput>>> Predictor::run(
-    std::span<const text::Encoding* const> encodings, Log& log) {
   const engine::Program& program = engine().program;
   std::vector<std::vector<SampleOutput>> outputs;
   for (std::size_t first = 0; first < encodings.size();) {
@@ -117,8 +109,8 @@ Result<std::vector<std::vector<SampleOutput>>> Predictor::run(
     std::size_t last = first;
     while (last < encodings.size() &&
            (last == first ||
-            std::ssize(batch.ids) + std::ssize(encodings[last]->ids) <= kTokensAtOnce)) {
-      batch.add(*encodings[last++]);
+            std::ssize(batch.ids) + std::ssize(encodings[last].ids) <= kTokensAtOnce)) {
+      batch.add(encodings[last++]);
     }
     RTAI_TRY_VOID(
         session_.run({.ids = batch.ids, .segments = batch.segments, .offsets = batch.offsets}));

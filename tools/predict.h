@@ -33,9 +33,6 @@ class Predictor {
   /// changes no answer.
   Result<std::vector<std::vector<SampleOutput>>> run(std::span<const text::Encoding> encodings,
                                                      Log& log);
-  /// The same for encodings that lie apart.
-  Result<std::vector<std::vector<SampleOutput>>> run(
-      std::span<const text::Encoding* const> encodings, Log& log);
 
   const engine::Engine& engine() const { return session_.engine(); }
 

@@ -123,10 +123,7 @@ Result<Sample> text_sample(const Json& object) {
 }  // namespace
 
 Result<Sample> parse_sample(std::string_view line) {
-  return sample_of(Json::parse(line, nullptr, false));
-}
-
-Result<Sample> sample_of(const Json& object) {
+  const Json object = Json::parse(line, nullptr, false);
   if (object.is_discarded() || !object.is_object()) return bad_line("expected a JSON object");
   if (object.contains("input_ids")) return ids_sample(object);
   if (object.contains("tokens")) return words_sample(object);

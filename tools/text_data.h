@@ -5,8 +5,6 @@
 #include "runtime/base/result.h"
 #include "runtime/text/tokenizer.h"
 
-#include <nlohmann/json_fwd.hpp>
-
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -38,8 +36,6 @@ Result<std::vector<Sample>> read_samples(const std::filesystem::path& path);
 
 /// Parses one .jsonl line.
 Result<Sample> parse_sample(std::string_view line);
-/// The same for a line that is parsed already.
-Result<Sample> sample_of(const nlohmann::json& object);
 
 /// The tokens of a sample. Errors: invalid_input if it has text and the model no tokenizer.
 Result<text::Encoding> encode(const Sample& sample, const text::Tokenizer* tokenizer);

@@ -207,12 +207,12 @@ void Batcher::run_batch(std::vector<Piece> batch) {
   const std::shared_ptr<const EngineSet> set = batch.front().waiting->job.set;
   const std::size_t engine = batch.front().waiting->result.engine;
   const LoadedEngine& loaded = *set->engines[engine];
-  std::vector<const text::Encoding*> encodings;
+  std::vector<text::Encoding> encodings;  // borrowed from the jobs, which get them back
   std::size_t tokens = 0;
   for (const Piece& piece : batch) {
     tokens += piece.tokens();
     for (std::size_t i = piece.begin; i < piece.end; ++i)
-      encodings.push_back(&piece.waiting->job.encodings[i]);
+      encodings.push_back(std::move(piece.waiting->job.encodings[i]));
   }
   const Clock::time_point start = Clock::now();
   Result<Outputs> outputs = loaded.predictor->run(encodings, silent_log());
@@ -223,28 +223,24 @@ void Batcher::run_batch(std::vector<Piece> batch) {
   std::size_t at = 0;
   for (Piece& piece : batch) {
     Waiting& waiting = *piece.waiting;
-    const std::size_t count = piece.end - piece.begin;
+    const std::span<text::Encoding> own = std::span(encodings).subspan(at, piece.end - piece.begin);
     // What one request did wrong must not touch the others: each alone, then.
-    Result<Outputs> own =
-        outputs
-            ? Outputs(std::make_move_iterator(outputs->begin() + static_cast<std::ptrdiff_t>(at)),
-                      std::make_move_iterator(outputs->begin() +
-                                              static_cast<std::ptrdiff_t>(at + count)))
-            : loaded.predictor->run(std::span(encodings).subspan(at, count), silent_log());
-    at += count;
-    if (!own) {
-      finish(std::move(piece.waiting));
+    Result<Outputs> alone = outputs ? Outputs() : loaded.predictor->run(own, silent_log());
+    const bool is_done = outputs || alone;
+    for (std::size_t i = 0; i < own.size(); ++i) {
+      waiting.job.encodings[piece.begin + i] = std::move(own[i]);
+      if (is_done)
+        waiting.result.outputs[piece.begin + i] =
+            std::move(outputs ? (*outputs)[at + i] : (*alone)[i]);
+    }
+    at += own.size();
+    if (is_done && piece.end < waiting.job.encodings.size()) {
+      const std::lock_guard lock(mutex_);
+      queue_.push_back(std::move(piece.waiting));
       continue;
     }
-    std::ranges::move(*own,
-                      waiting.result.outputs.begin() + static_cast<std::ptrdiff_t>(piece.begin));
-    if (piece.end == waiting.job.encodings.size()) {
-      waiting.result.end = JobResult::End::done;
-      finish(std::move(piece.waiting));
-      continue;
-    }
-    const std::lock_guard lock(mutex_);
-    queue_.push_back(std::move(piece.waiting));
+    if (is_done) waiting.result.end = JobResult::End::done;
+    finish(std::move(piece.waiting));
   }
 }
 

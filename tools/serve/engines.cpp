@@ -4,7 +4,9 @@
 #include "runtime/base/digest.h"
 
 #include <fmt/format.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -18,14 +20,35 @@ namespace {
 namespace fs = std::filesystem;
 constexpr std::size_t kDigestDigits = 16;
 
-/// The file in memory of our own, and its digest.
-struct Copy {
-  std::shared_ptr<const AlignedBuffer> bytes;  // owned by the engine made of it
-  std::string digest;
+/// A file without a name, in memory, that nobody else writes to.
+class PrivateFile {
+ public:
+  explicit PrivateFile(std::span<const std::byte> bytes)
+      : descriptor_(::memfd_create("rtai-engine", MFD_CLOEXEC)) {
+    while (is_whole_ && !bytes.empty()) {
+      const ssize_t written = ::write(descriptor_, bytes.data(), bytes.size());
+      is_whole_ = written > 0;
+      if (is_whole_) bytes = bytes.subspan(static_cast<std::size_t>(written));
+    }
+  }
+  PrivateFile(const PrivateFile&) = delete;
+  PrivateFile& operator=(const PrivateFile&) = delete;
+  ~PrivateFile() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+  }
+
+  bool is_whole() const { return is_whole_; }
+  /// Where it can be opened, as long as this object lives.
+  fs::path path() const { return fmt::format("/proc/self/fd/{}", descriptor_); }
+
+ private:
+  int descriptor_;
+  bool is_whole_ = true;
 };
 
-/// Read, not mapped: a file that shrinks meanwhile must not end the process.
-Result<Copy> copy_of(const fs::path& path) {
+/// An engine's bytes as they were at one moment. Read, not mapped: a file that shrinks meanwhile
+/// must not end the process.
+Result<AlignedBuffer> read_engine(const fs::path& path) {
   std::error_code status;
   const std::uintmax_t size = fs::file_size(path, status);
   if (status)
@@ -34,8 +57,20 @@ Result<Copy> copy_of(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
   file.read(reinterpret_cast<char*>(buffer.data()), static_cast<std::streamsize>(size));
   if (!file) return Error{ErrorCode::io, fmt::format("{}: cannot be read", path.string())};
-  std::string digest = to_hex(sha256(buffer.span())).substr(0, kDigestDigits);
-  return Copy{std::make_shared<const AlignedBuffer>(std::move(buffer)), std::move(digest)};
+  return buffer;
+}
+
+/// Loads an engine from a copy of its file; `digest` becomes that of its bytes.
+Result<tools::Model> load_copy(const std::string& path, std::string& digest, Log& log) {
+  RTAI_TRY(const AlignedBuffer bytes, read_engine(path));
+  digest = to_hex(sha256(bytes.span())).substr(0, kDigestDigits);
+  RTAI_TRY([[maybe_unused]] const engine::Engine checked,
+           engine::parse(bytes.span(), nullptr, engine::Verify::digests).in(path));
+  const PrivateFile copy(bytes.span());
+  if (!copy.is_whole()) return Error{ErrorCode::device, fmt::format("{}: out of memory", path)};
+  RTAI_TRY(tools::Model model, tools::load_model(copy.path(), log).in(path));
+  model.name = path;
+  return model;
 }
 
 /// A name that can stand in headers, paths and labels.
@@ -113,12 +148,7 @@ Result<std::shared_ptr<const LoadedEngine>> load_one(const std::string& path,
   loaded->name = plain_name((file.has_filename() ? file : file.parent_path()).stem().string());
   loaded->stamp = stamp_of(path);
   if (is_engine(path)) {
-    RTAI_TRY(const Copy copy, copy_of(path));
-    RTAI_TRY(engine::Engine opened,
-             engine::parse(copy.bytes->span(), copy.bytes, engine::Verify::digests).in(path));
-    opened.file_bytes = copy.bytes->size();
-    RTAI_TRY(loaded->model, tools::model_of(std::move(opened), path, log));
-    loaded->digest = copy.digest;
+    RTAI_TRY(loaded->model, load_copy(path, loaded->digest, log));
   } else {
     RTAI_TRY(loaded->model, tools::load_model(path, log));
     const auto source = loaded->model.metadata.find("source_sha256");

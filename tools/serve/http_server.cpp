@@ -36,7 +36,7 @@ struct Shared {
   HttpOptions options;
   HttpHandler handler;
   std::atomic<bool> draining{false};  // tell clients to close
-  std::atomic<bool> closing{false};   // and do not wait for another request
+  std::atomic<bool> closing{false};   // nobody comes any more: stop when the last one is gone
   std::atomic<std::uint64_t> accepted{0};
   std::atomic<std::uint64_t> turned_away{0};
   std::atomic<std::uint64_t> malformed{0};
@@ -84,7 +84,6 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
  private:
   void wait_for_request() {
-    if (shared_.closing && buffer_.size() == 0) return end();
     idle_ = buffer_.size() == 0;
     if (!idle_) return begin_head();
     buffer_.shrink_to_fit();  // an idle connection should cost little
@@ -145,9 +144,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void read_body() {
     // Clients that send head and body apart would wait for a delayed acknowledgement in between.
     if (is_tcp_) {
-      error_code ignored;
-      stream_.socket().set_option(
-          asio::detail::socket_option::boolean<IPPROTO_TCP, TCP_QUICKACK>(true), ignored);
+      const int on = 1;
+      ::setsockopt(stream_.socket().native_handle(), IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
     }
     constexpr std::uint64_t kLeastBytesPerSecond = 16 * 1024;
     const std::uint64_t bytes = parser_->content_length().value_or(0);
@@ -380,8 +378,8 @@ class BeastServer final : public HttpServer {
   template <class Acceptor>
   void accept(Acceptor& acceptor, bool is_tcp) {
     acceptor.async_accept(executor(), [this, &acceptor, is_tcp](error_code error, auto socket) {
-      if (!acceptor.is_open()) return;
       if (!error) welcome(Socket(std::move(socket)), is_tcp);
+      if (!acceptor.is_open()) return;
       if (error && error != asio::error::connection_aborted) return accept_later(acceptor, is_tcp);
       accept(acceptor, is_tcp);
     });
@@ -411,11 +409,32 @@ class BeastServer final : public HttpServer {
     std::make_shared<Connection>(std::move(socket), shared_, is_tcp)->start();
   }
 
+  /// Whoever has connected is served: closing the listener would reset those it has not handed out.
+  template <class Acceptor>
+  void accept_last(Acceptor& acceptor, bool is_tcp) {
+    error_code error;
+    acceptor.non_blocking(true, error);
+    while (!error) {
+      auto socket = acceptor.accept(executor(), error);
+      if (!error) welcome(Socket(std::move(socket)), is_tcp);
+    }
+    acceptor.close(error);
+  }
+
   void stop_accepting() {
+    if (tcp_) accept_last(*tcp_, true);
+    if (unix_) accept_last(*unix_, false);
     shared_.closing = true;
-    error_code ignored;
-    if (tcp_) tcp_->close(ignored);
-    if (unix_) unix_->close(ignored);
+    if (counts().connections == 0) return io_.stop();
+    // Clients that were answered before the drain may be sending their next request right now.
+    constexpr auto kGrace = std::chrono::milliseconds(500);
+    linger_timer_.expires_after(kGrace);
+    linger_timer_.async_wait([this](error_code error) {
+      if (!error) close_idle();
+    });
+  }
+
+  void close_idle() {
     std::vector<std::shared_ptr<Connection>> open;
     {
       const std::lock_guard lock(shared_.mutex);
@@ -423,7 +442,6 @@ class BeastServer final : public HttpServer {
         if (auto shared = connection->weak_from_this().lock()) open.push_back(std::move(shared));
       }
     }
-    if (open.empty()) return io_.stop();
     for (const auto& connection : open)
       connection->close_if_idle();
   }
