@@ -1,6 +1,7 @@
 // rtai: makes BERT-class models answer in milliseconds.
 #include "runtime/base/mapped_file.h"
 #include "tools/cli.h"
+#include "tools/cmd_serve.h"
 #include "tools/command_line.h"
 #include "tools/version.h"
 
@@ -56,6 +57,7 @@ int run(int argc, char** argv) {
   add_compile(commands);
   add_bench(commands);
   add_run(commands);
+  add_serve(commands);
   add_eval(commands);
   add_compare(commands);
   add_inspect(commands);

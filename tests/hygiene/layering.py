@@ -36,6 +36,7 @@ DOORS = {
     "Eigen/": ["libopt/grad", "libopt/prune", "libopt/quant"],
     "nlohmann/": ["tools"],
     "CLI/": ["tools"],
+    "boost/": ["tools/serve"],
     "cuda": ["runtime/cuda"],
     "immintrin.h": ["runtime/cpu", "runtime/base", "runtime/exec"],
     "fmt/": ["libopt", "passes", "models", "tools"],
