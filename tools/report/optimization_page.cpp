@@ -176,9 +176,18 @@ std::string key_among(const Json& candidates, const std::array<const char*, kCou
   return "";
 }
 
+/// What the choice was predicted to cost: in time, or in what the pass counts.
+std::optional<double> predicted_cost(const Json& report) {
+  if (const auto ms = number(member(report, "latency_ms"), "predicted")) return ms;
+  for (const Json& pass : member(report, "passes")) {
+    if (const auto cost = number(member(pass, "counters"), "cost predicted")) return cost;
+  }
+  return std::nullopt;
+}
+
 /// Where the choice stands on the axes of the front: its own prediction, sensitivities summed.
 std::optional<ScatterPoint> chosen_point(const Json& report) {
-  const std::optional<double> predicted = number(member(report, "latency_ms"), "predicted");
+  const std::optional<double> predicted = predicted_cost(report);
   if (!predicted) return std::nullopt;
   double harm = 0;
   for (const Json& layer : member(report, "layers"))
@@ -219,7 +228,7 @@ void add_front(const Json& report, Page& page) {
     points.push_back(*chosen);
   page.heading("Quality against speed");
   page.figure(scatter_svg(points,
-                          x == "cost" ? "cost, share of the model's"
+                          x == "cost" ? "cost as the pass counts it"
                                       : x.substr(0, x.size() - 3) + " latency in ms",
                           y == "divergence" ? "divergence of the outputs" : "points lost"),
               "Each ring is what another budget would have bought; the line is the front. Lower "
