@@ -57,7 +57,7 @@ Result<Contestant> make_contestant(const std::string& name,
   return Contestant{.name = name,
                     .dtype = model.dtype(),
                     .bytes = engine->file_bytes != 0 ? engine->file_bytes : model.bytes,
-                    .load_ms = load.count(),
+                    .load_ms = load.count() - session.first_run_ms(),
                     .session = std::move(session)};
 }
 
