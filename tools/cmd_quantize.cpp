@@ -48,7 +48,8 @@ Result<void> quantize(const QuantizeFlags& flags, Optimization& work) {
 Result<int> run_quantize(QuantizeFlags flags, const GlobalFlags& global, Log& log) {
   if (flags.mode.empty()) flags.mode = flags.common.calibration ? "auto" : "dynamic";
   RTAI_TRY(Optimization work, Optimization::start("quantize", flags.common, global, log));
-  if (flags.common.dry_run) return work.print_plan({"quantize: " + pipeline_of(flags, std::nullopt)});
+  if (flags.common.dry_run)
+    return work.print_plan({"quantize: " + pipeline_of(flags, std::nullopt)});
   work.report().request = {{"mode", flags.mode}, {"keep_float", flags.keep_float}};
   RTAI_TRY_VOID(quantize(flags, work));
   describe_quantization(*work.model().graph, work.report().passes.back(), work.report());
