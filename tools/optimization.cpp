@@ -42,8 +42,10 @@ void warn_of_unknown(const TokenBatch& texts,
                      Log& log) {
   constexpr double kMany = 0.1;
   if (tokenizer == nullptr) return;
-  const auto unknown = std::ranges::count(texts.ids, tokenizer->unknown_id());
-  const double share = static_cast<double>(unknown) / static_cast<double>(texts.tokens());
+  const std::optional<std::int32_t> unknown = tokenizer->id_of(tokenizer->settings().model.unknown);
+  if (!unknown) return;
+  const double share = static_cast<double>(std::ranges::count(texts.ids, *unknown)) /
+                       static_cast<double>(texts.tokens());
   if (share < kMany) return;
   log.warning(
       fmt::format("{}: {:.0f} % of the tokens are not in the model's vocabulary; are these "
