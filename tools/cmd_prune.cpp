@@ -118,6 +118,7 @@ Result<int> run_prune(const PruneFlags& flags, const GlobalFlags& global, Log& l
   const std::string pipeline =
       pipeline_of(flags, flags.method, work.workload(), work.report().request);
   work.report().request["dtype"] = flags.dtype;
+  if (flags.common.dry_run) return work.print_plan({"prune: " + pipeline});
   RTAI_TRY_VOID(work.run(pipeline));
   describe_pruning(work.report().passes.back(), flags.speedup || flags.latency_ms, work.report());
   if (flags.controls) RTAI_TRY_VOID(run_controls(flags, work));
