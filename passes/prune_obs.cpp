@@ -233,7 +233,7 @@ class PruneObs final : public PassWith<Options> {
     RTAI_TRY(const std::size_t rebuilt,
              prune::rebuild(dense, student, modules, plan.kept, texts.rebuild, *context.evaluator,
                             {.ridge = ridge,
-                             .inner = chosen().rebuild == "all",
+                             .refit = chosen().rebuild == "all" ? prune::Refit::all : prune::Refit::outer,
                              .threads = threads(),
                              .is_late = [&] { return context.time.is_spent(); }},
                             *context.log));

@@ -160,8 +160,8 @@ void add_prune(Commands& commands) {
     }
   }
   target.require_option(1, 2);
-  command.add_option("--method", flags->method, "obs; controls: magnitude, wanda, flap")
-      ->check(CLI::IsMember({"obs", "magnitude", "wanda", "flap"}))
+  command.add_option("--method", flags->method, "obs; controls: magnitude, wanda, flap, kwon")
+      ->check(CLI::IsMember({"obs", "magnitude", "wanda", "flap", "kwon"}))
       ->capture_default_str();
   command.add_option("--dtype", flags->dtype, "What will be deployed, for measured times")
       ->check(CLI::IsMember({"int8", "f32"}))

@@ -11,7 +11,9 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
+#include <tuple>
 
 namespace rtai::tools {
 namespace {
@@ -21,6 +23,35 @@ constexpr double kLeastAgreement = 0.99;
 
 /// Runs whose median is reported.
 constexpr int kMeasuredRuns = 60;
+
+/// Texts to calibrate with, and every fifth to judge with; all for both where there are few.
+std::pair<std::vector<Sample>, std::vector<Sample>> held_back(std::vector<Sample> samples) {
+  constexpr std::size_t kStep = 5;
+  constexpr std::size_t kFew = 50;
+  if (samples.size() < kFew) return {samples, samples};
+  std::pair<std::vector<Sample>, std::vector<Sample>> parts;
+  for (std::size_t i = 0; i < samples.size(); ++i)
+    (i % kStep == kStep - 1 ? parts.second : parts.first).push_back(std::move(samples[i]));
+  return parts;
+}
+
+/// Texts in a language that the vocabulary does not have calibrate nothing.
+void warn_of_unknown(const TokenBatch& texts,
+                     const text::Tokenizer* tokenizer,
+                     const std::string& file,
+                     Log& log) {
+  constexpr double kMany = 0.1;
+  if (tokenizer == nullptr) return;
+  const std::optional<std::int32_t> unknown = tokenizer->id_of(tokenizer->settings().model.unknown);
+  if (!unknown) return;
+  const double share = static_cast<double>(std::ranges::count(texts.ids, *unknown)) /
+                       static_cast<double>(texts.tokens());
+  if (share < kMany) return;
+  log.warning(
+      fmt::format("{}: {:.0f} % of the tokens are not in the model's vocabulary; are these "
+                  "texts in its language?",
+                  file, 100 * share));
+}
 
 }  // namespace
 
@@ -59,6 +90,7 @@ Optimization::Optimization(const OptimizationFlags& flags,
       log_(&log),
       model_(std::move(model)),
       graph_before_(*model_.graph),
+      metadata_before_(model_.metadata),
       workload_(std::move(workload)),
       evaluator_(workload_, deployment),
       started_(std::chrono::steady_clock::now()) {
@@ -89,11 +121,15 @@ Result<Optimization> Optimization::start(std::string command,
     if (std::ssize(samples) > flags.calibration_texts)
       samples.resize(static_cast<std::size_t>(flags.calibration_texts));
     const text::Tokenizer* tokenizer = work.model_.tokenizer ? &*work.model_.tokenizer : nullptr;
+    work.samples_ = samples;
+    if (work.report_.command == "quantize" && !flags.evaluation)
+      std::tie(samples, work.samples_) = held_back(std::move(samples));
     RTAI_TRY(work.calibration_, encode_all(samples, tokenizer).in(*flags.calibration));
-    work.samples_ = std::move(samples);
+    warn_of_unknown(work.calibration_, tokenizer, *flags.calibration, log);
   }
   if (flags.evaluation) {
     RTAI_TRY(work.samples_, read_samples(*flags.evaluation));
+    RTAI_TRY_VOID(check_labels(work.model_, work.samples_, log).in(*flags.evaluation));
   }
   if (!flags.dry_run) RTAI_TRY_VOID(work.measure_before());
   return work;
@@ -212,8 +248,20 @@ Result<std::optional<Quality>> Optimization::measure_quality() const {
   if (!report_.quality_before) return std::optional<Quality>();
   RTAI_TRY(const Evaluation evaluation,
            evaluate(model_, samples_, workload_.threads, workload_.target, *log_));
+  const Distance far = distance(model_, evaluation.answers, answers_before_);
   return Quality{evaluation.score.metric, evaluation.score.value,
-                 agreement(model_, evaluation.answers, model_, answers_before_)};
+                 agreement(model_, evaluation.answers, model_, answers_before_), far.nmse, far.kl};
+}
+
+Result<bool> Optimization::agrees() const {
+  RTAI_TRY(const std::optional<Quality> quality, measure_quality());
+  return !quality || *quality->agreement >= kLeastAgreement;
+}
+
+void Optimization::start_over() {
+  model_.graph = graph_before_;
+  model_.metadata = metadata_before_;
+  report_.passes.clear();
 }
 
 void Optimization::judge() {

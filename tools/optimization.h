@@ -12,6 +12,7 @@
 
 #include <chrono>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -68,6 +69,12 @@ class Optimization {
   /// Runs passes on the model as it came, and measures the result; the model stays.
   Result<Trial> try_instead(const std::string& pipeline);
 
+  /// True if nearly every answer is that of the model as it came, as the default gate asks.
+  Result<bool> agrees() const;
+
+  /// Back to the model as it came.
+  void start_over();
+
   /// With --dry-run: prints what would be done, and that is all. `steps` are the command's own.
   int print_plan(const std::vector<std::string>& steps) const;
 
@@ -107,6 +114,7 @@ class Optimization {
   Log* log_;
   Model model_;
   ir::Graph graph_before_;
+  std::map<std::string, std::string> metadata_before_;
   Workload workload_;
   EngineEvaluator evaluator_;
   TokenBatch calibration_;

@@ -2,6 +2,8 @@
 
 #include "runtime/text/utf8.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <string>
 
@@ -36,11 +38,21 @@ bool is_indispensable(std::string_view piece,
   return count == 1;
 }
 
+Result<void> expect_word_piece(const text::Tokenizer& tokenizer) {
+  const text::ModelSettings& model = tokenizer.settings().model;
+  if (model.kind == text::ModelSettings::Kind::word_piece) return {};
+  return Error{
+      ErrorCode::unsupported,
+      fmt::format("the tokenizer is {}; only the vocabulary of a WordPiece can lose tokens",
+                  text::model_name(model))};
+}
+
 }  // namespace
 
 Result<std::vector<Index>> needed_tokens(const text::Tokenizer& tokenizer,
                                          std::span<const std::int32_t> seen) {
-  const text::WordPieceSettings& settings = tokenizer.settings();
+  RTAI_TRY_VOID(expect_word_piece(tokenizer));
+  const text::TokenizerSettings& settings = tokenizer.settings();
   const text::Vocabulary& vocabulary = tokenizer.vocabulary();
   std::vector<bool> needed(static_cast<std::size_t>(tokenizer.id_limit()));
   const auto need = [&](std::optional<std::int32_t> id) {
@@ -48,13 +60,15 @@ Result<std::vector<Index>> needed_tokens(const text::Tokenizer& tokenizer,
   };
   for (const text::AddedToken& token : settings.added_tokens)
     need(token.id);
-  for (const std::string& token :
-       {settings.unknown, settings.class_token, settings.separator, settings.pad, settings.mask})
+  for (const auto* frame : {&settings.single, &settings.pair})
+    for (const text::FrameStep& step : *frame)
+      need(step.id);
+  for (const std::string& token : {settings.model.unknown, settings.pad, settings.mask})
     need(tokenizer.id_of(token));
   std::ranges::for_each(seen, need);
   for (std::size_t id = 0; id < vocabulary.size(); ++id) {
     if (!vocabulary.piece(id).empty() &&
-        is_indispensable(vocabulary.piece(id), settings.continuation, vocabulary))
+        is_indispensable(vocabulary.piece(id), settings.model.continuation, vocabulary))
       needed[id] = true;
   }
   std::vector<Index> ids;
@@ -65,11 +79,17 @@ Result<std::vector<Index>> needed_tokens(const text::Tokenizer& tokenizer,
 
 Result<text::Tokenizer> narrow_tokenizer(const text::Tokenizer& tokenizer,
                                          std::span<const Index> kept) {
-  text::WordPieceSettings settings = tokenizer.settings();
-  for (text::AddedToken& token : settings.added_tokens) {
-    const auto place = std::ranges::lower_bound(kept, Index{token.id});
-    token.id = static_cast<std::int32_t>(place - kept.begin());
-  }
+  RTAI_TRY_VOID(expect_word_piece(tokenizer));
+  text::TokenizerSettings settings = tokenizer.settings();
+  const auto renumber = [&](std::int32_t& id) {
+    const auto place = std::ranges::lower_bound(kept, Index{id});
+    id = static_cast<std::int32_t>(place - kept.begin());
+  };
+  for (text::AddedToken& token : settings.added_tokens)
+    renumber(token.id);
+  for (auto* frame : {&settings.single, &settings.pair})
+    for (text::FrameStep& step : *frame)
+      if (step.id >= 0) renumber(step.id);  // else the place of a text
   const text::Vocabulary& vocabulary = tokenizer.vocabulary();
   std::vector<std::string> pieces;
   for (const Index id : kept) {

@@ -64,6 +64,7 @@ struct FigureTable {
   std::string name;                       // snake_case, as reports spell it
   std::vector<std::string> columns;       // likewise, with the unit in the name
   std::vector<std::vector<double>> rows;  // a value for each column
+  std::vector<std::string> names = {};    // of the rows, if they have names
 };
 
 /// changed == false promises that the graph is exactly as before.

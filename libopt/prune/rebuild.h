@@ -9,9 +9,13 @@
 
 namespace rtai::prune {
 
+/// What is solved again: all linear layers; outer ones, which feed the residual; or of those only
+/// one factor for each unit.
+enum class Refit : std::uint8_t { all, outer, scales };
+
 struct RebuildOptions {
   double ridge = 0.01;
-  bool inner = true;  // also q, k, v and the first layer of FFNs, not only what feeds the residual
+  Refit refit = Refit::all;
   int threads = 1;
   std::function<bool()> is_late = [] { return false; };  // asked before each module
 };

@@ -74,7 +74,7 @@ TEST_CASE("prune-obs reaches the flops asked for and hurts less than every contr
   CHECK(obs.counter("target met") == 1);
   CHECK(ir::footprint(obs.graph).parameters < ir::footprint(dense).parameters);
   const double harm = divergence(dense, obs.graph);
-  for (const char* control : {"prune-magnitude", "prune-wanda", "prune-flap"}) {
+  for (const char* control : {"prune-magnitude", "prune-wanda", "prune-flap", "prune-kwon"}) {
     const Pruned other = prune(dense, std::string(control) + "{flops=2}").value();
     CHECK(flops_of(other.graph) <= flops_of(dense) / 2 * (1 + 1e-9));
     INFO(control);
@@ -113,7 +113,7 @@ TEST_CASE("nothing to remove leaves the graph as it is and says so") {
 
 TEST_CASE("shares of heads and columns are kept over all layers together") {
   const ir::Graph dense = testing::make_model({.layers = 2, .heads = 4, .ffn = 128});
-  for (const char* method : {"obs", "magnitude", "wanda", "flap"}) {
+  for (const char* method : {"obs", "magnitude", "wanda", "flap", "kwon"}) {
     const Pruned pruned =
         prune(dense, "prune-" + std::string(method) + "{keep-heads=0.5,keep-ffn=0.75}").value();
     CHECK(pruned.counter("heads removed") == 4);
@@ -354,7 +354,7 @@ TEST_CASE("pruning without texts, or of a quantized model, or without a target i
     REQUIRE_FALSE(status);
     return status.error().message();
   };
-  for (const char* method : {"obs", "wanda", "flap"}) {
+  for (const char* method : {"obs", "wanda", "flap", "kwon"}) {
     const auto status =
         run_pipeline("prune-" + std::string(method) + "{flops=2}", graph, nothing, passes::make);
     CHECK(message(status).find("need") != std::string::npos);

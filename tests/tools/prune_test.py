@@ -109,7 +109,7 @@ class PruneTest(unittest.TestCase):
         self.assertIn("1024 are needed", errors)
 
     def test_texts_are_asked_for_where_they_are_needed(self):
-        for method in ("obs", "wanda", "flap"):
+        for method in ("obs", "wanda", "flap", "kwon"):
             _, errors = self.prune(2, "none.rtai", "--method", method, "--flops", 2, calib=False)
             self.assertIn("--calib", errors)
         self.prune(0, "magnitude.rtai", "--method", "magnitude", "--flops", 2, calib=False)
