@@ -67,6 +67,7 @@ Result<int> run_prune_vocab(const PruneVocabFlags& flags, const GlobalFlags& glo
     seen.insert(seen.end(), listed.begin(), listed.end());
     work.report().request["keep"] = *flags.keep;
   }
+  if (flags.common.dry_run) return work.print_plan({"drop the tokens that no text needs"});
   RTAI_TRY_VOID(work.change(
       "prune-vocab", [&](Model& model) { return prune_vocabulary(model, std::move(seen)); }));
   return work.finish();

@@ -84,7 +84,11 @@ class Stopwatch {
     CostCurve curve{
         .units = module.kind == ModuleKind::attention ? head_levels(most) : column_levels(most),
         .cost = {}};
-    RTAI_TRY(const std::vector<double> times, stack_times(shape, curve.units));
+    RTAI_TRY(std::vector<double> times, stack_times(shape, curve.units));
+    // Without the last attention the layer before is the last one, and few of its rows are read,
+    // too: that belongs to no number of heads, and would make costs not add up.
+    if (shape.few_rows && module.kind == ModuleKind::attention && times.size() > 2)
+      times[0] = std::max(times[0], 2 * times[1] - times[2]);
     const std::vector<double> smooth = rising(times);
     const auto alike = std::ranges::count_if(stack_.modules,
                                              [&](const Module& m) { return shape_of(m) == shape; });
