@@ -71,6 +71,20 @@ Result<double> fall_back(
     site.at = to;
     RTAI_TRY(site.sensitivity, alone(site, to));
   }
+  // Moves that do not help one by one, because errors cancelled, do so together.
+  while (!(divergence <= limit)) {
+    const auto is_above = [](const Site& site) { return site.at + 1 < site.rungs.size(); };
+    Site* worst = nullptr;
+    for (Site& site : sites)
+      if (is_above(site) && (worst == nullptr || site.sensitivity > worst->sensitivity))
+        worst = &site;
+    if (worst == nullptr) break;
+    worst->at = worst->rungs.size() - 1;
+    put(graph, *worst, worst->at);
+    RTAI_TRY(divergence, together(graph));
+    log.warning(fmt::format("'{}' is {}, too: divergence {:.2g}", graph.node(worst->node).name(),
+                            worst->rungs.back().name, divergence));
+  }
   return divergence;
 }
 

