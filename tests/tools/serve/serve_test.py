@@ -24,7 +24,7 @@ from server import TEXT, Load, Server, bytes_tensor, until
 
 RTAI = str(pathlib.Path(sys.argv[1]).resolve())
 DEMO = pathlib.Path(sys.argv[2]).resolve() / "models" / "demo-snips"
-TEXTS = [json.loads(line)["text"] for line in (DEMO / "test.jsonl").read_text().splitlines()[:96]]
+TEXTS = [" ".join(json.loads(line)["tokens"]) for line in (DEMO / "test.jsonl").read_text().splitlines()[:96]]
 
 
 def rtai(*args, stdin=None):
