@@ -2,15 +2,19 @@
 #include "libopt/ir/encoder.h"
 #include "libopt/ir/ops.h"
 #include "libopt/ir/text.h"
+#include "runtime/base/mapped_file.h"
 #include "runtime/exec/session.h"
 #include "tools/cli.h"
 #include "tools/json.h"
 #include "tools/model.h"
+#include "tools/report/graph_svg.h"
 #include "tools/report/optimization.h"
 #include "tools/report/table.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+
+#include <map>
 
 namespace rtai::tools {
 namespace {
@@ -19,6 +23,7 @@ struct InspectFlags {
   std::string model;
   bool graph = false;
   std::optional<std::string> json;
+  std::optional<std::string> svg;
 };
 
 /// A linear or attention step of an engine with its shape.
@@ -67,6 +72,24 @@ Json steps_json(const engine::Program& program) {
                      {"bytes", step_bytes(program, step)}});
   }
   return steps;
+}
+
+std::vector<DrawnStep> drawn_steps(const engine::Program& program) {
+  std::vector<DrawnStep> drawn;
+  std::map<engine::ValueIndex, std::size_t> makers;  // which step a value comes from
+  for (const engine::Step& step : program.steps) {
+    DrawnStep one{.name = step_name(program, step),
+                  .op = std::string(engine::op_name(step.op)),
+                  .shape = step_shape(program, step),
+                  .precision = step_precision(program, step)};
+    for (const engine::ValueIndex source : step.src) {
+      if (const auto maker = makers.find(source); maker != makers.end())
+        one.sources.push_back(maker->second);
+    }
+    makers[step.dst] = drawn.size();
+    drawn.push_back(std::move(one));
+  }
+  return drawn;
 }
 
 Json tokenizer_json(const Model& model) {
@@ -155,6 +178,9 @@ Result<int> run_inspect(const InspectFlags& flags, const GlobalFlags& global, Lo
   RTAI_TRY(const Model model, load_model(flags.model, log));
   RTAI_TRY(const auto engine, make_engine(model));
   if (flags.json) RTAI_TRY_VOID(write_json(model_json(model, *engine), *flags.json));
+  if (flags.svg)
+    RTAI_TRY_VOID(
+        write_file_atomically(*flags.svg, graph_svg(model.name, drawn_steps(engine->program))));
   if (is_stdout(flags.json)) return 0;
   if (!flags.graph) {
     print(global, model_text(model, *engine));
@@ -177,8 +203,9 @@ void add_inspect(Commands& commands) {
   CLI::App& command = *commands.app.add_subcommand("inspect", "Show what is inside a model");
   command.add_option("model", flags->model, "ONNX file, folder or engine")->required();
   command.add_flag("--graph", flags->graph, "Print the graph as text");
+  command.add_option("--svg", flags->svg, "Draw the steps with shapes and precision to this file");
   command.add_option("--json", flags->json, "Write as JSON to this file, - for standard output");
-  command.footer("Example: rtai inspect model.rtai");
+  command.footer("Example: rtai inspect model.rtai --svg graph.svg");
   command.callback([flags, &commands] {
     commands.chosen = [flags, &global = commands.flags](Log& log) {
       return run_inspect(*flags, global, log);

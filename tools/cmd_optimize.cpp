@@ -52,6 +52,15 @@ Result<int> run_optimize(const OptimizeFlags& flags, const GlobalFlags& global, 
   request["mode"] = flags.mode;
   if (flags.speedup) request["speedup"] = *flags.speedup;
   if (flags.latency_ms) request["latency_ms"] = *flags.latency_ms;
+  if (flags.common.dry_run) {
+    return work.print_plan(
+        {"measure the model in int8",
+         flags.latency_ms
+             ? fmt::format("prune with prune-obs if int8 alone is above {} ms", *flags.latency_ms)
+             : fmt::format("prune with prune-obs if int8 alone is less than {}x faster",
+                           *flags.speedup),
+         fmt::format("quantize: quantize-int8{{mode={}}}", flags.mode)});
+  }
   RTAI_TRY(const Baseline baseline, measure_baseline(work));
   if (const std::optional<std::string> goal = goal_of_pruning(flags, baseline)) {
     log.info(fmt::format("int8 alone: {:.2f} ms; pruning with {}", baseline.integers.p50, *goal));

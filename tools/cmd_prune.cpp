@@ -70,6 +70,7 @@ Result<int> run_prune(const PruneFlags& flags, const GlobalFlags& global, Log& l
   RTAI_TRY(Optimization work, Optimization::start("prune", flags.common, global, log, deployment));
   const std::string pipeline = pipeline_of(flags, work.workload(), work.report().request);
   work.report().request["dtype"] = flags.dtype;
+  if (flags.common.dry_run) return work.print_plan({"prune: " + pipeline});
   RTAI_TRY_VOID(work.run(pipeline));
   describe_pruning(work.report().passes.back(), flags.speedup || flags.latency_ms, work.report());
   work.set_gate(

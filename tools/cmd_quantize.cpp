@@ -30,6 +30,7 @@ Result<int> run_quantize(const QuantizeFlags& flags, const GlobalFlags& global, 
     pipeline += fmt::format(",keep-float={}", fmt::join(flags.keep_float, ";"));
   if (!flags.options.empty()) pipeline += "," + flags.options;
   pipeline += "}";
+  if (flags.common.dry_run) return work.print_plan({"quantize: " + pipeline});
   work.report().request = {{"mode", flags.mode}, {"keep_float", flags.keep_float}};
   RTAI_TRY_VOID(work.run(pipeline));
   return work.finish();

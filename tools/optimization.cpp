@@ -1,7 +1,10 @@
 #include "tools/optimization.h"
 
+#include "libopt/ir/encoder.h"
 #include "passes/passes.h"
 #include "runtime/base/mapped_file.h"
+#include "tools/report/optimization_page.h"
+#include "tools/report/table.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -30,6 +33,9 @@ void OptimizationFlags::add_to(CLI::App& command) {
   command.add_option("--max-drop", max_drop, "Exit with 7 if more points than this are lost");
   command.add_option("--report", report, "Write the report as JSON to this file");
   command.add_option("--json", json, "As --report; - for standard output");
+  reports.add_to(command);
+  command.add_flag("--dry-run", dry_run,
+                   "Check the model, the texts and the flags, show the plan, and stop");
   workload.add_to(command);
 }
 
@@ -78,7 +84,7 @@ Result<Optimization> Optimization::start(std::string command,
   if (flags.evaluation) {
     RTAI_TRY(work.samples_, read_samples(*flags.evaluation));
   }
-  RTAI_TRY_VOID(work.measure_before());
+  if (!flags.dry_run) RTAI_TRY_VOID(work.measure_before());
   return work;
 }
 
@@ -89,6 +95,39 @@ Result<void> Optimization::measure_before() {
   report_.quality_before = Quality{evaluation.score.metric, evaluation.score.value, std::nullopt};
   answers_before_ = std::move(evaluation.answers);
   return {};
+}
+
+int Optimization::print_plan(const std::vector<std::string>& steps) const {
+  std::vector<std::string> lines = {fmt::format("read {}: {} layers, {}", flags_->model,
+                                                ir::find_layers(*model_.graph).size(),
+                                                human_bytes(static_cast<double>(model_.bytes)))};
+  if (calibration_.sequences() > 0) {
+    lines.push_back(fmt::format("calibrate with {} texts, {} tokens", calibration_.sequences(),
+                                calibration_.ids.size()));
+  }
+  const std::string quality = samples_.empty() || model_.task == Task::unknown
+                                  ? "latency"
+                                  : fmt::format("quality on {} texts and latency", samples_.size());
+  const std::string length = workload_.lengths.empty()
+                                 ? fmt::format("{} tokens", workload_.seq)
+                                 : fmt::format("{} lengths in turn", workload_.lengths.size());
+  lines.push_back(
+      fmt::format("measure {} before (batch {}, {})", quality, workload_.batch, length));
+  lines.insert(lines.end(), steps.begin(), steps.end());
+  lines.push_back(fmt::format("write {}", flags_->output));
+  lines.push_back(fmt::format("measure {} after, both models in turn", quality));
+  if (flags_->max_drop)
+    lines.push_back(
+        fmt::format("gate: exit with 7 if more than {} points are lost", *flags_->max_drop));
+  for (const auto& report : {flags_->report, flags_->json, flags_->reports.html,
+                             flags_->reports.markdown, flags_->reports.junit}) {
+    if (report) lines.push_back(fmt::format("write the report to {}", *report));
+  }
+  std::string text = "plan, nothing was written:\n";
+  for (std::size_t i = 0; i < lines.size(); ++i)
+    text += fmt::format("{:>3}. {}\n", i + 1, lines[i]);
+  print(*global_, text);
+  return 0;
 }
 
 Result<void> Optimization::run(const std::string& pipeline) {
@@ -152,8 +191,13 @@ Result<int> Optimization::finish() {
   judge();
   report_.seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count();
-  if (flags_->report) RTAI_TRY_VOID(write_json(report_.json(), *flags_->report));
-  if (flags_->json) RTAI_TRY_VOID(write_json(report_.json(), *flags_->json));
+  const Json document = report_.json();
+  if (flags_->report) RTAI_TRY_VOID(write_json(document, *flags_->report));
+  if (flags_->json) RTAI_TRY_VOID(write_json(document, *flags_->json));
+  RTAI_TRY_VOID(
+      write_reports(flags_->reports, {.html = [&] { return optimization_html(document); },
+                                      .markdown = [&] { return optimization_markdown(document); },
+                                      .junit = [&] { return optimization_junit(document); }}));
   if (!is_stdout(flags_->json)) print(*global_, report_.text());
   if (report_.missed.empty()) return 0;
   for (const std::string& gate : report_.missed)

@@ -5,6 +5,7 @@
 #include "tools/cli.h"
 #include "tools/engine_evaluator.h"
 #include "tools/model.h"
+#include "tools/report/files.h"
 #include "tools/report/optimization.h"
 #include "tools/text_data.h"
 #include "tools/workload.h"
@@ -25,6 +26,8 @@ struct OptimizationFlags {
   std::optional<double> max_drop;  // points
   std::optional<std::string> report;
   std::optional<std::string> json;
+  ReportFlags reports;
+  bool dry_run = false;
   WorkloadFlags workload;
 
   void add_to(CLI::App& command);
@@ -44,6 +47,9 @@ class Optimization {
 
   /// Runs passes on the model.
   Result<void> run(const std::string& pipeline);
+
+  /// With --dry-run: prints what would be done, and that is all. `steps` are the command's own.
+  int print_plan(const std::vector<std::string>& steps) const;
 
   /// Writes the output, measures again, writes the report, prints it; 0 or the code of a missed
   /// gate.

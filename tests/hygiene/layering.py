@@ -16,6 +16,7 @@ MAY_INCLUDE = {
     "runtime/cuda": ["runtime/base", "runtime/kernels"],
     "runtime/text": ["runtime/base"],
     "runtime/exec": ALL_RUNTIME,
+    "runtime/api": ALL_RUNTIME + ["runtime/exec"],
     "libopt/ir": ["runtime/base"],
     "libopt/reference": ["libopt/ir", "runtime/base"],
     "libopt/onnx": ["libopt/ir", "runtime/base"],

@@ -1,4 +1,4 @@
-"""Installs rtai, builds a program of somebody else's against it, and runs that on an engine.
+"""Installs rtai, builds programs of somebody else's against it, in C++ and in C, and runs them on an engine.
 
 usage: install_test.py BUILD_FOLDER REPOSITORY
 """
@@ -24,8 +24,12 @@ with tempfile.TemporaryDirectory(prefix="rtai-install-") as name:
     run("cmake", "--build", folder / "build")
     rtai = folder / "usr" / "bin" / "rtai"
     run(rtai, "compile", repository / "models" / "demo-snips", "-o", folder / "demo.rtai")
-    answer = run(folder / "build" / "embed", folder / "demo.rtai", "play westbam on google music")
+    text = "play westbam on google music"
+    answer = run(folder / "build" / "embed", folder / "demo.rtai", text)
+    in_c = run(folder / "build" / "embed_c", folder / "demo.rtai", text, text)
 labels = [line.split()[1] for line in answer.splitlines()]
 print(answer)
 if "B-artist" not in labels or labels[0] != "O" or labels[-1] != "O":
     sys.exit("these are not the labels that the model gives")
+if in_c != answer + answer:
+    sys.exit(f"C and C++ do not answer alike:\n{in_c}")

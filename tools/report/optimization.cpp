@@ -3,6 +3,7 @@
 #include "libopt/ir/encoder.h"
 #include "libopt/ir/ops.h"
 #include "tools/report/table.h"
+#include "tools/version.h"
 
 #include <fmt/format.h>
 
@@ -43,6 +44,17 @@ std::string precision_of(const ir::Graph& graph, ir::NodeId linear) {
 
 Index width_of(const ir::Graph& graph, ir::NodeId linear) {
   return graph.constant(graph.node(linear).input(ir::Linear::weight))->dim(0);
+}
+
+/// The decisions with the precision that the layers which are left have in the end.
+Json decided_layers(Json decisions, const Json& layers) {
+  std::size_t left = 0;
+  for (Json& layer : decisions) {
+    const bool is_gone = layer.value("heads", 0) == 0 && layer.value("ffn", 0) == 0;
+    if (is_gone || left >= layers.size()) continue;
+    layer["precision"] = layers[left++]["precision"];
+  }
+  return decisions;
 }
 
 std::string value_text(const std::optional<double>& value) {
@@ -94,14 +106,16 @@ Json describe_layers(const ir::Graph& graph) {
 }
 
 Json OptimizationReport::json() const {
-  return {{"command", command},
+  return {{"schema", "rtai.optimization/1"},
+          {"rtai_version", version()},
+          {"command", command},
           {"verdict", missed.empty() ? "met" : "missed"},
           {"missed", missed},
           {"model", model},
           {"output", output},
           {"request", request},
           {"seed", seed},
-          {"layers", decisions.is_null() ? layers : decisions},
+          {"layers", decisions.is_null() ? layers : decided_layers(decisions, layers)},
           {"passes", passes_json(passes)},
           {"latency_ms",
            {{"predicted", optional_json(predicted_ms)},

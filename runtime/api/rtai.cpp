@@ -1,0 +1,295 @@
+#include "runtime/api/rtai.h"
+
+#include "runtime/exec/session.h"
+#include "runtime/text/tokenizer.h"
+
+#include <exception>
+#include <memory>
+#include <new>
+#include <optional>
+#include <string>
+#include <vector>
+
+struct rtai_engine {
+  std::shared_ptr<const rtai::engine::Engine> engine;
+  std::shared_ptr<const rtai::text::Tokenizer>
+      tokenizer;  // of this engine and its sessions; null: none
+};
+
+struct rtai_session {
+  rtai::Session session;
+  std::shared_ptr<const rtai::text::Tokenizer> tokenizer;
+  // Of the last run that succeeded.
+  std::vector<std::int32_t> ids = {};      // [tokens]
+  std::vector<std::int32_t> offsets = {};  // [sequences + 1]
+};
+
+namespace {
+
+using rtai::Error;
+using rtai::ErrorCode;
+using rtai::Result;
+
+thread_local std::string last_error;
+
+rtai_status status_of(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::invalid_input:
+      return RTAI_INVALID_INPUT;
+    case ErrorCode::not_found:
+      return RTAI_NOT_FOUND;
+    case ErrorCode::io:
+      return RTAI_IO;
+    case ErrorCode::unsupported:
+      return RTAI_UNSUPPORTED;
+    case ErrorCode::corrupt:
+      return RTAI_CORRUPT;
+    case ErrorCode::device:
+      return RTAI_DEVICE;
+    case ErrorCode::internal:
+    case ErrorCode::gate:  // only the command line has gates
+      return RTAI_INTERNAL;
+  }
+  return RTAI_INTERNAL;
+}
+
+/// Calls what may fail; nothing gets past the border to C but a status.
+template <class F>
+rtai_status guarded(F&& call) noexcept {
+  try {
+    const Result<void> done = call();
+    if (done) return RTAI_OK;
+    last_error = done.error().message();
+    return status_of(done.error().code());
+  } catch (const std::bad_alloc&) {
+    last_error.clear();  // no memory for words
+    return RTAI_DEVICE;
+  } catch (const std::exception& error) {
+    last_error = error.what();
+    return RTAI_INTERNAL;
+  }
+}
+
+Error missing(const char* argument) {
+  return {ErrorCode::invalid_input, std::string(argument) + ": expected a pointer, found NULL"};
+}
+
+Result<rtai_engine> open_engine(const char* path) {
+  RTAI_TRY(rtai::engine::Engine opened, rtai::engine::open(path));
+  rtai_engine engine;
+  if (!opened.tokenizer.empty()) {
+    RTAI_TRY(rtai::text::Tokenizer tokenizer,
+             rtai::text::Tokenizer::deserialize(opened.tokenizer).in(path));
+    engine.tokenizer = std::make_shared<const rtai::text::Tokenizer>(std::move(tokenizer));
+  }
+  engine.engine = std::make_shared<const rtai::engine::Engine>(std::move(opened));
+  return engine;
+}
+
+/// Later versions of the options are longer; what an older caller does not have stays as it is
+/// here.
+rtai::SessionOptions options_of(const rtai_session_options& given) {
+  rtai::SessionOptions options;
+  const auto has = [&](std::size_t end) { return given.size >= end; };
+  if (has(offsetof(rtai_session_options, target))) options.threads = given.threads;
+  if (has(offsetof(rtai_session_options, max_tokens)) && given.target != nullptr)
+    options.target = given.target;
+  if (has(offsetof(rtai_session_options, max_sequences)) && given.max_tokens > 0)
+    options.max_tokens = given.max_tokens;
+  if (has(sizeof(rtai_session_options)) && given.max_sequences > 0)
+    options.max_sequences = given.max_sequences;
+  return options;
+}
+
+Result<void> run(rtai_session& session,
+                 std::vector<std::int32_t> ids,
+                 std::vector<std::int32_t> segments,
+                 std::vector<std::int32_t> offsets) {
+  session.ids.clear();
+  session.offsets.clear();
+  RTAI_TRY_VOID(session.session.run({.ids = ids, .segments = segments, .offsets = offsets}));
+  session.ids = std::move(ids);
+  session.offsets = std::move(offsets);
+  return {};
+}
+
+Result<void> run_texts(rtai_session& session, const char* const* texts, std::size_t count) {
+  if (!session.tokenizer)
+    return Error{ErrorCode::unsupported, "this engine has no tokenizer; run it on token ids"};
+  std::vector<std::int32_t> ids;
+  std::vector<std::int32_t> segments;
+  std::vector<std::int32_t> offsets = {0};
+  for (std::size_t i = 0; i < count; ++i) {
+    if (texts[i] == nullptr) return missing("texts");
+    const rtai::text::Encoding encoding = session.tokenizer->encode(texts[i]);
+    ids.insert(ids.end(), encoding.ids.begin(), encoding.ids.end());
+    segments.insert(segments.end(), encoding.segments.begin(), encoding.segments.end());
+    offsets.push_back(static_cast<std::int32_t>(ids.size()));
+  }
+  return run(session, std::move(ids), std::move(segments), std::move(offsets));
+}
+
+Result<void> run_ids(rtai_session& session,
+                     const std::int32_t* ids,
+                     const std::int32_t* segments,
+                     const std::int32_t* offsets,
+                     std::size_t sequences) {
+  const std::int32_t tokens = offsets[sequences];
+  if (tokens < 0) return Error{ErrorCode::invalid_input, "offsets: expected them from 0 up"};
+  std::vector<std::int32_t> zeros;
+  if (segments == nullptr) zeros.assign(static_cast<std::size_t>(tokens), 0);
+  return run(session, {ids, ids + tokens},
+             segments == nullptr ? std::move(zeros) : std::vector(segments, segments + tokens),
+             {offsets, offsets + sequences + 1});
+}
+
+/// Sequence `sequence` of the last run is tokens [first, second).
+Result<std::pair<rtai::Index, rtai::Index>> tokens_of(const rtai_session& session,
+                                                      std::size_t sequence) {
+  if (session.offsets.empty()) return Error{ErrorCode::invalid_input, "there was no run yet"};
+  if (sequence + 1 >= session.offsets.size()) {
+    return Error{ErrorCode::invalid_input,
+                 "sequence: the last run had " + std::to_string(session.offsets.size() - 1)};
+  }
+  return std::pair<rtai::Index, rtai::Index>(session.offsets[sequence],
+                                             session.offsets[sequence + 1]);
+}
+
+Result<rtai_matrix> output_of(const rtai_session& session,
+                              std::size_t output,
+                              std::size_t sequence) {
+  const rtai::engine::Program& program = session.session.engine().program;
+  if (output >= program.outputs.size())
+    return Error{ErrorCode::invalid_input,
+                 "output: this engine has " + std::to_string(program.outputs.size())};
+  RTAI_TRY(const auto tokens, tokens_of(session, sequence));
+  const auto value = static_cast<std::size_t>(program.outputs[output].value);
+  const bool per_token = program.values[value].rows == rtai::engine::Rows::tokens;
+  const rtai::TensorView<const float> all = session.session.output(output);
+  const rtai::Index first = per_token ? tokens.first : static_cast<rtai::Index>(sequence);
+  const rtai::Index columns = all.shape()[1];
+  return rtai_matrix{.values = all.flat().data() + first * columns,
+                     .rows = per_token ? tokens.second - tokens.first : 1,
+                     .columns = columns};
+}
+
+}  // namespace
+
+const char* rtai_version(void) {
+  return RTAI_VERSION;
+}
+
+int32_t rtai_api_version(void) {
+  return RTAI_API_VERSION;
+}
+
+const char* rtai_last_error(void) {
+  return last_error.c_str();
+}
+
+rtai_status rtai_engine_open(const char* path, rtai_engine** engine) {
+  return guarded([&]() -> Result<void> {
+    if (engine == nullptr) return missing("engine");
+    *engine = nullptr;
+    if (path == nullptr) return missing("path");
+    RTAI_TRY(rtai_engine opened, open_engine(path));
+    *engine = std::make_unique<rtai_engine>(std::move(opened)).release();
+    return {};
+  });
+}
+
+void rtai_engine_close(rtai_engine* engine) {
+  std::unique_ptr<rtai_engine>{engine};
+}
+
+size_t rtai_engine_label_count(const rtai_engine* engine) {
+  return engine == nullptr ? 0 : engine->engine->labels.size();
+}
+
+const char* rtai_engine_label(const rtai_engine* engine, size_t label) {
+  if (label >= rtai_engine_label_count(engine)) return nullptr;
+  return engine->engine->labels[label].c_str();
+}
+
+const char* rtai_engine_fact(const rtai_engine* engine, const char* name) {
+  if (engine == nullptr || name == nullptr) return nullptr;
+  for (const auto& [key, value] : engine->engine->metadata) {
+    if (key == name) return value.c_str();
+  }
+  return nullptr;
+}
+
+rtai_status rtai_session_create(const rtai_engine* engine,
+                                const rtai_session_options* options,
+                                rtai_session** session) {
+  return guarded([&]() -> Result<void> {
+    if (session == nullptr) return missing("session");
+    *session = nullptr;
+    if (engine == nullptr) return missing("engine");
+    const rtai::SessionOptions chosen =
+        options == nullptr ? rtai::SessionOptions{} : options_of(*options);
+    RTAI_TRY(rtai::Session created, rtai::Session::create(engine->engine, chosen));
+    *session = std::make_unique<rtai_session>(rtai_session{std::move(created), engine->tokenizer})
+                   .release();
+    return {};
+  });
+}
+
+void rtai_session_close(rtai_session* session) {
+  std::unique_ptr<rtai_session>{session};
+}
+
+rtai_status rtai_session_run_texts(rtai_session* session, const char* const* texts, size_t count) {
+  return guarded([&]() -> Result<void> {
+    if (session == nullptr) return missing("session");
+    if (texts == nullptr) return missing("texts");
+    return run_texts(*session, texts, count);
+  });
+}
+
+rtai_status rtai_session_run_ids(rtai_session* session,
+                                 const int32_t* ids,
+                                 const int32_t* segments,
+                                 const int32_t* offsets,
+                                 size_t sequences) {
+  return guarded([&]() -> Result<void> {
+    if (session == nullptr) return missing("session");
+    if (ids == nullptr) return missing("ids");
+    if (offsets == nullptr) return missing("offsets");
+    return run_ids(*session, ids, segments, offsets, sequences);
+  });
+}
+
+size_t rtai_session_output_count(const rtai_session* session) {
+  return session == nullptr ? 0 : session->session.engine().program.outputs.size();
+}
+
+rtai_status rtai_session_output(const rtai_session* session,
+                                size_t output,
+                                size_t sequence,
+                                rtai_matrix* matrix) {
+  return guarded([&]() -> Result<void> {
+    if (matrix == nullptr) return missing("matrix");
+    *matrix = {};
+    if (session == nullptr) return missing("session");
+    RTAI_TRY(*matrix, output_of(*session, output, sequence));
+    return {};
+  });
+}
+
+rtai_status rtai_session_tokens(const rtai_session* session,
+                                size_t sequence,
+                                const int32_t** ids,
+                                size_t* count) {
+  return guarded([&]() -> Result<void> {
+    if (ids == nullptr) return missing("ids");
+    if (count == nullptr) return missing("count");
+    *ids = nullptr;
+    *count = 0;
+    if (session == nullptr) return missing("session");
+    RTAI_TRY(const auto tokens, tokens_of(*session, sequence));
+    *ids = session->ids.data() + tokens.first;
+    *count = static_cast<std::size_t>(tokens.second - tokens.first);
+    return {};
+  });
+}
