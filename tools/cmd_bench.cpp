@@ -163,6 +163,7 @@ Json result_json(const Contestant& c, const Workload& workload, const std::optio
                  {"throughput_per_s", workload.batch / seconds},
                  {"tokens_per_s", static_cast<double>(c.run.tokens) / seconds},
                  {"peak_rss_bytes", peak_rss_bytes()}};
+  if (c.run.device_latency) result["device_latency_ms"] = latency_json(*c.run.device_latency);
   if (c.quality) result["quality"] = quality_json(c.quality);
   if (peaks) result["ops"] = ops_json(c.run, *peaks);
   return result;
@@ -217,6 +218,11 @@ std::string summary_text(const std::vector<Contestant>& contestants, const Workl
     table.add(std::move(row));
   }
   text += table.text();
+  for (const Contestant& c : contestants) {
+    if (!c.run.device_latency) continue;
+    text += fmt::format("\n{}: {} on the device at p50, {} at p99; the table is end to end\n", c.name,
+                        human_ms(c.run.device_latency->p50), human_ms(c.run.device_latency->p99));
+  }
   text += fmt::format("\n{} runs each, in turn; tokenization and loading are not in the latency\n",
                       first.run.samples.size());
   return text;
@@ -227,8 +233,10 @@ std::string profile_text(const Contestant& c, const Peaks& peaks) {
   for (const StepProfile& step : c.run.profile)
     total += step.seconds;
   std::string text =
-      fmt::format("\n{}: {} a run on thread 0; limit {:.0f} int8 GOPS, {:.0f} f32 GFLOPS\n\n",
-                  c.name, human_ms(total * 1e3), peaks.int8_gops, peaks.f32_gflops);
+      c.run.device_latency
+          ? fmt::format("\n{}: {} a run, every launch by itself\n\n", c.name, human_ms(total * 1e3))
+          : fmt::format("\n{}: {} a run on thread 0; limit {:.0f} int8 GOPS, {:.0f} f32 GFLOPS\n\n",
+                        c.name, human_ms(total * 1e3), peaks.int8_gops, peaks.f32_gflops);
   Table table({"step", "kernel", "time", "share", "weights", "GOP", "of limit"});
   for (const StepProfile& step : c.run.profile) {
     const double percent = percent_of_peak(step, peaks);
@@ -262,7 +270,8 @@ Result<int> run_bench(const BenchFlags& flags, const GlobalFlags& global, Log& l
   RTAI_TRY_VOID(measure(contestants, flags.options, log));
   if (flags.evaluation) RTAI_TRY_VOID(judge(contestants, *flags.evaluation, workload, log));
   std::optional<Peaks> peaks;
-  if (flags.options.profile) peaks = measure_peaks(contestants.front().run.threads);
+  if (flags.options.profile)
+    peaks = workload.gpu ? Peaks{} : measure_peaks(contestants.front().run.threads);
 
   if (!is_stdout(flags.json)) {
     std::string text = summary_text(contestants, workload);
@@ -274,7 +283,7 @@ Result<int> run_bench(const BenchFlags& flags, const GlobalFlags& global, Log& l
   }
   if (flags.json) {
     Json document = {{"rtai_version", version()},
-                     {"machine", machine_json(contestants.front().run)},
+                     {"machine", machine_json(contestants.front().run, workload)},
                      {"results", Json::array()}};
     for (const Contestant& contestant : contestants) {
       document["results"].push_back(result_json(contestant, workload, peaks));

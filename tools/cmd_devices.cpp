@@ -1,5 +1,6 @@
 // rtai devices: what this machine has, what was chosen and why.
 #include "runtime/base/usable_cores.h"
+#include "runtime/cuda/backend.h"
 #include "runtime/kernels/target.h"
 #include "tools/cli.h"
 #include "tools/json.h"
@@ -12,10 +13,42 @@
 namespace rtai::tools {
 namespace {
 
+/// "9.0".
+std::string capability_text(const cuda::DeviceInfo& gpu) {
+  return fmt::format("{}.{}", gpu.capability / 10, gpu.capability % 10);
+}
+
+Json gpus_json(const Result<std::vector<cuda::DeviceInfo>>& gpus) {
+  Json all = Json::array();
+  if (!gpus) return all;
+  for (const cuda::DeviceInfo& gpu : *gpus) {
+    all.push_back({{"name", gpu.name},
+                   {"compute_capability", capability_text(gpu)},
+                   {"memory_bytes", gpu.memory_bytes},
+                   {"multiprocessors", gpu.multiprocessors},
+                   {"driver_cuda_version", gpu.driver}});
+  }
+  return all;
+}
+
+/// A line for each GPU, or why there is none.
+std::string gpus_text(const Result<std::vector<cuda::DeviceInfo>>& gpus) {
+  if (!gpus) return fmt::format("gpu      none: {}\n", gpus.error().message());
+  std::string text;
+  for (std::size_t i = 0; i < gpus->size(); ++i) {
+    const cuda::DeviceInfo& gpu = (*gpus)[i];
+    text += fmt::format("cuda:{}   {}, compute capability {}, {}, driver for CUDA {}\n", i, gpu.name,
+                        capability_text(gpu), human_bytes(static_cast<double>(gpu.memory_bytes)),
+                        gpu.driver);
+  }
+  return text;
+}
+
 Result<int> run_devices(const std::optional<std::string>& json, const GlobalFlags& global) {
   RTAI_TRY(const Target chosen, select_target());
   const int threads = usable_cores();
   const Peaks peaks = measure_peaks(threads);
+  const auto gpus = cuda::devices();
   if (json) {
     Json targets = Json::array();
     for (const Target target : all_targets()) {
@@ -31,7 +64,8 @@ Result<int> run_devices(const std::optional<std::string>& json, const GlobalFlag
                                {{"int8_gops", peaks.int8_gops},
                                 {"f32_gflops", peaks.f32_gflops},
                                 {"read_gb_per_s", peaks.read_gb_per_s}}},
-                              {"gpus", Json::array()}},
+                              {"gpus", gpus_json(gpus)},
+                              {"no_gpu_reason", gpus ? Json(nullptr) : Json(gpus.error().message())}},
                              *json));
   }
   if (is_stdout(json)) return 0;
@@ -47,7 +81,7 @@ Result<int> run_devices(const std::optional<std::string>& json, const GlobalFlag
                : reason == "ok" ? ""
                                 : reason});
   }
-  text += table.text() + "\ngpu      none: this rtai was built without a GPU runtime\n";
+  text += table.text() + "\n" + gpus_text(gpus);
   print(global, text);
   return 0;
 }

@@ -127,8 +127,11 @@ double percent_of_peak(const StepProfile& step, const Peaks& peaks) {
   return 100 * std::max(compute, read) / step.seconds;
 }
 
-Json machine_json(const BenchRun& run) {
-  return {{"cpu", cpu_name()}, {"target", run.target}, {"threads", run.threads}, {"gpu", nullptr}};
+Json machine_json(const BenchRun& run, const Workload& workload) {
+  return {{"cpu", cpu_name()},
+          {"target", run.target},
+          {"threads", run.threads},
+          {"gpu", workload.gpu ? Json(run.target) : Json(nullptr)}};
 }
 
 }  // namespace rtai::tools

@@ -23,6 +23,6 @@ Peaks measure_peaks(int threads);
 double percent_of_peak(const StepProfile& step, const Peaks& peaks);
 
 /// {"cpu", "target", "threads", "gpu"}
-Json machine_json(const BenchRun& run);
+Json machine_json(const BenchRun& run, const Workload& workload);
 
 }  // namespace rtai::tools

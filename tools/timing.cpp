@@ -46,13 +46,15 @@ Result<BenchSession> BenchSession::create(std::shared_ptr<const engine::Engine> 
                                                .target = workload.target,
                                                .max_tokens = std::ssize(tokens.ids),
                                                .max_sequences = workload.batch,
-                                               .profile = profile}));
+                                               .profile = profile,
+                                               .gpu = workload.gpu}));
   BenchSession bench(std::move(session), std::move(tokens));
-  RTAI_TRY(bench.first_run_ms_, bench.run_once());
+  RTAI_TRY(const Sample first, bench.run_once());
+  bench.first_run_ms_ = first.ms;
   return bench;
 }
 
-Result<double> BenchSession::run_once() {
+Result<BenchSession::Sample> BenchSession::run_once() {
   const Batch batch{.ids = tokens_.ids,
                     .segments = tokens_.segments,
                     .offsets = tokens_.offsets,
@@ -60,15 +62,16 @@ Result<double> BenchSession::run_once() {
   const auto start = std::chrono::steady_clock::now();
   RTAI_TRY_VOID(session_.run(batch));
   const std::chrono::duration<double, std::milli> time = std::chrono::steady_clock::now() - start;
-  return time.count();
+  return Sample{time.count(), session_.device_ms()};
 }
 
 Result<void> BenchSession::measure(int count, bool keep) {
   for (int i = 0; i < count; ++i) {
-    RTAI_TRY(const double ms, run_once());
+    RTAI_TRY(const Sample sample, run_once());
     if (!keep) continue;
-    samples_.push_back(ms);
-    total_ms_ += ms;
+    samples_.push_back(sample.ms);
+    if (sample.device_ms > 0) device_samples_.push_back(sample.device_ms);
+    total_ms_ += sample.ms;
   }
   if (!keep) session_.take_profile();
   return {};
@@ -88,6 +91,7 @@ BenchRun BenchSession::finish() {
   run.profile = session_.take_profile();
   run.latency = summarize(samples_);
   run.samples = std::move(samples_);
+  if (!device_samples_.empty()) run.device_latency = summarize(std::move(device_samples_));
   run.first_run_ms = first_run_ms_;
   run.threads = session_.threads();
   run.target = std::string(session_.target());

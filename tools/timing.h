@@ -36,6 +36,7 @@ struct BenchOptions {
 
 struct BenchRun {
   LatencySummary latency;
+  std::optional<LatencySummary> device_latency;  // of a GPU, by its own clock
   std::vector<double> samples;  // ms, in the order of measuring
   double first_run_ms = 0;
   std::vector<StepProfile> profile;
@@ -66,11 +67,17 @@ class BenchSession {
  private:
   BenchSession(Session session, WorkloadTokens tokens)
       : session_(std::move(session)), tokens_(std::move(tokens)) {}
-  Result<double> run_once();
+
+  struct Sample {
+    double ms = 0;
+    double device_ms = 0;  // 0: no GPU
+  };
+  Result<Sample> run_once();
 
   Session session_;
   WorkloadTokens tokens_;
   std::vector<double> samples_;
+  std::vector<double> device_samples_;
   double total_ms_ = 0;
   double first_run_ms_ = 0;
 };

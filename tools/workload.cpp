@@ -1,6 +1,7 @@
 #include "tools/workload.h"
 
 #include "runtime/base/mapped_file.h"
+#include "runtime/cuda/backend.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -39,6 +40,20 @@ Result<std::vector<int>> read_lengths(const std::string& path) {
   return lengths;
 }
 
+/// The i of cuda:i, 0 for cuda.
+Result<int> gpu_number(std::string_view device) {
+  const Error unknown{ErrorCode::device,
+                      fmt::format("unknown device '{}'; known: cpu, cuda[:i]", device)};
+  if (device == "cuda") return 0;
+  if (!device.starts_with("cuda:")) return unknown;
+  const std::string_view digits = device.substr(5);
+  int number = 0;
+  const auto [stop, status] =
+      std::from_chars(digits.data(), digits.data() + digits.size(), number);
+  if (status != std::errc{} || stop != digits.data() + digits.size() || number < 0) return unknown;
+  return number;
+}
+
 }  // namespace
 
 void WorkloadFlags::add_to(CLI::App& command) {
@@ -71,14 +86,14 @@ void WorkloadFlags::add_to(CLI::App& command) {
 Result<Workload> WorkloadFlags::resolve(const GlobalFlags& flags) const {
   Workload resolved = workload;
   resolved.seed = flags.seed;
-  if (resolved.device.starts_with("cuda")) {
-    return Error{
-        ErrorCode::device,
-        fmt::format("device '{}': this rtai was built without a GPU runtime", resolved.device)};
-  }
   if (resolved.device != "cpu") {
-    return Error{ErrorCode::device,
-                 fmt::format("unknown device '{}'; known: cpu, cuda[:i]", resolved.device)};
+    RTAI_TRY(resolved.gpu, gpu_number(resolved.device));
+    // Known now, and not after a model was loaded.
+    RTAI_TRY(const auto found, cuda::devices().in(fmt::format("device '{}'", resolved.device)));
+    if (*resolved.gpu >= static_cast<int>(found.size())) {
+      return Error{ErrorCode::device,
+                   fmt::format("device '{}': this machine has {} GPUs", resolved.device, found.size())};
+    }
   }
   if (!lengths_file.empty()) {
     RTAI_TRY(resolved.lengths, read_lengths(lengths_file));

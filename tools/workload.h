@@ -16,6 +16,7 @@ struct Workload {
   std::vector<int> lengths;  // token counts to draw sequences from, in turn
   int threads = 0;           // 0: usable cores
   std::string device = "cpu";
+  std::optional<int> gpu;  // its number, where device is one
   std::string target;  // empty: the best
   std::uint64_t seed = 0;
 };

@@ -4,76 +4,25 @@
 #include "runtime/base/checked.h"
 #include "runtime/base/usable_cores.h"
 #include "runtime/exec/cpu_executor.h"
+#include "runtime/exec/internal/batch_check.h"
+#include "runtime/exec/internal/device_session.h"
+#include "runtime/exec/internal/session_impl.h"
 #include "runtime/exec/plan.h"
 #include "runtime/exec/team.h"
 
 #include <algorithm>
-#include <cmath>
 
 namespace rtai {
 namespace {
 
-using engine::kNone;
-using engine::OpKind;
-
-/// What the program's embeddings allow.
-struct InputLimits {
-  Index vocabulary = 0;  // 0: no ids are read
-  Index segments = 0;    // 0: no segments are read
-  Index longest = 0;     // tokens of a sequence
-  Index position_offset = 0;
-  Index hidden = 0;  // columns of a hidden-state input, 0: none
-};
-
-InputLimits limits_of(const engine::Program& program) {
-  InputLimits limits;
-  limits.longest = engine::longest_sequence(program);
-  for (const engine::Step& step : program.steps) {
-    if (step.op != OpKind::embedding) continue;
-    const auto rows = [&](std::size_t slot) {
-      const engine::TensorIndex tensor = step.tensors[slot];
-      return tensor == kNone ? Index{0} : program.tensors[static_cast<std::size_t>(tensor)].dims[0];
-    };
-    limits.vocabulary = rows(engine::embedding_tensor::word);
-    limits.segments = rows(engine::embedding_tensor::segment);
-    limits.position_offset = step.first;
-  }
-  for (std::size_t i = 0; i < program.inputs.size(); ++i) {
-    if (program.values[i].dtype == DType::f32) limits.hidden = program.values[i].columns;
-  }
-  return limits;
-}
-
-Error bad_input(std::string message) {
-  return {ErrorCode::invalid_input, std::move(message)};
-}
-
-Result<void> check_indices(std::span<const std::int32_t> indices,
-                           Index tokens,
-                           Index rows,
-                           std::string_view what) {
-  if (std::ssize(indices) != tokens) {
-    return bad_input(std::to_string(tokens) + " " + std::string(what) + " expected, found " +
-                     std::to_string(indices.size()));
-  }
-  for (const std::int32_t index : indices) {
-    if (index >= 0 && index < rows) continue;
-    return bad_input(std::string(what) + ": " + std::to_string(index) + " is outside [0, " +
-                     std::to_string(rows) + ")");
-  }
-  return {};
-}
-
-}  // namespace
-
-class Session::Impl {
+class CpuSession final : public Session::Impl {
  public:
-  Impl(std::shared_ptr<const engine::Engine> engine, Target target, const SessionOptions& options)
+  CpuSession(std::shared_ptr<const engine::Engine> engine, Target target, const SessionOptions& options)
       : engine_(std::move(engine)),
         target_(target),
         kernels_(target),
         plan_(exec::make_plan(engine_->program)),
-        limits_(limits_of(engine_->program)),
+        limits_(exec::limits_of(engine_->program)),
         team_(options.threads > 0 ? options.threads : usable_cores()) {
     if (options.profile) step_times_.resize(plan_.steps.size());
     profile_.resize(step_times_.size());
@@ -103,8 +52,8 @@ class Session::Impl {
     return {};
   }
 
-  Result<void> run(const Batch& batch) {
-    RTAI_TRY(const Index longest, check(batch));
+  Result<void> run(const Batch& batch) override {
+    RTAI_TRY(const Index longest, exec::check_batch(batch, limits_));
     const Index tokens = batch.offsets.back();
     const Index sequences = std::ssize(batch.offsets) - 1;
     RTAI_TRY_VOID(reserve(tokens, sequences, longest));
@@ -141,7 +90,7 @@ class Session::Impl {
     return {};
   }
 
-  TensorView<const float> output(std::size_t i) const {
+  TensorView<const float> output(std::size_t i) const override {
     const exec::SlotIndex index =
         plan_.value_slots[static_cast<std::size_t>(plan_.program.outputs[i].value)];
     const exec::Slot& slot = plan_.slots[static_cast<std::size_t>(index)];
@@ -149,12 +98,13 @@ class Session::Impl {
     return {reinterpret_cast<const float*>(shared_ + slot.offset), Shape{rows, slot.columns}};
   }
 
-  const engine::Engine& engine() const { return *engine_; }
-  int threads() const { return team_.size(); }
-  Target target() const { return target_; }
-  Index memory_bytes() const { return static_cast<Index>(memory_.size()); }
+  const engine::Engine& engine() const override { return *engine_; }
+  int threads() const override { return team_.size(); }
+  std::string_view target() const override { return target_name(target_); }
+  double device_ms() const override { return 0; }
+  Index memory_bytes() const override { return static_cast<Index>(memory_.size()); }
 
-  std::vector<std::string> kernel_names() const {
+  std::vector<std::string> kernel_names() const override {
     std::vector<std::string> names;
     for (const std::string_view name :
          {kernels_.linear_i8->name, kernels_.linear_f32->name, kernels_.quantize_rows->name,
@@ -165,7 +115,7 @@ class Session::Impl {
     return names;
   }
 
-  std::vector<StepProfile> take_profile() {
+  std::vector<StepProfile> take_profile() override {
     std::vector<StepProfile> profiles;
     for (std::size_t i = 0; i < profile_.size(); ++i) {
       StepProfile profile = describe(plan_.steps[i]);
@@ -182,31 +132,6 @@ class Session::Impl {
   }
 
  private:
-  /// The longest sequence of the batch. Errors: as Session::run.
-  Result<Index> check(const Batch& batch) const {
-    if (batch.offsets.size() < 2 || batch.offsets.front() != 0)
-      return bad_input("a batch without sequences");
-    Index longest = 0;
-    for (std::size_t s = 1; s < batch.offsets.size(); ++s) {
-      const Index length = Index{batch.offsets[s]} - batch.offsets[s - 1];
-      if (length < 1) return bad_input("sequence " + std::to_string(s - 1) + " is empty");
-      longest = std::max(longest, length);
-    }
-    if (longest > limits_.longest) {
-      return bad_input("a sequence of " + std::to_string(longest) + " tokens; the model has " +
-                       std::to_string(limits_.longest) + " positions");
-    }
-    const Index tokens = batch.offsets.back();
-    if (limits_.vocabulary > 0)
-      RTAI_TRY_VOID(check_indices(batch.ids, tokens, limits_.vocabulary, "ids"));
-    if (limits_.segments > 0 && !batch.segments.empty()) {
-      RTAI_TRY_VOID(check_indices(batch.segments, tokens, limits_.segments, "segments"));
-    }
-    if (std::ssize(batch.hidden) != tokens * limits_.hidden)
-      return bad_input("hidden states of another size");
-    return longest;
-  }
-
   void copy_hidden(const Batch& batch) {
     for (std::size_t i = 0; i < engine_->program.inputs.size(); ++i) {
       if (engine_->program.values[i].dtype != DType::f32) continue;
@@ -268,7 +193,7 @@ class Session::Impl {
   Target target_;
   exec::Kernels kernels_;
   exec::Plan plan_;
-  InputLimits limits_;
+  exec::InputLimits limits_;
   Team team_;
   AlignedBuffer memory_;
   std::byte* shared_ = nullptr;
@@ -287,6 +212,8 @@ class Session::Impl {
   std::vector<std::vector<std::int64_t>> profile_;
 };
 
+}  // namespace
+
 Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
@@ -294,9 +221,21 @@ Session::~Session() = default;
 
 Result<Session> Session::create(std::shared_ptr<const engine::Engine> engine,
                                 const SessionOptions& options) {
+  if (options.gpu) {
+    RTAI_TRY(std::unique_ptr<cuda::Backend> backend, cuda::make_backend(*options.gpu));
+    return create_on(std::move(backend), std::move(engine), options);
+  }
   RTAI_TRY(const Target target, select_target(options.target));
-  auto impl = std::make_unique<Impl>(std::move(engine), target, options);
+  auto impl = std::make_unique<CpuSession>(std::move(engine), target, options);
   RTAI_TRY_VOID(impl->reserve(options.max_tokens, options.max_sequences, options.max_tokens));
+  return Session(std::move(impl));
+}
+
+Result<Session> Session::create_on(std::unique_ptr<cuda::Backend> backend,
+                                   std::shared_ptr<const engine::Engine> engine,
+                                   const SessionOptions& options) {
+  RTAI_TRY(std::unique_ptr<Impl> impl,
+           exec::make_device_session(std::move(backend), std::move(engine), options));
   return Session(std::move(impl));
 }
 
@@ -313,13 +252,16 @@ int Session::threads() const {
   return impl_->threads();
 }
 std::string_view Session::target() const {
-  return target_name(impl_->target());
+  return impl_->target();
 }
 Index Session::memory_bytes() const {
   return impl_->memory_bytes();
 }
 std::vector<std::string> Session::kernel_names() const {
   return impl_->kernel_names();
+}
+double Session::device_ms() const {
+  return impl_->device_ms();
 }
 std::vector<StepProfile> Session::take_profile() {
   return impl_->take_profile();

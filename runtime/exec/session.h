@@ -7,10 +7,15 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
+
+namespace rtai::cuda {
+class Backend;
+}  // namespace rtai::cuda
 
 namespace rtai {
 
@@ -20,6 +25,7 @@ struct SessionOptions {
   Index max_tokens = 512;    // of a batch; more are possible, at the price of an allocation
   Index max_sequences = 32;  // of a batch; likewise
   bool profile = false;      // measure every step
+  std::optional<int> gpu = {};  // number of the GPU to run on; none: the CPU
 };
 
 /// Sequences laid end to end, without padding. Views into the caller's memory.
@@ -47,9 +53,17 @@ class Session {
  public:
   /// Chooses kernels, fuses steps, lays out memory, starts threads.
   ///
-  /// Errors: unsupported for a target this machine lacks; device if there is not enough memory.
+  /// Errors: unsupported for a target this machine lacks; device if there is not enough memory, or
+  /// no such GPU.
   static Result<Session> create(std::shared_ptr<const engine::Engine> engine,
                                 const SessionOptions& options = {});
+
+  /// The same on a device that the caller made, whatever options.gpu says.
+  ///
+  /// Errors: unsupported if its kernels cannot run the program; device.
+  static Result<Session> create_on(std::unique_ptr<cuda::Backend> backend,
+                                   std::shared_ptr<const engine::Engine> engine,
+                                   const SessionOptions& options = {});
 
   Session(Session&&) noexcept;
   Session& operator=(Session&&) noexcept;
@@ -73,11 +87,16 @@ class Session {
   /// The kernels in use and why no better ones, for `rtai inspect`.
   std::vector<std::string> kernel_names() const;
 
+  /// Milliseconds that the last run took on the GPU, by its own clock, copies of ids and results
+  /// included; 0 on a CPU.
+  double device_ms() const;
+
   /// With SessionOptions::profile: medians over the runs since the last call.
   std::vector<StepProfile> take_profile();
 
+  class Impl;  // runtime/exec/internal/session_impl.h
+
  private:
-  class Impl;
   explicit Session(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

@@ -306,7 +306,8 @@ class CliTest(unittest.TestCase):
         self.refused(3, "no model.onnx", "inspect", self.folder)
         self.refused(3, "no such file", "verify", self.folder / "none.rtai")
         self.refused(3, "no such file", "eval", self.engine, "--data", self.folder / "none.jsonl")
-        self.refused(6, "without a GPU", "bench", self.engine, "--device", "cuda")
+        self.refused(6, "device 'cuda:7'", "bench", self.engine, "--device", "cuda:7")
+        self.refused(6, "unknown device", "bench", self.engine, "--device", "cuda:x")
 
     def test_files_that_are_not_what_they_should_be(self):
         text = self.folder / "text.onnx"

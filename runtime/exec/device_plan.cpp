@@ -1,0 +1,308 @@
+#include "runtime/exec/device_plan.h"
+
+#include "runtime/base/checked.h"
+#include "runtime/exec/offset_allocator.h"
+
+#include <algorithm>
+#include <array>
+#include <string>
+
+namespace rtai::exec {
+namespace {
+
+using Kind = Launch::Kind;
+
+// Shared memory of an attention block, at most (head size 128), and its threads; that on f16 is
+// compiled for two blocks of 128 threads where the others are for four.
+constexpr int kAttentionI8SharedBytes = 24 * 1024;
+constexpr int kAttentionF16SharedBytes = 52 * 1024;
+constexpr int kAttentionThreads = 128;
+// Kernels that meet are compiled for so few registers that this many threads fit.
+constexpr int kResidentThreads = 512;
+// Of all blocks that fit, the share that may wait in one grid.
+constexpr Index kSessionsSideBySide = 4;
+
+/// Walks the plan's steps and appends launches, or adds to one that is there.
+class Lowering {
+ public:
+  Lowering(const Plan& plan, const cuda::DeviceInfo& device) : plan_(plan), device_(device) {
+    made_.slots.resize(plan.slots.size());
+    makers_.assign(plan.slots.size(), -1);
+    uses_.assign(plan.slots.size(), 0);
+    for (const PlanStep& step : plan.steps) {
+      for (const SlotIndex slot : {step.src, step.src2}) {
+        if (slot != kNoSlot) ++uses_[at(slot)];
+      }
+    }
+    for (const engine::Output& output : plan.program.outputs) {
+      const SlotIndex slot = plan.value_slots[static_cast<std::size_t>(output.value)];
+      ++uses_[at(slot)];
+      made_.slots[at(slot)].f32 = true;
+    }
+  }
+
+  Result<DevicePlan> run() {
+    for (const PlanStep& step : plan_.steps)
+      RTAI_TRY_VOID(append(step));
+    note_lifetimes();
+    return std::move(made_);
+  }
+
+ private:
+  static std::size_t at(SlotIndex slot) { return static_cast<std::size_t>(slot); }
+  const Slot& slot(SlotIndex i) const { return plan_.slots[at(i)]; }
+
+  Launch* maker_of(SlotIndex slot) {
+    const int maker = makers_[at(slot)];
+    return maker < 0 ? nullptr : &made_.launches[static_cast<std::size_t>(maker)];
+  }
+
+  void push(const Launch& launch) {
+    if (launch.dst != kNoSlot) makers_[at(launch.dst)] = static_cast<int>(made_.launches.size());
+    made_.launches.push_back(launch);
+  }
+
+  Result<void> append(const PlanStep& step) {
+    switch (step.kind) {
+      case StepKind::linear_i8:
+        return append_linear(step, Kind::linear_i8);
+      case StepKind::linear_f32:
+        want_f16(step.src);
+        return append_linear(step, Kind::linear_f16);
+      case StepKind::attention:
+        want_f16(step.src);
+        return append_attention(step, Kind::attention_f16);
+      case StepKind::attention_i8:
+        return append_attention(step, Kind::attention_i8);
+      case StepKind::quantize_heads:
+        append_quantize_heads(step);
+        return {};
+      case StepKind::quantize:
+        return append_quantize(step);
+      case StepKind::layer_norm:
+        return append_layer_norm(step);
+      default:
+        return append_rows(step);
+    }
+  }
+
+  Result<void> append_linear(const PlanStep& step, Kind kind) {
+    if (step.src2 != kNoSlot) want_f32(step.src2);
+    push({.kind = kind, .step = &step, .src = step.src, .src2 = step.src2, .dst = step.dst});
+    return {};
+  }
+
+  Result<void> append_attention(const PlanStep& step, Kind kind) {
+    if (step.source->head_dim > cuda::kLargestHeadDim) {
+      return Error{ErrorCode::unsupported,
+                   "attention with heads of " + std::to_string(step.source->head_dim) +
+                       "; GPU kernels have at most " + std::to_string(cuda::kLargestHeadDim)};
+    }
+    push({.kind = kind, .step = &step, .src = step.src, .dst = step.dst});
+    return {};
+  }
+
+  Result<void> append_rows(const PlanStep& step) {
+    const Index columns = slot(step.dst).columns;
+    if (columns > cuda::kMostRowColumns) {
+      return Error{ErrorCode::unsupported,
+                   std::string(step_kind_name(step.kind)) + " of " + std::to_string(columns) +
+                       " columns; GPU kernels have at most " +
+                       std::to_string(cuda::kMostRowColumns)};
+    }
+    for (const SlotIndex src : {step.src, step.src2}) {
+      if (src != kNoSlot) want_f32(src);
+    }
+    push({.kind = Kind::rows,
+          .step = &step,
+          .src = step.src,
+          .src2 = step.src2,
+          .dst = step.dst,
+          .quantized = step.quantized,
+          .fixed_scale = step.fixed_scale,
+          .column_factor = step.column_factor});
+    return {};
+  }
+
+  Result<void> append_layer_norm(const PlanStep& step) {
+    Launch* maker = maker_of(step.src);
+    const bool embedded = maker != nullptr && maker->step != nullptr && maker->norm == nullptr &&
+                          maker->step->kind == StepKind::embedding && uses_[at(step.src)] == 1;
+    if (!embedded) return append_rows(step);
+    maker->norm = &step;
+    maker->dst = step.dst;
+    maker->quantized = step.quantized;
+    maker->fixed_scale = step.fixed_scale;
+    maker->column_factor = step.column_factor;
+    makers_[at(step.dst)] = makers_[at(step.src)];
+    return {};
+  }
+
+  /// Heads are quantized while they are in registers, where a tile holds whole ones.
+  void append_quantize_heads(const PlanStep& step) {
+    Launch* maker = maker_of(step.src);
+    const int head_dim = step.source->head_dim;
+    const bool linear =
+        maker != nullptr && (maker->kind == Kind::linear_i8 || maker->kind == Kind::linear_f16);
+    if (linear && uses_[at(step.src)] == 1 && (head_dim == 32 || head_dim == 64)) {
+      maker->heads = step.dst;
+      maker->dst = kNoSlot;
+      return;
+    }
+    want_f32(step.src);
+    push({.kind = Kind::quantize_heads, .step = &step, .src = step.src, .heads = step.dst});
+  }
+
+  Result<void> append_quantize(const PlanStep& step) {
+    Launch* maker = maker_of(step.src);
+    if (maker != nullptr && maker->quantized == kNoSlot &&
+        (step.fixed_scale > 0 || holds_whole_rows(*maker))) {
+      maker->quantized = step.dst;
+      maker->fixed_scale = step.fixed_scale;
+      maker->column_factor = step.column_factor;
+      return {};
+    }
+    if (slot(step.src).columns > cuda::kMostRowColumns) return append_rows(step);
+    want_f32(step.src);
+    push({.kind = Kind::rows,
+          .src = step.src,
+          .quantized = step.dst,
+          .fixed_scale = step.fixed_scale,
+          .column_factor = step.column_factor});
+    return {};
+  }
+
+  /// True if a launch can know the largest magnitude of a row before it writes it.
+  bool holds_whole_rows(const Launch& launch) const {
+    switch (launch.kind) {
+      case Kind::rows:
+        return true;
+      case Kind::linear_i8:
+      case Kind::linear_f16:
+        return has_meeting_tile(slot(launch.dst).columns, device_);
+      case Kind::attention_i8:
+        return can_meet(launch.step->source->heads, kAttentionThreads, kAttentionI8SharedBytes,
+                        device_);
+      case Kind::attention_f16:
+        return can_meet(launch.step->source->heads, 2 * kAttentionThreads, kAttentionF16SharedBytes,
+                        device_);
+      case Kind::quantize_heads:
+        return false;
+    }
+    return false;
+  }
+
+  void want_f32(SlotIndex slot) { made_.slots[at(slot)].f32 = true; }
+
+  /// What no launch makes comes from the caller, as f32.
+  void want_f16(SlotIndex slot) {
+    DeviceSlot& wanted = made_.slots[at(slot)];
+    if (wanted.f16) return;
+    wanted.f16 = true;
+    if (maker_of(slot) != nullptr) return;
+    wanted.f32 = true;
+    made_.launches.push_back({.kind = Kind::rows, .src = slot, .dst = slot});
+  }
+
+  void note_lifetimes() {
+    const int count = static_cast<int>(made_.launches.size());
+    for (DeviceSlot& slot : made_.slots) {
+      slot.first_launch = count;
+      slot.last_launch = -1;
+    }
+    for (int i = 0; i < count; ++i) {
+      const Launch& launch = made_.launches[static_cast<std::size_t>(i)];
+      for (const SlotIndex used :
+           {launch.src, launch.src2, launch.dst, launch.quantized, launch.heads}) {
+        if (used != kNoSlot) extend(used, i, i);
+      }
+    }
+    for (std::size_t i = 0; i < plan_.program.inputs.size(); ++i) {
+      if (plan_.value_slots[i] != kNoSlot) extend(plan_.value_slots[i], 0, count);
+    }
+    for (const engine::Output& output : plan_.program.outputs)
+      extend(plan_.value_slots[static_cast<std::size_t>(output.value)], 0, count);
+  }
+
+  void extend(SlotIndex slot, int first, int last) {
+    DeviceSlot& used = made_.slots[at(slot)];
+    used.first_launch = std::min(used.first_launch, first);
+    used.last_launch = std::max(used.last_launch, last);
+  }
+
+  const Plan& plan_;
+  const cuda::DeviceInfo& device_;
+  DevicePlan made_;
+  std::vector<int> makers_;  // launch that writes a slot of floats; -1: none
+  std::vector<int> uses_;    // of a slot as a source or an output
+};
+
+}  // namespace
+
+Result<DevicePlan> make_device_plan(const Plan& plan, const cuda::DeviceInfo& device) {
+  return Lowering(plan, device).run();
+}
+
+Index lay_out(const Plan& plan, DevicePlan& device_plan, Index tokens, Index sequences) {
+  constexpr Index kAlignment = 256;
+  OffsetAllocator arena(1);
+  for (std::size_t i = 0; i < plan.slots.size(); ++i) {
+    const Slot& slot = plan.slots[i];
+    DeviceSlot& placed = device_plan.slots[i];
+    if (placed.last_launch < 0) continue;
+    const Index rows = slot.rows == Rows::tokens ? tokens : sequences;
+    const auto place = [&](Index row_bytes) {
+      return arena.place(round_up(rows * row_bytes, kAlignment), placed.first_launch,
+                         placed.last_launch);
+    };
+    const auto columns = static_cast<int>(slot.columns);
+    if (slot.quantized) {
+      const int head_dim = slot.heads > 0 ? columns / static_cast<int>(slot.heads) : 0;
+      const int bytes = slot.heads > 0 ? static_cast<int>(slot.heads) * cuda::padded_head_dim(head_dim)
+                                       : columns;
+      placed.i8_offset = place(cuda::row_stride(bytes, 1));
+      placed.scale_offset = place(slot.row_scales() * static_cast<Index>(sizeof(float)));
+      continue;
+    }
+    if (placed.f32) placed.f32_offset = place(Index{4} * cuda::row_stride(columns, 4));
+    if (placed.f16) placed.f16_offset = place(Index{2} * cuda::row_stride(columns, 2));
+  }
+  return std::max(arena.total(), kAlignment);
+}
+
+Index resident_blocks(int threads, int shared_bytes, const cuda::DeviceInfo& device) {
+  constexpr int kReservedBytes = 1024;  // of each block, by the hardware
+  const int by_memory = device.shared_bytes_per_multiprocessor / (shared_bytes + kReservedBytes);
+  return Index{std::min(kResidentThreads / threads, by_memory)} * device.multiprocessors;
+}
+
+bool can_meet(Index blocks, int threads, int shared_bytes, const cuda::DeviceInfo& device) {
+  return blocks * kSessionsSideBySide <= resident_blocks(threads, shared_bytes, device);
+}
+
+namespace {
+
+bool tile_can_meet(cuda::LinearTile tile, Index columns, const cuda::DeviceInfo& device) {
+  const cuda::TileShape shape = cuda::tile_shape(tile);
+  return can_meet(div_up<Index>(columns, shape.columns), shape.threads, shape.shared_bytes, device);
+}
+
+}  // namespace
+
+bool has_meeting_tile(Index columns, const cuda::DeviceInfo& device) {
+  return std::any_of(std::begin(cuda::kLinearTiles), std::end(cuda::kLinearTiles),
+                     [&](cuda::LinearTile tile) { return tile_can_meet(tile, columns, device); });
+}
+
+cuda::LinearTile choose_tile(Index rows, Index columns, bool meets, const cuda::DeviceInfo& device) {
+  const cuda::LinearTile* chosen = nullptr;
+  for (const cuda::LinearTile& tile : cuda::kLinearTiles) {  // from small to large
+    if (meets && !tile_can_meet(tile, columns, device)) continue;
+    const cuda::TileShape shape = cuda::tile_shape(tile);
+    const Index blocks = div_up<Index>(rows, shape.rows) * div_up<Index>(columns, shape.columns);
+    if (chosen == nullptr || blocks >= device.multiprocessors) chosen = &tile;
+  }
+  return chosen == nullptr ? cuda::LinearTile::t64x64 : *chosen;
+}
+
+}  // namespace rtai::exec

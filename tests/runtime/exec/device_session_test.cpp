@@ -1,0 +1,173 @@
+// A whole session on the emulated GPU, against the same engine on the CPU.
+#include "libopt/lower/lower.h"
+#include "runtime/cuda/emulation/backend.h"
+#include "runtime/exec/device_plan.h"
+#include "runtime/exec/session.h"
+#include "tests/support/batches.h"
+#include "tests/support/models.h"
+
+#include <catch2/catch.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+
+namespace rtai {
+namespace {
+
+using testing::make_int8_model;
+using testing::make_model;
+using testing::random_sequences;
+using testing::TinyModel;
+using testing::TokenSequences;
+
+constexpr int kMultiprocessors = 132;
+
+std::shared_ptr<const engine::Engine> engine_of(const ir::Graph& graph) {
+  return std::make_shared<const engine::Engine>(lower(graph).value());
+}
+
+std::vector<float> answers(Session& session, const TokenSequences& tokens) {
+  const auto status = session.run(tokens.batch());
+  INFO((status ? "" : status.error().message()));
+  REQUIRE(status);
+  const auto output = session.output(0).flat();
+  return {output.begin(), output.end()};
+}
+
+Session on_device(const std::shared_ptr<const engine::Engine>& engine,
+                  int multiprocessors = kMultiprocessors,
+                  const SessionOptions& options = {}) {
+  auto session =
+      Session::create_on(cuda::host::make_backend(multiprocessors), engine, options);
+  INFO((session ? "" : session.error().message()));
+  REQUIRE(session);
+  return std::move(*session);
+}
+
+/// The largest difference, in parts of the range of the expected values.
+double relative_difference(const std::vector<float>& values, const std::vector<float>& expected) {
+  REQUIRE(values.size() == expected.size());
+  const auto [low, high] = std::minmax_element(expected.begin(), expected.end());
+  double most = 0;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    REQUIRE(std::isfinite(values[i]));
+    most = std::max(most, std::fabs(double{values[i]} - expected[i]));
+  }
+  return most / (double{*high} - *low);
+}
+
+const std::vector<TinyModel> kShapes = {
+    {},
+    {.heads = 3, .head_dim = 32, .ffn = 200, .segments = false, .pooled = true},
+    {.hidden = 128, .heads = 2, .head_dim = 64, .ffn = 130, .activation = "gelu_tanh"},
+    {.hidden = 48, .heads = 1, .head_dim = 8, .ffn = 77, .labels = 3, .activation = "relu"},
+};
+const std::vector<std::vector<int>> kBatches = {{1}, {7}, {40}, {5, 1, 40, 12}, {33, 33, 33, 1}};
+
+/// With int8 attention as well.
+ir::Graph make_all_int8_model(const TinyModel& shape) {
+  ir::Graph graph = make_int8_model(shape);
+  for (const ir::NodeId id : graph.nodes_of(ir::Op::attention))
+    graph.node(id).attributes().set("bits", Index{8});
+  return graph;
+}
+
+TEST_CASE("int8 engines answer on the emulated GPU as on the CPU, for every batch") {
+  // Sums of norms are added in another order. A float that differs in its last bit may round to the
+  // neighbouring integer, and one integer of 127 moves the logits it feeds by up to a hundredth of
+  // their range, as it does between instruction sets of the CPU. Most batches meet no such float.
+  std::vector<double> differences;
+  for (const TinyModel& shape : kShapes) {
+    const auto engine = engine_of(make_all_int8_model(shape));
+    Session cpu = Session::create(engine, {.threads = 1, .target = "ref"}).value();
+    Session gpu = on_device(engine);
+    for (const auto& lengths : kBatches) {
+      const TokenSequences tokens = random_sequences(lengths, 101);
+      differences.push_back(relative_difference(answers(gpu, tokens), answers(cpu, tokens)));
+      CHECK(differences.back() < 2e-2);
+    }
+  }
+  std::sort(differences.begin(), differences.end());
+  CHECK(differences[differences.size() / 2] < 1e-6);
+}
+
+TEST_CASE("engines with int8 layers and f32 attention answer on the emulated GPU within 16 bits") {
+  for (const TinyModel& shape : kShapes) {
+    const auto engine = engine_of(make_int8_model(shape));
+    Session cpu = Session::create(engine, {.threads = 1, .target = "ref"}).value();
+    Session gpu = on_device(engine);
+    const TokenSequences tokens = random_sequences({5, 1, 40, 12}, 101);
+    CHECK(relative_difference(answers(gpu, tokens), answers(cpu, tokens)) < 2e-2);
+  }
+}
+
+TEST_CASE("f32 engines answer on the emulated GPU as on the CPU within 16 bits") {
+  for (const TinyModel& shape : kShapes) {
+    const auto engine = engine_of(make_model(shape));
+    Session cpu = Session::create(engine, {.threads = 1}).value();
+    Session gpu = on_device(engine);
+    for (const auto& lengths : kBatches) {
+      const TokenSequences tokens = random_sequences(lengths, 101);
+      CHECK(relative_difference(answers(gpu, tokens), answers(cpu, tokens)) < 2e-2);
+    }
+  }
+}
+
+TEST_CASE("a small GPU, whose blocks cannot wait for each other, gives the same answers") {
+  const auto engine = engine_of(make_all_int8_model({.heads = 3, .head_dim = 32, .ffn = 200}));
+  Session large = on_device(engine);
+  Session small = on_device(engine, 1);
+  const TokenSequences tokens = random_sequences({40, 3, 17}, 101);
+  CHECK(answers(small, tokens) == answers(large, tokens));
+}
+
+TEST_CASE("a sequence gets the same bytes on a GPU whatever else is in its batch") {
+  const auto engine = engine_of(make_all_int8_model({}));
+  Session session = on_device(engine);
+  const std::vector<float> alone = answers(session, random_sequences({19}, 101, 5));
+  const std::vector<float> together = answers(session, random_sequences({19, 40, 7}, 101, 5));
+  CHECK(std::equal(alone.begin(), alone.end(), together.begin()));
+}
+
+TEST_CASE("a layer is seven launches on a GPU, int8 or f32") {
+  // Classifying every token keeps all rows to the end, so layers are alike.
+  const TinyModel two{.layers = 2, .heads = 2, .head_dim = 32};
+  const TinyModel three{.layers = 3, .heads = 2, .head_dim = 32};
+  const cuda::DeviceInfo device = cuda::host::make_backend(kMultiprocessors)->info();
+  const auto launches = [&](const ir::Graph& graph) {
+    const exec::Plan plan = exec::make_plan(engine_of(graph)->program);
+    return std::ssize(exec::make_device_plan(plan, device)->launches);
+  };
+  CHECK(launches(make_all_int8_model(three)) - launches(make_all_int8_model(two)) == 7);
+  CHECK(launches(make_model(three)) - launches(make_model(two)) == 7);
+}
+
+TEST_CASE("a session on a GPU grows, forgets old graphs and says what steps cost") {
+  const auto engine = engine_of(make_int8_model({.layers = 1}));
+  Session session =
+      on_device(engine, kMultiprocessors, {.max_tokens = 8, .max_sequences = 1, .profile = true});
+  const TokenSequences tokens = random_sequences({30, 40, 7}, 101);
+  const std::vector<float> first = answers(session, tokens);
+  for (int sequences = 1; sequences < 36; ++sequences)
+    answers(session, random_sequences(std::vector<int>(static_cast<std::size_t>(sequences), 2), 101));
+  CHECK(answers(session, tokens) == first);
+  const auto profile = session.take_profile();
+  REQUIRE_FALSE(profile.empty());
+  CHECK(profile.front().kind == "embedding");
+  CHECK(std::any_of(profile.begin(), profile.end(), [](const StepProfile& step) {
+    return step.kernel == "linear_i8_mma" && step.dtype == DType::i8 && step.operations > 0;
+  }));
+}
+
+TEST_CASE("a session on a GPU refuses what a CPU refuses") {
+  Session session = on_device(engine_of(make_int8_model()));
+  const std::vector<std::int32_t> offsets = {0, 2};
+  const std::vector<std::int32_t> ids = {1, 5000};
+  const auto status = session.run({.ids = ids, .segments = {}, .offsets = offsets});
+  REQUIRE_FALSE(status);
+  CHECK(status.error().code() == ErrorCode::invalid_input);
+}
+
+}  // namespace
+}  // namespace rtai
