@@ -231,12 +231,13 @@ class PruneObs final : public PassWith<Options> {
     }
     if (chosen().rebuild == "none") return {};
     RTAI_TRY(const std::size_t rebuilt,
-             prune::rebuild(dense, student, modules, plan.kept, texts.rebuild, *context.evaluator,
-                            {.ridge = ridge,
-                             .refit = chosen().rebuild == "all" ? prune::Refit::all : prune::Refit::outer,
-                             .threads = threads(),
-                             .is_late = [&] { return context.time.is_spent(); }},
-                            *context.log));
+             prune::rebuild(
+                 dense, student, modules, plan.kept, texts.rebuild, *context.evaluator,
+                 {.ridge = ridge,
+                  .refit = chosen().rebuild == "all" ? prune::Refit::all : prune::Refit::outer,
+                  .threads = threads(),
+                  .is_late = [&] { return context.time.is_spent(); }},
+                 *context.log));
     if (rebuilt < modules.size())
       context.log->warning("the time is over: some modules have the weights of their own error");
     for (std::size_t m = rebuilt; m < modules.size(); ++m) {

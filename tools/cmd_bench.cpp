@@ -220,8 +220,9 @@ std::string summary_text(const std::vector<Contestant>& contestants, const Workl
   text += table.text();
   for (const Contestant& c : contestants) {
     if (!c.run.device_latency) continue;
-    text += fmt::format("\n{}: {} on the device at p50, {} at p99; the table is end to end\n", c.name,
-                        human_ms(c.run.device_latency->p50), human_ms(c.run.device_latency->p99));
+    text +=
+        fmt::format("\n{}: {} on the device at p50, {} at p99; the table is end to end\n", c.name,
+                    human_ms(c.run.device_latency->p50), human_ms(c.run.device_latency->p99));
   }
   text += fmt::format("\n{} runs each, in turn; tokenization and loading are not in the latency\n",
                       first.run.samples.size());

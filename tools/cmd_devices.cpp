@@ -37,9 +37,9 @@ std::string gpus_text(const Result<std::vector<cuda::DeviceInfo>>& gpus) {
   std::string text;
   for (std::size_t i = 0; i < gpus->size(); ++i) {
     const cuda::DeviceInfo& gpu = (*gpus)[i];
-    text += fmt::format("cuda:{}   {}, compute capability {}, {}, driver for CUDA {}\n", i, gpu.name,
-                        capability_text(gpu), human_bytes(static_cast<double>(gpu.memory_bytes)),
-                        gpu.driver);
+    text += fmt::format("cuda:{}   {}, compute capability {}, {}, driver for CUDA {}\n", i,
+                        gpu.name, capability_text(gpu),
+                        human_bytes(static_cast<double>(gpu.memory_bytes)), gpu.driver);
   }
   return text;
 }
@@ -56,17 +56,18 @@ Result<int> run_devices(const std::optional<std::string>& json, const GlobalFlag
                          {"available", is_available(target)},
                          {"reason", availability_reason(target)}});
     }
-    RTAI_TRY_VOID(write_json({{"cpu", cpu_name()},
-                              {"threads", threads},
-                              {"target", target_name(chosen)},
-                              {"targets", targets},
-                              {"peak",
-                               {{"int8_gops", peaks.int8_gops},
-                                {"f32_gflops", peaks.f32_gflops},
-                                {"read_gb_per_s", peaks.read_gb_per_s}}},
-                              {"gpus", gpus_json(gpus)},
-                              {"no_gpu_reason", gpus ? Json(nullptr) : Json(gpus.error().message())}},
-                             *json));
+    RTAI_TRY_VOID(
+        write_json({{"cpu", cpu_name()},
+                    {"threads", threads},
+                    {"target", target_name(chosen)},
+                    {"targets", targets},
+                    {"peak",
+                     {{"int8_gops", peaks.int8_gops},
+                      {"f32_gflops", peaks.f32_gflops},
+                      {"read_gb_per_s", peaks.read_gb_per_s}}},
+                    {"gpus", gpus_json(gpus)},
+                    {"no_gpu_reason", gpus ? Json(nullptr) : Json(gpus.error().message())}},
+                   *json));
   }
   if (is_stdout(json)) return 0;
   std::string text = fmt::format("cpu      {}\nthreads  {} usable\n", cpu_name(), threads);

@@ -91,8 +91,8 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
 #ifdef __GLIBC__
-  // Weights that were freed go back to the system at once: by default glibc keeps blocks below 32 MiB
-  // after it has seen such a one freed, and a model's weights are that small.
+  // Weights that were freed go back to the system at once: by default glibc keeps blocks below 32
+  // MiB after it has seen such a one freed, and a model's weights are that small.
   ::mallopt(M_MMAP_THRESHOLD, 1 << 20);
 #endif
   std::signal(SIGINT, &rtai::tools::on_interrupt);

@@ -37,7 +37,7 @@ struct BenchOptions {
 struct BenchRun {
   LatencySummary latency;
   std::optional<LatencySummary> device_latency;  // of a GPU, by its own clock
-  std::vector<double> samples;  // ms, in the order of measuring
+  std::vector<double> samples;                   // ms, in the order of measuring
   double first_run_ms = 0;
   std::vector<StepProfile> profile;
   int threads = 0;

@@ -48,8 +48,7 @@ Result<int> gpu_number(std::string_view device) {
   if (!device.starts_with("cuda:")) return unknown;
   const std::string_view digits = device.substr(5);
   int number = 0;
-  const auto [stop, status] =
-      std::from_chars(digits.data(), digits.data() + digits.size(), number);
+  const auto [stop, status] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
   if (status != std::errc{} || stop != digits.data() + digits.size() || number < 0) return unknown;
   return number;
 }
@@ -91,8 +90,8 @@ Result<Workload> WorkloadFlags::resolve(const GlobalFlags& flags) const {
     // Known now, and not after a model was loaded.
     RTAI_TRY(const auto found, cuda::devices().in(fmt::format("device '{}'", resolved.device)));
     if (*resolved.gpu >= static_cast<int>(found.size())) {
-      return Error{ErrorCode::device,
-                   fmt::format("device '{}': this machine has {} GPUs", resolved.device, found.size())};
+      return Error{ErrorCode::device, fmt::format("device '{}': this machine has {} GPUs",
+                                                  resolved.device, found.size())};
     }
   }
   if (!lengths_file.empty()) {

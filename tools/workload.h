@@ -17,7 +17,7 @@ struct Workload {
   int threads = 0;           // 0: usable cores
   std::string device = "cpu";
   std::optional<int> gpu;  // its number, where device is one
-  std::string target;  // empty: the best
+  std::string target;      // empty: the best
   std::uint64_t seed = 0;
 };
 

@@ -13,8 +13,8 @@ namespace rtai::onnx_io {
 /// What a file holds, whether or not rtai can run it.
 struct Outline {
   std::string producer;
-  std::map<std::string, Index> opsets;     // by domain; "ai.onnx" is ONNX's own
-  std::vector<std::string> inputs;         // "input_ids i64[batch, seq]"
+  std::map<std::string, Index> opsets;  // by domain; "ai.onnx" is ONNX's own
+  std::vector<std::string> inputs;      // "input_ids i64[batch, seq]"
   std::vector<std::string> outputs;
   std::map<std::string, Index> operators;  // how many nodes of each, "com.microsoft.Gelu"
   Index parameters = 0;                    // elements of initializers

@@ -59,11 +59,12 @@ class Arguments {
   float* scale(SlotIndex i) const {
     return reinterpret_cast<float*>(run_.arena + placed(i).scale_offset);
   }
-  const float* floats(engine::TensorIndex tensor) const { return run_.weights->data<float>(tensor); }
+  const float* floats(engine::TensorIndex tensor) const {
+    return run_.weights->data<float>(tensor);
+  }
 
   cuda::RowCount count(SlotIndex i) const {
-    if (slot(i).rows == Rows::tokens)
-      return {run_.inputs.counts, static_cast<int>(bound_.tokens)};
+    if (slot(i).rows == Rows::tokens) return {run_.inputs.counts, static_cast<int>(bound_.tokens)};
     return {run_.inputs.counts + 1, static_cast<int>(bound_.sequences)};
   }
 
@@ -72,8 +73,8 @@ class Arguments {
   /// `blocks`: of the grid, of which `resident` fit on the device at once.
   cuda::RowTeam team(Index blocks, Index resident) const {
     if (!meets()) return {};
-    auto* words = reinterpret_cast<std::int32_t*>(
-        run_.meeting + kFaultBytes + index_ * meeting_bytes_of_launch(run_.capacity));
+    auto* words = reinterpret_cast<std::int32_t*>(run_.meeting + kFaultBytes +
+                                                  index_ * meeting_bytes_of_launch(run_.capacity));
     std::int32_t* ticket = words;
     std::int32_t* absmax = ticket + 1;
     // A quarter of the device, as can_meet has it: then all blocks of the grid run at once even
@@ -114,19 +115,20 @@ class Arguments {
     const cuda::LinearTile tile = choose_tile(rows.most, columns(dst), meets(), *run_.device);
     const cuda::TileShape shape = cuda::tile_shape(tile);
     const Index blocks = div_up(rows.most, shape.rows) * div_up(columns(dst), shape.columns);
-    return {.rows = rows,
-            .columns = columns(dst),
-            .k = columns(launch_.src),
-            .src = is_i8 ? static_cast<const void*>(i8(launch_.src)) : f16(launch_.src),
-            .src_scale = is_i8 ? scale(launch_.src) : nullptr,
-            .weight = run_.weights->data<std::byte>(tensors[weight]),
-            .weight_scale = is_i8 ? floats(tensors[weight_scale]) : nullptr,
-            .bias = floats(tensors[bias]),
-            .function = launch_.step->function,
-            .residual = launch_.src2 == kNoSlot ? nullptr : f32(launch_.src2),
-            .dst = out(team(blocks, resident_blocks(shape.threads, shape.shared_bytes, *run_.device))),
-            .heads = launch_.heads == kNoSlot ? cuda::HeadsOut{} : heads(launch_.heads),
-            .tile = tile};
+    return {
+        .rows = rows,
+        .columns = columns(dst),
+        .k = columns(launch_.src),
+        .src = is_i8 ? static_cast<const void*>(i8(launch_.src)) : f16(launch_.src),
+        .src_scale = is_i8 ? scale(launch_.src) : nullptr,
+        .weight = run_.weights->data<std::byte>(tensors[weight]),
+        .weight_scale = is_i8 ? floats(tensors[weight_scale]) : nullptr,
+        .bias = floats(tensors[bias]),
+        .function = launch_.step->function,
+        .residual = launch_.src2 == kNoSlot ? nullptr : f32(launch_.src2),
+        .dst = out(team(blocks, resident_blocks(shape.threads, shape.shared_bytes, *run_.device))),
+        .heads = launch_.heads == kNoSlot ? cuda::HeadsOut{} : heads(launch_.heads),
+        .tile = tile};
   }
 
   cuda::AttentionArgs attention() const {

@@ -105,10 +105,10 @@ class Lowering {
   Result<void> append_rows(const PlanStep& step) {
     const Index columns = slot(step.dst).columns;
     if (columns > cuda::kMostRowColumns) {
-      return Error{ErrorCode::unsupported,
-                   std::string(step_kind_name(step.kind)) + " of " + std::to_string(columns) +
-                       " columns; GPU kernels have at most " +
-                       std::to_string(cuda::kMostRowColumns)};
+      return Error{ErrorCode::unsupported, std::string(step_kind_name(step.kind)) + " of " +
+                                               std::to_string(columns) +
+                                               " columns; GPU kernels have at most " +
+                                               std::to_string(cuda::kMostRowColumns)};
     }
     for (const SlotIndex src : {step.src, step.src2}) {
       if (src != kNoSlot) want_f32(src);
@@ -258,8 +258,8 @@ Index lay_out(const Plan& plan, DevicePlan& device_plan, Index tokens, Index seq
     const auto columns = static_cast<int>(slot.columns);
     if (slot.quantized) {
       const int head_dim = slot.heads > 0 ? columns / static_cast<int>(slot.heads) : 0;
-      const int bytes = slot.heads > 0 ? static_cast<int>(slot.heads) * cuda::padded_head_dim(head_dim)
-                                       : columns;
+      const int bytes =
+          slot.heads > 0 ? static_cast<int>(slot.heads) * cuda::padded_head_dim(head_dim) : columns;
       placed.i8_offset = place(cuda::row_stride(bytes, 1));
       placed.scale_offset = place(slot.row_scales() * static_cast<Index>(sizeof(float)));
       continue;
@@ -294,7 +294,10 @@ bool has_meeting_tile(Index columns, const cuda::DeviceInfo& device) {
                      [&](cuda::LinearTile tile) { return tile_can_meet(tile, columns, device); });
 }
 
-cuda::LinearTile choose_tile(Index rows, Index columns, bool meets, const cuda::DeviceInfo& device) {
+cuda::LinearTile choose_tile(Index rows,
+                             Index columns,
+                             bool meets,
+                             const cuda::DeviceInfo& device) {
   const cuda::LinearTile* chosen = nullptr;
   for (const cuda::LinearTile& tile : cuda::kLinearTiles) {  // from small to large
     if (meets && !tile_can_meet(tile, columns, device)) continue;

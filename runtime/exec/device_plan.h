@@ -29,11 +29,11 @@ struct Launch {
   const PlanStep* norm = nullptr;  // rows: the layer_norm after an embedding
   SlotIndex src = kNoSlot;
   SlotIndex src2 = kNoSlot;
-  SlotIndex dst = kNoSlot;        // floats
-  SlotIndex quantized = kNoSlot;  // dst as i8
-  float fixed_scale = 0;          // of quantized
+  SlotIndex dst = kNoSlot;                            // floats
+  SlotIndex quantized = kNoSlot;                      // dst as i8
+  float fixed_scale = 0;                              // of quantized
   engine::TensorIndex column_factor = engine::kNone;  // likewise
-  SlotIndex heads = kNoSlot;      // dst as quantized heads, instead of all else
+  SlotIndex heads = kNoSlot;                          // dst as quantized heads, instead of all else
 };
 
 /// A slot's forms on the device; bytes from the start of the arena.
@@ -60,8 +60,8 @@ Result<DevicePlan> make_device_plan(const Plan& plan, const cuda::DeviceInfo& de
 Index lay_out(const Plan& plan, DevicePlan& device_plan, Index tokens, Index sequences);
 
 /// The tile for a linear layer: the largest that gives every multiprocessor a block. With
-/// `meets`, blocks that share rows wait for each other, and only tiles for which that is safe count.
-/// Whether there is one: has_tile.
+/// `meets`, blocks that share rows wait for each other, and only tiles for which that is safe
+/// count. Whether there is one: has_tile.
 cuda::LinearTile choose_tile(Index rows, Index columns, bool meets, const cuda::DeviceInfo& device);
 bool has_meeting_tile(Index columns, const cuda::DeviceInfo& device);
 

@@ -70,8 +70,8 @@ class DeviceSession final : public Session::Impl {
     RTAI_TRY(weights_, DeviceWeights::upload(*backend_, *engine_, plan_));
     times_.resize(device_plan_.launches.size());
     for (const engine::Output& output : plan_.program.outputs) {
-      const auto slot = static_cast<std::size_t>(
-          plan_.value_slots[static_cast<std::size_t>(output.value)]);
+      const auto slot =
+          static_cast<std::size_t>(plan_.value_slots[static_cast<std::size_t>(output.value)]);
       outputs_.push_back({.slot = &plan_.slots[slot], .placed = &device_plan_.slots[slot]});
     }
     return reserve(capacity);
@@ -162,7 +162,8 @@ class DeviceSession final : public Session::Impl {
       return at;
     };
     fault_offset_ = take(sizeof(std::uint32_t));
-    hidden_offset_ = take(static_cast<std::size_t>(wanted.tokens * hidden_stride()) * sizeof(float));
+    hidden_offset_ =
+        take(static_cast<std::size_t>(wanted.tokens * hidden_stride()) * sizeof(float));
     for (HostOutput& output : outputs_) {
       const Index rows = rows_of(*output.slot, wanted);
       output.host_offset = take(static_cast<std::size_t>(rows * output.stride()) * sizeof(float));
@@ -229,9 +230,9 @@ class DeviceSession final : public Session::Impl {
 
   void record_outputs(BatchSize bound, cuda::Recorder& recorder) const {
     for (const HostOutput& output : outputs_) {
-      recorder.copy(host_.data() + output.host_offset, arena_.data() + output.placed->f32_offset,
-                    static_cast<std::size_t>(rows_of(*output.slot, bound) * output.stride()) *
-                        sizeof(float));
+      recorder.copy(
+          host_.data() + output.host_offset, arena_.data() + output.placed->f32_offset,
+          static_cast<std::size_t>(rows_of(*output.slot, bound) * output.stride()) * sizeof(float));
     }
     recorder.copy(host_.data() + fault_offset_, meeting_.data(), sizeof(std::uint32_t));
   }
@@ -290,13 +291,12 @@ class DeviceSession final : public Session::Impl {
   /// Weight bytes and operations of a launch in the last run.
   StepProfile describe(const Launch& launch) const {
     const cuda::Kernels& kernels = backend_->kernels();
-    StepProfile profile{.name = launch.step == nullptr ? "convert" : launch.step->name,
-                        .kind = launch.step == nullptr
-                                    ? "convert"
-                                    : std::string(step_kind_name(launch.step->kind)),
-                        .kernel = {}};
-    const bool is_i8 = launch.kind == Launch::Kind::linear_i8 ||
-                       launch.kind == Launch::Kind::attention_i8;
+    StepProfile profile{
+        .name = launch.step == nullptr ? "convert" : launch.step->name,
+        .kind = launch.step == nullptr ? "convert" : std::string(step_kind_name(launch.step->kind)),
+        .kernel = {}};
+    const bool is_i8 =
+        launch.kind == Launch::Kind::linear_i8 || launch.kind == Launch::Kind::attention_i8;
     switch (launch.kind) {
       case Launch::Kind::linear_i8:
       case Launch::Kind::linear_f16: {

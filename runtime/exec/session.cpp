@@ -17,7 +17,9 @@ namespace {
 
 class CpuSession final : public Session::Impl {
  public:
-  CpuSession(std::shared_ptr<const engine::Engine> engine, Target target, const SessionOptions& options)
+  CpuSession(std::shared_ptr<const engine::Engine> engine,
+             Target target,
+             const SessionOptions& options)
       : engine_(std::move(engine)),
         target_(target),
         kernels_(target),

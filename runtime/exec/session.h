@@ -20,11 +20,11 @@ class Backend;
 namespace rtai {
 
 struct SessionOptions {
-  int threads = 0;           // 0: as many as usable_cores() says
-  std::string target = {};   // an instruction set by name; empty: the best this machine has
-  Index max_tokens = 512;    // of a batch; more are possible, at the price of an allocation
-  Index max_sequences = 32;  // of a batch; likewise
-  bool profile = false;      // measure every step
+  int threads = 0;              // 0: as many as usable_cores() says
+  std::string target = {};      // an instruction set by name; empty: the best this machine has
+  Index max_tokens = 512;       // of a batch; more are possible, at the price of an allocation
+  Index max_sequences = 32;     // of a batch; likewise
+  bool profile = false;         // measure every step
   std::optional<int> gpu = {};  // number of the GPU to run on; none: the CPU
 };
 

@@ -31,7 +31,8 @@ class Vocabulary {
   /// begins the pieces that continue a word.
   ///
   /// Errors: invalid_input if there are too many pieces or too long ones, `ends` does not ascend to
-  /// the end of the text, the text is not UTF-8 where it should be, or pieces are made to collide in the table.
+  /// the end of the text, the text is not UTF-8 where it should be, or pieces are made to collide
+  /// in the table.
   static Result<Vocabulary> create(std::string text,
                                    std::vector<std::uint32_t> ends,
                                    std::string_view continuation,
@@ -82,9 +83,9 @@ class Vocabulary {
   std::int32_t lookup(Hash hash, std::string_view head, std::string_view tail) const;
 
   std::string text_;
-  std::vector<std::uint32_t> ends_;  // [size]
+  std::vector<std::uint32_t> ends_;                 // [size]
   std::vector<Slot> slots_ = std::vector<Slot>(2);  // a power of two
-  int shift_ = 63;                   // 64 - log2(slots)
+  int shift_ = 63;                                  // 64 - log2(slots)
   std::string continuation_;
   Hash continuation_seed_ = kWordSeed;
   std::size_t longest_word_ = 0;

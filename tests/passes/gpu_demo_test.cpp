@@ -19,7 +19,8 @@ std::shared_ptr<const engine::Engine> demo_engine(const std::string& more_passes
   REQUIRE(imported);
   ir::Graph graph = *std::move(imported);
   PassContext context;
-  const auto records = run_pipeline(std::string(kRaisePipeline) + more_passes, graph, context, &make);
+  const auto records =
+      run_pipeline(std::string(kRaisePipeline) + more_passes, graph, context, &make);
   INFO((records ? "" : records.error().message()));
   REQUIRE(records);
   return std::make_shared<const engine::Engine>(lower(graph).value());

@@ -38,8 +38,7 @@ std::vector<float> answers(Session& session, const TokenSequences& tokens) {
 Session on_device(const std::shared_ptr<const engine::Engine>& engine,
                   int multiprocessors = kMultiprocessors,
                   const SessionOptions& options = {}) {
-  auto session =
-      Session::create_on(cuda::host::make_backend(multiprocessors), engine, options);
+  auto session = Session::create_on(cuda::host::make_backend(multiprocessors), engine, options);
   INFO((session ? "" : session.error().message()));
   REQUIRE(session);
   return std::move(*session);
@@ -150,7 +149,8 @@ TEST_CASE("a session on a GPU grows, forgets old graphs and says what steps cost
   const TokenSequences tokens = random_sequences({30, 40, 7}, 101);
   const std::vector<float> first = answers(session, tokens);
   for (int sequences = 1; sequences < 36; ++sequences)
-    answers(session, random_sequences(std::vector<int>(static_cast<std::size_t>(sequences), 2), 101));
+    answers(session,
+            random_sequences(std::vector<int>(static_cast<std::size_t>(sequences), 2), 101));
   CHECK(answers(session, tokens) == first);
   const auto profile = session.take_profile();
   REQUIRE_FALSE(profile.empty());
