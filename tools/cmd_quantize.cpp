@@ -30,8 +30,8 @@ std::string pipeline_of(const QuantizeFlags& flags, std::optional<double> max_di
 
 /// Runs the pass; where `auto` changes too many answers, again with a narrower bound.
 Result<void> quantize(const QuantizeFlags& flags, Optimization& work) {
-  constexpr int kRounds = 4;
-  constexpr double kNarrower = 0.25;
+  constexpr int kRounds = 5;
+  constexpr double kNarrower = 0.1;
   RTAI_TRY_VOID(work.run(pipeline_of(flags, std::nullopt)));
   for (int round = 1; flags.mode == "auto" && round < kRounds; ++round) {
     RTAI_TRY(const bool agrees, work.agrees());

@@ -12,7 +12,9 @@ namespace {
 
 /// How far the outputs of a quantized model may move, as a share of the largest: rtai computes
 /// attention, additions and normalization in floats where the file rounds them to 8 bits.
-constexpr double kLargestMove = 0.25;
+constexpr double kLargestMove = 1;
+/// Beyond this somebody should look: the file may be one that its quantization has spoiled.
+constexpr double kNotableMove = 0.25;
 
 Result<void> run(std::string_view pipeline, ir::Graph& graph, Log& log) {
   PassContext context{.log = &log};
@@ -42,6 +44,12 @@ Result<Understood> understand(const ir::Graph& imported, Log& log) {
   RTAI_TRY(const raise::Proof proof,
            raise::prove(imported, understood.graph, {.tolerance = kLargestMove}));
   understood.difference = proof.difference;
+  if (proof.difference > kNotableMove * proof.magnitude) {
+    log.warning(fmt::format(
+        "outputs move by {:.2g} of {:.2g} against the file's own 8-bit arithmetic: rtai computes "
+        "additions, normalization and softmax in floats, and sources with finer steps",
+        proof.difference, proof.magnitude));
+  }
   understood.int8 =
       fmt::format("{}; largest difference to the file's own arithmetic {:.1e} of {:.1e}",
                   put.text(), proof.difference, proof.magnitude);

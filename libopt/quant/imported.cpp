@@ -103,32 +103,33 @@ class Taker {
            *x == y->reshaped(x->dims());
   }
 
-  /// Of a matmul or gemm that reads `value`.
-  SourceForm form_of(ValueId value) const {
+  /// Of a matmul or gemm that reads `value`; nothing if the value is not quantized.
+  std::optional<SourceForm> form_of(ValueId value) const {
     const Node* dequantize = producer_of(origin(value), Op::dequantize_linear);
-    if (dequantize == nullptr) return {};
+    if (dequantize == nullptr) return std::nullopt;
     const Node* quantize = producer_of(origin(dequantize->input(0)), Op::quantize_linear);
-    if (quantize == nullptr) return {};
+    if (quantize == nullptr) return std::nullopt;
     const Tensor* scale = graph_.constant(quantize->input(1));
     const Tensor* zero = graph_.constant(quantize->input(2));
     const DType dtype = zero != nullptr ? zero->dtype() : DType::u8;
-    if (dtype != DType::i8 && dtype != DType::u8) return {};
+    if (dtype != DType::i8 && dtype != DType::u8) return SourceForm{};
     if (dtype == DType::i8 && is_zero(quantize->input(2)) && scale != nullptr &&
         scale->elements() == 1) {
-      return {.kind = Kind::fixed, .scale = static_cast<float>(scale->value(0))};
+      return SourceForm{.kind = Kind::fixed, .scale = static_cast<float>(scale->value(0))};
     }
-    return {.kind = Kind::skewed};
+    return SourceForm{.kind = Kind::skewed};
   }
 
   void find_products() {
     for (const NodeId id : graph_.order()) {
       const Node& node = graph_.node(id);
       if (node.op() != Op::matmul && node.op() != Op::gemm) continue;
-      const SourceForm form = form_of(node.input(0));
-      if (form.kind == Kind::real) continue;
+      const auto form = form_of(node.input(0));
+      if (!form) continue;
+      const auto other = form_of(node.input(1));
       if (graph_.is_constant(origin(node.input(1))))
-        forms_.emplace(id, form);
-      else if (form_of(node.input(1)).kind != Kind::real)
+        forms_.emplace(id, *form);
+      else if (form->kind != Kind::real && other && other->kind != Kind::real)
         ++taken_.attention_products;
     }
   }
@@ -308,6 +309,7 @@ class Taker {
     }
     graph_.set_constant(weight, std::move(scaled));
     graph_.replace_uses(node.output(), value);
+    graph_.erase(id);
     return {};
   }
 
@@ -350,6 +352,7 @@ class Taker {
     take_factor(id, form);
     const Node& node = graph_.node(id);
     const Tensor* weight = graph_.constant(node.input(1));
+    if (form.kind == Kind::real) return put_factor(node, form);
     if (weight == nullptr || weight->dtype() != DType::f32 || weight->rank() != 2) return;
     ++taken_.products;
     const bool turned = node.op() == Op::gemm && node.attributes().integer("transB", 0) != 0;
@@ -366,6 +369,17 @@ class Taker {
       const auto [found, is_new] = taken_.sources.try_emplace(grid->integers, form);
       if (!is_new && found->second != form) found->second = {.kind = Kind::skewed};
     }
+  }
+
+  /// A layer of real numbers has its factors in the weights.
+  void put_factor(const Node& node, const SourceForm& form) {
+    if (form.factor.empty()) return;
+    Tensor weight = *graph_.constant(node.input(1));
+    const auto n = static_cast<std::size_t>(weight.dim(1));
+    const std::span<float> values = weight.mutable_data<float>();
+    for (std::size_t i = 0; i < values.size(); ++i)
+      values[i] *= form.factor[i / n];
+    graph_.set_constant(node.input(1), std::move(weight));
   }
 
   /// src * factor, column by column, just before it is quantized: part of the layer.

@@ -229,7 +229,7 @@ double agreement(const ir::Graph& before, const ir::Graph& after) {
 /// `auto` keeps the answers: with narrower bounds, as `rtai quantize` tries them, if it must.
 void check_auto_holds(const ir::Graph& before) {
   double share = 0;
-  for (const char* limit : {"0.01", "0.0025", "0.0006", "0.00015"}) {
+  for (const char* limit : {"0.01", "0.001", "0.0001", "0.00001", "0.000001"}) {
     const Quantized found =
         quantize_on_texts(before, std::string("{mode=auto,max-divergence=") + limit + "}");
     CHECK(found.counter("divergence") <= std::stod(limit));
