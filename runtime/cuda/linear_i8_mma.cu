@@ -1,0 +1,40 @@
+#include "runtime/cuda/internal/linear.cuh"
+#include "runtime/cuda/kernel.h"
+
+namespace rtai::cuda::RTAI_GRID {
+namespace {
+
+template <LinearTile kTile>
+__global__ void __launch_bounds__(tile_shape(kTile).threads, 65536 / 128 / tile_shape(kTile).threads)
+    linear_i8_kernel(const __grid_constant__ LinearArgs args) {
+  linear<Gemm<kTile>, std::int32_t, std::int8_t>(args);
+}
+
+template <LinearTile kTile>
+void launch_tile(const LinearArgs& args, Stream stream) {
+  constexpr TileShape kShape = tile_shape(kTile);
+  const int across = div_up(args.columns, kShape.columns);
+  launch(&linear_i8_kernel<kTile>,
+         {.blocks = across * div_up(args.rows.most, kShape.rows),
+          .threads = kShape.threads,
+          .shared_bytes = static_cast<std::size_t>(kShape.shared_bytes),
+          .team = across},
+         stream, args);
+}
+
+void run(const LinearArgs& args, Stream stream) {
+  switch (args.tile) {
+    case LinearTile::t32x64:
+      return launch_tile<LinearTile::t32x64>(args, stream);
+    case LinearTile::t64x64:
+      return launch_tile<LinearTile::t64x64>(args, stream);
+    case LinearTile::t128x128:
+      return launch_tile<LinearTile::t128x128>(args, stream);
+  }
+}
+
+}  // namespace
+
+extern const Kernel<LinearI8> linear_i8_mma{"linear_i8_mma", 80, &run};
+
+}  // namespace rtai::cuda::RTAI_GRID
