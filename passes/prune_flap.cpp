@@ -3,7 +3,7 @@
 //
 // A unit's score is the mean over its columns of Var x * |w|^2, standardized within each module so
 // that all can be ranked together.
-#include "libopt/prune/scores.h"
+#include "libopt/prune/control.h"
 #include "passes/passes.h"
 
 #include <algorithm>
@@ -19,8 +19,6 @@ constexpr PassInfo kInfo = {
     .exactness = Exactness::approximate,
 };
 
-using Options = prune::Target;
-
 /// Mean 0, standard deviation 1; all zeros where the values do not differ.
 void standardize(std::vector<double>& values) {
   double mean = 0;
@@ -34,20 +32,15 @@ void standardize(std::vector<double>& values) {
     value = variance > 0 ? (value - mean) / std::sqrt(variance) : 0;
 }
 
-class PruneFlap final : public PassWith<Options> {
+class PruneFlap final : public prune::Control<prune::Target, prune::Reads::texts> {
  public:
   const PassInfo& info() const override { return kInfo; }
 
-  Result<void> configure(const OptionValues& values) override {
-    RTAI_TRY_VOID(PassWith::configure(values));
-    return chosen().check();
-  }
-
-  Result<PassReport> run(ir::Graph& graph, PassContext& context) override {
-    if (context.calibration == nullptr || context.evaluator == nullptr)
-      return Error{ErrorCode::invalid_input, "activations need calibration texts"};
-    RTAI_TRY(const std::vector<prune::Module> modules, prune::find_modules(graph));
-    RTAI_TRY(const auto statistics, prune::column_statistics(graph, modules, *context.calibration,
+ private:
+  Result<prune::Ranking> rank(const ir::Graph& dense,
+                              std::span<const prune::Module> modules,
+                              PassContext& context) const override {
+    RTAI_TRY(const auto statistics, prune::column_statistics(dense, modules, *context.calibration,
                                                              *context.evaluator, *context.log));
     std::vector<std::vector<double>> variances;
     for (const prune::ColumnStatistics& of : statistics) {
@@ -55,15 +48,16 @@ class PruneFlap final : public PassWith<Options> {
       for (std::size_t c = 0; c < of.mean.size(); ++c)
         variances.back()[c] -= of.mean[c] * of.mean[c];
     }
-    prune::Scores scores = prune::output_scores(graph, modules, variances);
+    prune::Scores scores = prune::output_scores(dense, modules, variances);
     std::ranges::for_each(scores, standardize);
-    const prune::ScoreMethod method(std::move(scores));
-    RTAI_TRY(const prune::Plan plan,
-             prune::make_plan(chosen(), graph, modules, method, context.evaluator, *context.log));
-    for (std::size_t m = 0; m < modules.size(); ++m)
-      prune::compensate_means(graph, modules[m], plan.kept[m], statistics[m]);
-    graph = prune::narrowed(graph, modules, plan.kept);
-    return prune::describe(modules, plan);
+    const auto apply = [modules, statistics](ir::Graph& graph,
+                                             const prune::Kept& kept) -> Result<void> {
+      for (std::size_t m = 0; m < modules.size(); ++m)
+        prune::compensate_means(graph, modules[m], kept[m], statistics[m]);
+      graph = prune::narrowed(graph, modules, kept);
+      return {};
+    };
+    return prune::Ranking{.scores = std::move(scores), .apply = apply};
   }
 };
 

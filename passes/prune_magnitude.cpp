@@ -2,7 +2,7 @@
 //
 // A unit's score is the squared norm of all weights that belong to it, per multiply-add that it
 // costs; all units of the model are ranked together. Nothing that stays is changed.
-#include "libopt/prune/scores.h"
+#include "libopt/prune/control.h"
 #include "passes/passes.h"
 
 namespace rtai::passes {
@@ -15,26 +15,17 @@ constexpr PassInfo kInfo = {
     .exactness = Exactness::approximate,
 };
 
-using Options = prune::Target;
-
-class PruneMagnitude final : public PassWith<Options> {
+class PruneMagnitude final : public prune::Control<prune::Target, prune::Reads::nothing> {
  public:
   const PassInfo& info() const override { return kInfo; }
 
-  Result<void> configure(const OptionValues& values) override {
-    RTAI_TRY_VOID(PassWith::configure(values));
-    return chosen().check();
-  }
-
-  Result<PassReport> run(ir::Graph& graph, PassContext& context) override {
-    RTAI_TRY(const std::vector<prune::Module> modules, prune::find_modules(graph));
-    prune::Scores scores = prune::magnitude_scores(graph, modules);
-    prune::divide_by_cost(graph, modules, chosen().seq, scores);
-    const prune::ScoreMethod method(std::move(scores));
-    RTAI_TRY(const prune::Plan plan,
-             prune::make_plan(chosen(), graph, modules, method, context.evaluator, *context.log));
-    graph = prune::narrowed(graph, modules, plan.kept);
-    return prune::describe(modules, plan);
+ private:
+  Result<prune::Ranking> rank(const ir::Graph& dense,
+                              std::span<const prune::Module> modules,
+                              PassContext&) const override {
+    prune::Scores scores = prune::magnitude_scores(dense, modules);
+    prune::divide_by_cost(dense, modules, chosen().seq, scores);
+    return prune::Ranking{.scores = std::move(scores)};
   }
 };
 

@@ -20,6 +20,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <memory>
 #include <numeric>
 #include <thread>
 
@@ -34,6 +35,7 @@ constexpr PassInfo kInfo = {
 };
 
 struct Options : prune::Target {
+  std::string units = "any";
   std::string harm = "measured";
   std::string rebuild = "all";
   double held_back = 0.25;
@@ -47,6 +49,8 @@ struct Options : prune::Target {
     return std::tuple_cat(
         prune::Target::fields(),
         std::tuple{
+            option("units", &Options::units,
+                   "what goes: any heads and columns, or layers as a whole"),
             option("harm", &Options::harm,
                    "measured: by the divergence of the outputs; local: by each module's own error"),
             option(
@@ -71,6 +75,11 @@ constexpr Index kMostJudgeTokens = 8'192;
 constexpr Index kMostFitTokens = 65'536;
 constexpr Index kMostRebuildTokens = 98'304;
 
+/// Shares of a time budget after which sensitivities are guessed and the best candidate must do;
+/// the rest is for the reconstruction.
+constexpr double kTimeOfSensitivities = 0.4;
+constexpr double kTimeOfChoice = 0.6;
+
 /// The calibration texts in the roles they have.
 struct Texts {
   TokenBatch fit;      // statistics
@@ -90,6 +99,8 @@ class PruneObs final : public PassWith<Options> {
 
   Result<void> configure(const OptionValues& values) override {
     RTAI_TRY_VOID(PassWith::configure(values));
+    if (chosen().units != "any" && chosen().units != "layers")
+      return wrong_choice("units", "any or layers", chosen().units);
     if (chosen().harm != "measured" && chosen().harm != "local")
       return wrong_choice("harm", "measured or local", chosen().harm);
     if (chosen().rebuild != "all" && chosen().rebuild != "outer" && chosen().rebuild != "none")
@@ -109,10 +120,10 @@ class PruneObs final : public PassWith<Options> {
     RTAI_TRY(const std::vector<prune::Snapshots> snapshots,
              prune::take_snapshots(graph, modules, texts.fit, evaluator,
                                    {.ridge = ridge, .threads = threads()}, *context.log));
-    RTAI_TRY(const auto harms, harms_of(graph, snapshots, texts.judge, context));
-    const prune::LevelMethod method(snapshots, harms);
+    RTAI_TRY(const auto method, method_of(graph, snapshots, texts.judge, context));
     RTAI_TRY(const prune::Plan plan,
-             prune::make_plan(chosen(), graph, modules, method, &evaluator, *context.log));
+             prune::make_plan(chosen(), graph, modules, *method, &evaluator, *context.log,
+                              [&] { return context.time.is_spent(kTimeOfChoice); }));
 
     ir::Graph student = graph;
     RTAI_TRY_VOID(put_weights(graph, student, snapshots, plan, texts, ridge, context));
@@ -120,7 +131,7 @@ class PruneObs final : public PassWith<Options> {
     RTAI_TRY(const double divergence, fresh.divergence(student));
     prune::drop_empty_modules(student, modules, plan.kept);
     graph = std::move(student);
-    PassReport report = report_of(modules, method, plan, divergence);
+    PassReport report = report_of(modules, *method, plan, divergence);
     report.counters.push_back({"calibration tokens", static_cast<double>(texts.fit.tokens())});
     report.counters.push_back({"calibration tokens needed", static_cast<double>(needed)});
     report.counters.push_back({"ridge", ridge});
@@ -175,18 +186,28 @@ class PruneObs final : public PassWith<Options> {
     return chosen().ridge * factor;
   }
 
-  Result<std::vector<std::vector<double>>> harms_of(const ir::Graph& graph,
-                                                    std::span<const prune::Snapshots> snapshots,
-                                                    const TokenBatch& texts,
-                                                    PassContext& context) const {
-    if (chosen().harm == "measured") {
-      RTAI_TRY(prune::Judge judge, prune::Judge::make(graph, texts, *context.evaluator));
-      return prune::measure_harm(graph, snapshots, judge, chosen().points, *context.log);
+  /// How the budget is spent: by sensitivities, measured or not, of units or of whole layers.
+  Result<std::unique_ptr<const prune::Method>> method_of(
+      const ir::Graph& graph,
+      std::span<const prune::Snapshots> snapshots,
+      const TokenBatch& texts,
+      PassContext& context) const {
+    if (chosen().harm == "local" && chosen().units == "any") {
+      std::vector<std::vector<double>> harms;
+      for (const prune::Snapshots& module : snapshots)
+        harms.push_back(prune::local_harm(module));
+      return std::make_unique<prune::LevelMethod>(snapshots, std::move(harms));
     }
-    std::vector<std::vector<double>> harms;
-    for (const prune::Snapshots& module : snapshots)
-      harms.push_back(prune::local_harm(module));
-    return harms;
+    RTAI_TRY(prune::Judge judge, prune::Judge::make(graph, texts, *context.evaluator));
+    if (chosen().units == "layers") {
+      RTAI_TRY(std::vector<double> harms,
+               prune::measure_layer_harm(graph, snapshots, judge, *context.log));
+      return std::make_unique<prune::LayerMethod>(snapshots, std::move(harms));
+    }
+    const auto is_late = [&] { return context.time.is_spent(kTimeOfSensitivities); };
+    RTAI_TRY(auto harms,
+             prune::measure_harm(graph, snapshots, judge, chosen().points, is_late, *context.log));
+    return std::make_unique<prune::LevelMethod>(snapshots, std::move(harms));
   }
 
   /// Narrows `student` to the kept units and gives them new weights.
@@ -202,32 +223,42 @@ class PruneObs final : public PassWith<Options> {
       const prune::Snapshots& of = snapshots[m];
       modules.push_back(of.module);
       if (std::ssize(plan.kept[m]) == of.module.count) continue;
-      const auto level = std::ranges::lower_bound(of.path.levels, std::ssize(plan.kept[m]));
       if (chosen().rebuild == "none") {
-        RTAI_TRY_VOID(prune::put_snapshot(
-            student, of, static_cast<std::size_t>(level - of.path.levels.begin())));
+        RTAI_TRY_VOID(prune::put_snapshot(student, of, of.path.level_of(std::ssize(plan.kept[m]))));
       } else {
         prune::keep_units(student, of.module, plan.kept[m]);
       }
     }
     if (chosen().rebuild == "none") return {};
-    return prune::rebuild(
-        dense, student, modules, plan.kept, texts.rebuild, *context.evaluator,
-        {.ridge = ridge, .inner = chosen().rebuild == "all", .threads = threads()}, *context.log);
+    RTAI_TRY(const std::size_t rebuilt,
+             prune::rebuild(dense, student, modules, plan.kept, texts.rebuild, *context.evaluator,
+                            {.ridge = ridge,
+                             .refit = chosen().rebuild == "all" ? prune::Refit::all : prune::Refit::outer,
+                             .threads = threads(),
+                             .is_late = [&] { return context.time.is_spent(); }},
+                            *context.log));
+    if (rebuilt < modules.size())
+      context.log->warning("the time is over: some modules have the weights of their own error");
+    for (std::size_t m = rebuilt; m < modules.size(); ++m) {
+      const prune::Snapshots& of = snapshots[m];
+      if (std::ssize(plan.kept[m]) == of.module.count) continue;
+      RTAI_TRY_VOID(prune::put_weights(student, of, of.path.level_of(std::ssize(plan.kept[m]))));
+    }
+    return {};
   }
 
   static PassReport report_of(std::span<const prune::Module> modules,
-                              const prune::LevelMethod& method,
+                              const prune::Method& method,
                               const prune::Plan& plan,
                               double divergence);
   /// What other budgets would buy: predicted cost and divergence.
   static FigureTable front(std::span<const prune::Module> modules,
-                           const prune::LevelMethod& method,
+                           const prune::Method& method,
                            const prune::Plan& plan);
 };
 
 PassReport PruneObs::report_of(std::span<const prune::Module> modules,
-                               const prune::LevelMethod& method,
+                               const prune::Method& method,
                                const prune::Plan& plan,
                                double divergence) {
   PassReport report = prune::describe(modules, plan);
@@ -241,7 +272,7 @@ PassReport PruneObs::report_of(std::span<const prune::Module> modules,
 }
 
 FigureTable PruneObs::front(std::span<const prune::Module> modules,
-                            const prune::LevelMethod& method,
+                            const prune::Method& method,
                             const prune::Plan& plan) {
   FigureTable table{.name = "front", .columns = {"cost", "divergence"}, .rows = {}};
   std::vector<std::size_t> all(modules.size());

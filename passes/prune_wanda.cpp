@@ -3,7 +3,7 @@
 // A unit's score is the sum over its columns of E x^2 * |w|^2, w being what the layer behind it
 // gives the column, per multiply-add that the unit costs; all units of the model are ranked
 // together. Nothing that stays is changed.
-#include "libopt/prune/scores.h"
+#include "libopt/prune/control.h"
 #include "passes/passes.h"
 
 namespace rtai::passes {
@@ -16,33 +16,22 @@ constexpr PassInfo kInfo = {
     .exactness = Exactness::approximate,
 };
 
-using Options = prune::Target;
-
-class PruneWanda final : public PassWith<Options> {
+class PruneWanda final : public prune::Control<prune::Target, prune::Reads::texts> {
  public:
   const PassInfo& info() const override { return kInfo; }
 
-  Result<void> configure(const OptionValues& values) override {
-    RTAI_TRY_VOID(PassWith::configure(values));
-    return chosen().check();
-  }
-
-  Result<PassReport> run(ir::Graph& graph, PassContext& context) override {
-    if (context.calibration == nullptr || context.evaluator == nullptr)
-      return Error{ErrorCode::invalid_input, "activations need calibration texts"};
-    RTAI_TRY(const std::vector<prune::Module> modules, prune::find_modules(graph));
-    RTAI_TRY(const auto statistics, prune::column_statistics(graph, modules, *context.calibration,
+ private:
+  Result<prune::Ranking> rank(const ir::Graph& dense,
+                              std::span<const prune::Module> modules,
+                              PassContext& context) const override {
+    RTAI_TRY(const auto statistics, prune::column_statistics(dense, modules, *context.calibration,
                                                              *context.evaluator, *context.log));
     std::vector<std::vector<double>> squares;
     for (const prune::ColumnStatistics& of : statistics)
       squares.push_back(of.square);
-    prune::Scores scores = prune::output_scores(graph, modules, squares);
-    prune::divide_by_cost(graph, modules, chosen().seq, scores);
-    const prune::ScoreMethod method(std::move(scores));
-    RTAI_TRY(const prune::Plan plan,
-             prune::make_plan(chosen(), graph, modules, method, context.evaluator, *context.log));
-    graph = prune::narrowed(graph, modules, plan.kept);
-    return prune::describe(modules, plan);
+    prune::Scores scores = prune::output_scores(dense, modules, squares);
+    prune::divide_by_cost(dense, modules, chosen().seq, scores);
+    return prune::Ranking{.scores = std::move(scores)};
   }
 };
 

@@ -10,10 +10,15 @@
 // with a scale for each head of each token.
 //
 // mode=auto takes for each layer the static form where its results are as good as the dynamic
-// form's. Then it compares the outputs of the whole model with those before; while they are too far
-// apart, the layer or attention that brings them closest goes back to f32.
+// form's. It measures how sensitive the outputs are to each layer, attention and table, and what
+// each costs. While the outputs of the whole model are too far from those before, the one that
+// promises most for its price goes to a finer form: static, dynamic, weights of 16 bits, f32.
+#include "libopt/ir/encoder.h"
+#include "libopt/ir/extract.h"
 #include "libopt/ir/ops.h"
 #include "libopt/prune/judge.h"
+#include "libopt/prune/texts.h"
+#include "libopt/quant/ladder.h"
 #include "libopt/quant/site.h"
 #include "libopt/quant/source_sampler.h"
 #include "passes/passes.h"
@@ -22,6 +27,7 @@
 #include <fnmatch.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 namespace rtai::passes {
@@ -45,7 +51,7 @@ struct Options {
     return std::tuple{
         option("mode", &Options::mode,
                "dynamic: a scale for each token; static: one scale, from calibration; auto: static "
-               "where that is as good, f32 where neither is"),
+               "where that is as good, finer forms where neither is"),
         option("keep-float", &Options::keep_float,
                "names of layers that stay as they are, as shell patterns separated by ';'"),
         option("attention", &Options::attention,
@@ -75,7 +81,7 @@ class Quantizer {
       : graph_(graph), options_(options), context_(context) {}
 
   Result<PassReport> run() {
-    const ir::Graph before = graph_;
+    RTAI_TRY_VOID(expect_numbers());
     find_sites();
     const bool has_texts = context_.calibration != nullptr && context_.evaluator != nullptr;
     if (!has_texts && options_.mode != "dynamic") {
@@ -88,8 +94,9 @@ class Quantizer {
       RTAI_TRY_VOID(quantize_linear(id).in(fmt::format("layer '{}'", graph_.node(id).name())));
     }
     for (const ir::NodeId id : attentions_) {
-      remember(id);
+      const quant::Rung before = quant::rung_of(graph_, id, "f32");
       graph_.node(id).attributes().set("bits", Index{8});
+      sites_.push_back({.node = id, .rungs = {quant::rung_of(graph_, id, "int8"), before}});
     }
     double tables = 0;
     for (const ir::NodeId id : embeddings_) {
@@ -97,25 +104,37 @@ class Quantizer {
       tables += count;
     }
     PassReport report;
-    if (options_.mode == "auto" && !changes_.empty()) RTAI_TRY_VOID(fall_back(before, report));
-    report.changed = tables > 0 || !changes_.empty();
+    report.changed = tables > 0 || !sites_.empty();
+    if (options_.mode == "auto" && !sites_.empty()) RTAI_TRY_VOID(settle(report));
     if (report.changed) graph_.erase_dead();
     const auto add = [&](const char* name, double value) {
       report.counters.push_back({.name = name, .value = value});
     };
-    add("linear layers quantized", count_changes(ir::Op::linear));
+    add("linear layers quantized", count(ir::Op::linear));
     add("tables quantized", tables);
-    add("attentions in int8", count_changes(ir::Op::attention));
+    add("attentions in int8", count(ir::Op::attention));
     add("linear layers static", count_static());
     return report;
   }
 
  private:
-  /// What a node was before, to go back to.
-  struct Change {
-    ir::NodeId node;
-    std::vector<ir::ValueId> inputs;
-    ir::Attributes attributes;
+  /// Weights of layers are checked when they are rounded; a bias or a normalization is not.
+  Result<void> expect_numbers() const {
+    for (const ir::ValueId id : graph_.constants()) {
+      const ir::Tensor& tensor = *graph_.constant(id);
+      if (tensor.dtype() != DType::f32 || tensor.rank() == 2) continue;
+      for (Index i = 0; i < tensor.elements(); ++i) {
+        if (std::isfinite(tensor.value(i))) continue;
+        return Error{ErrorCode::invalid_input,
+                     fmt::format("'{}' holds {} at {}", graph_.name(id), tensor.value(i), i)};
+      }
+    }
+    return {};
+  }
+
+  struct Integers {
+    ir::ValueId values;
+    ir::ValueId scales;
   };
 
   void find_sites() {
@@ -153,38 +172,84 @@ class Quantizer {
     return {};
   }
 
-  /// The best integers for a layer in the mode that was asked for.
-  Result<quant::QuantizedSite> choose(ir::NodeId id, const ir::Tensor& weight) {
+  /// The forms a layer may take in the mode that was asked for, the cheapest first.
+  struct Form {
+    std::string name;
+    quant::QuantizedSite site;
+  };
+  Result<std::vector<Form>> forms_of(ir::NodeId id, const ir::Tensor& weight) {
+    std::vector<Form> forms;
     const auto source = sources_.find(id);
     if (source == sources_.end()) {
       quant::QuantizedSite site;
       RTAI_TRY(site.weight, quant::quantize_matrix(weight));
-      return site;
+      forms.push_back({"int8 dynamic", std::move(site)});
+      return forms;
     }
-    if (options_.mode == "dynamic") return quant::quantize_dynamic(weight, source->second);
-    RTAI_TRY(quant::QuantizedSite fixed, quant::quantize_static(weight, source->second));
-    if (options_.mode == "static") return fixed;
-    RTAI_TRY(quant::QuantizedSite dynamic, quant::quantize_dynamic(weight, source->second));
-    return fixed.error <= options_.static_error * dynamic.error ? std::move(fixed)
-                                                                : std::move(dynamic);
+    const quant::WantedForms wanted = options_.mode == "dynamic"  ? quant::WantedForms::dynamic
+                                      : options_.mode == "static" ? quant::WantedForms::fixed
+                                                                  : quant::WantedForms::both;
+    RTAI_TRY(quant::QuantizedForms found, quant::quantize_linear(weight, source->second, wanted));
+    const bool takes_fixed =
+        !found.dynamic ||
+        (found.fixed && found.fixed->error <= options_.static_error * found.dynamic->error);
+    if (takes_fixed) forms.push_back({"int8 static", *std::move(found.fixed)});
+    if (found.dynamic) forms.push_back({"int8 dynamic", *std::move(found.dynamic)});
+    return forms;
   }
 
   Result<void> quantize_linear(ir::NodeId id) {
     using L = ir::Linear;
     const ir::ValueId weight = graph_.node(id).input(L::weight);
-    remember(id);
-    graph_.resize_inputs(id, L::weight_scale + 1);
+    const quant::Rung before = quant::rung_of(graph_, id, "f32");
+    quant::Site site{.node = id, .rungs = {}};
     // Layers that share a weight (ALBERT) go on sharing it: nothing of one of them may be in it.
     if (graph_.users(weight).size() > 1 || shared_.contains(weight)) {
       RTAI_TRY(const Integers integers, shared_integers(weight));
-      graph_.set_input(id, L::weight, integers.values);
-      graph_.set_input(id, L::weight_scale, integers.scales);
-      return {};
+      set_weight(id, integers);
+      site.rungs.push_back(quant::rung_of(graph_, id, "int8 dynamic"));
+    } else {
+      RTAI_TRY(const std::vector<Form> forms, forms_of(id, *graph_.constant(weight)));
+      std::string name = graph_.name(weight);
+      graph_.rename(weight, name + "_f32");
+      for (const Form& form : forms) {
+        site.rungs.push_back(before);
+        quant::put(graph_, site, site.rungs.size() - 1);
+        fill(id, name, form.site);
+        site.rungs.back() = quant::rung_of(graph_, id, form.name);
+      }
     }
-    RTAI_TRY(const quant::QuantizedSite site, choose(id, *graph_.constant(weight)));
-    const Integers integers = store(weight, site.weight);
+    if (options_.mode == "auto") site.rungs.push_back(narrow(id, before, weight));
+    site.rungs.push_back(before);
+    quant::put(graph_, site, 0);
+    sites_.push_back(std::move(site));
+    return {};
+  }
+
+  /// The layer as it was, but for weights of 16 bits.
+  quant::Rung narrow(ir::NodeId id, const quant::Rung& before, ir::ValueId weight) {
+    auto [found, is_new] = narrow_.try_emplace(weight, ir::kNoValue);
+    if (is_new) {
+      found->second = graph_.add_constant(graph_.name(weight) + "_bf16",
+                                          graph_.constant(weight)->converted(DType::bf16));
+    }
+    quant::Site site{.node = id, .rungs = {before}};
+    quant::put(graph_, site, 0);
+    graph_.set_input(id, ir::Linear::weight, found->second);
+    return quant::rung_of(graph_, id, "bf16");
+  }
+
+  void set_weight(ir::NodeId id, const Integers& integers) {
+    using L = ir::Linear;
+    graph_.resize_inputs(id, L::weight_scale + 1);
     graph_.set_input(id, L::weight, integers.values);
     graph_.set_input(id, L::weight_scale, integers.scales);
+  }
+
+  void fill(ir::NodeId id, const std::string& wanted_name, const quant::QuantizedSite& site) {
+    using L = ir::Linear;
+    const Integers integers = store(wanted_name, site.weight);
+    set_weight(id, integers);
     if (site.src_scale > 0) graph_.node(id).attributes().set("src_scale", site.src_scale);
     const std::string name = graph_.name(integers.values);
     if (!site.src_factor.empty()) {
@@ -193,7 +258,6 @@ class Quantizer {
                        graph_.add_constant(name + ".src_factor", vector_of(site.src_factor)));
     }
     shift_bias(id, name, site.bias_shift);
-    return {};
   }
 
   void shift_bias(ir::NodeId id, const std::string& name, const std::vector<float>& shift) {
@@ -211,15 +275,8 @@ class Quantizer {
     return ir::Tensor::from<float>({std::ssize(values)}, values);
   }
 
-  struct Integers {
-    ir::ValueId values;
-    ir::ValueId scales;
-  };
-
   /// The integers get the name of the floats, which go away at the end unless somebody keeps them.
-  Integers store(ir::ValueId old, const quant::QuantizedMatrix& matrix) {
-    const std::string name = graph_.name(old);
-    graph_.rename(old, name + ".f32");
+  Integers store(const std::string& name, const quant::QuantizedMatrix& matrix) {
     return {.values = graph_.add_constant(name, matrix.integers),
             .scales = graph_.add_constant(name + "_scale", matrix.scales)};
   }
@@ -227,11 +284,14 @@ class Quantizer {
   Result<Integers> shared_integers(ir::ValueId weight) {
     if (const auto found = shared_.find(weight); found != shared_.end()) return found->second;
     RTAI_TRY(const quant::QuantizedMatrix matrix, quant::quantize_matrix(*graph_.constant(weight)));
-    return shared_[weight] = store(weight, matrix);
+    const std::string name = graph_.name(weight);
+    graph_.rename(weight, name + "_f32");
+    return shared_[weight] = store(name, matrix);
   }
 
   Result<int> quantize_tables(ir::NodeId id) {
     using E = ir::Embedding;
+    const quant::Rung before = quant::rung_of(graph_, id, "f32");
     int count = 0;
     for (const std::size_t table : {E::word, E::position, E::segment}) {
       const ir::ValueId floats = graph_.node(id).input(table);
@@ -239,61 +299,149 @@ class Quantizer {
       graph_.resize_inputs(id, E::segment_scale + 1);
       RTAI_TRY(const quant::QuantizedMatrix matrix,
                quant::quantize_matrix(*graph_.constant(floats)));
-      const Integers integers = store(floats, matrix);
+      const std::string name = graph_.name(floats);
+      graph_.rename(floats, name + "_f32");
+      const Integers integers = store(name, matrix);
       graph_.set_input(id, table, integers.values);
       graph_.set_input(id, table - E::word + E::word_scale, integers.scales);
       ++count;
     }
+    if (count > 0)
+      sites_.insert(sites_.begin(),
+                    {.node = id, .rungs = {quant::rung_of(graph_, id, "int8"), before}});
     return count;
   }
 
-  void remember(ir::NodeId id) {
-    const ir::Node& node = graph_.node(id);
-    changes_.push_back({.node = id,
-                        .inputs = {node.inputs().begin(), node.inputs().end()},
-                        .attributes = node.attributes()});
-  }
+  // --- mode=auto
 
-  static void undo(ir::Graph& graph, const Change& change) {
-    graph.resize_inputs(change.node, change.inputs.size());
-    for (std::size_t i = 0; i < change.inputs.size(); ++i)
-      graph.set_input(change.node, i, change.inputs[i]);
-    graph.node(change.node).attributes() = change.attributes;
-  }
-
-  /// Undoes changes, the one that helps most first, until the outputs are near those of `before`.
-  Result<void> fall_back(const ir::Graph& before, PassReport& report) {
+  /// Measures what each site does to the outputs and takes, and lets sites fall back.
+  Result<void> settle(PassReport& report) {
+    sort_sites();
+    ir::Graph before = graph_;
+    for (const quant::Site& site : sites_)
+      quant::put(before, site, site.rungs.size() - 1);
+    RTAI_TRY_VOID(measure_times());
+    RTAI_TRY_VOID(rank(before));
+    add_table(report);
     RTAI_TRY(prune::Judge judge,
              prune::Judge::make(before, *context_.calibration, *context_.evaluator));
-    RTAI_TRY(double divergence, judge.divergence(graph_));
-    report.counters.push_back({.name = "divergence of all in int8", .value = divergence});
-    while (!(divergence <= options_.max_divergence) && !changes_.empty()) {
-      std::optional<std::size_t> best;
-      for (std::size_t i = 0; i < changes_.size(); ++i) {
-        ir::Graph candidate = graph_;
-        undo(candidate, changes_[i]);
-        RTAI_TRY(const double left, judge.divergence(candidate));
-        if (best && !(left < divergence)) continue;
-        best = i;
-        divergence = left;
-      }
-      const Change& change = changes_[*best];
-      context_.log->warning(fmt::format("'{}' stays f32: in int8 the outputs change too much",
-                                        graph_.node(change.node).name()));
-      undo(graph_, change);
-      changes_.erase(changes_.begin() + static_cast<std::ptrdiff_t>(*best));
+    RTAI_TRY(const double first, judge.divergence(graph_));
+    report.counters.push_back({.name = "divergence of all in int8", .value = first});
+    const TokenBatch some = ranking_texts();
+    RTAI_TRY(prune::Judge quick, prune::Judge::make(before, some, *context_.evaluator));
+    const auto alone = [&](const quant::Site& site, std::size_t rung) {
+      ir::Graph candidate = before;
+      quant::put(candidate, site, rung);
+      return quick.divergence(candidate);
+    };
+    const auto together = [&](const ir::Graph& candidate) { return judge.divergence(candidate); };
+    RTAI_TRY(const double divergence, quant::fall_back(graph_, sites_, options_.max_divergence,
+                                                       together, alone, *context_.log));
+    if (!(divergence <= options_.max_divergence)) {
+      context_.log->warning(
+          fmt::format("divergence {:.2g} is left, at most {:.2g} was wanted; no finer form helps",
+                      divergence, options_.max_divergence));
     }
     report.counters.push_back({.name = "divergence", .value = divergence});
+    for (std::size_t i = 0; i < sites_.size(); ++i)
+      report.tables.back().rows[i][1] = cost_of(sites_[i], sites_[i].at);
     return {};
   }
 
-  double count_changes(ir::Op op) const {
-    return static_cast<double>(std::ranges::count_if(
-        changes_, [&](const Change& change) { return graph_.node(change.node).op() == op; }));
+  /// In order of execution.
+  void sort_sites() {
+    std::map<ir::NodeId, std::size_t> places;
+    for (const ir::NodeId id : graph_.order())
+      places.emplace(id, places.size());
+    std::ranges::stable_sort(sites_, {}, [&](const quant::Site& s) { return places.at(s.node); });
+  }
+
+  /// Enough to tell the sites apart.
+  TokenBatch ranking_texts() const {
+    constexpr Index kTokens = 1024;
+    return prune::first_tokens(*context_.calibration, kTokens);
+  }
+
+  /// The divergence with one site alone in int8; what comes before its layer is computed once.
+  Result<void> rank(const ir::Graph& before) {
+    const TokenBatch texts = ranking_texts();
+    RTAI_TRY(prune::Judge judge, prune::Judge::make(before, texts, *context_.evaluator));
+    std::map<ir::NodeId, ir::ValueId> begins;  // of layers, by their first linear layer
+    for (const ir::EncoderLayer& layer : ir::find_layers(before)) {
+      if (layer.attention)
+        begins[layer.attention->qkv] = before.node(layer.attention->qkv).input(ir::Linear::src);
+    }
+    for (std::size_t i = 0; i < sites_.size(); ++i) {
+      quant::Site& site = sites_[i];
+      context_.log->progress("sensitivity", static_cast<double>(i),
+                             static_cast<double>(sites_.size()));
+      if (const auto begin = begins.find(site.node); begin != begins.end()) {
+        const ir::Graph rest = ir::extract(before, std::span(&begin->second, 1), before.outputs());
+        if (rest.inputs().size() == 1) RTAI_TRY_VOID(judge.advance(before, begin->second));
+      }
+      ir::Graph candidate = before;
+      quant::put(candidate, site, site.at);
+      RTAI_TRY(site.sensitivity, judge.divergence(candidate));
+    }
+    context_.log->progress("sensitivity", 0, 0);
+    return {};
+  }
+
+  /// Microseconds of each node on the workload, on each of its rungs; alike nodes once.
+  Result<void> measure_times() {
+    std::map<std::string, double> measured;
+    for (quant::Site& site : sites_) {
+      const ir::ValueId src = graph_.node(site.node).input(0);
+      const auto& dims = graph_.type(src).dims;
+      if (graph_.node(site.node).op() == ir::Op::embedding || !dims ||
+          dims->front() != ir::Dim("tokens")) {
+        continue;
+      }
+      for (std::size_t rung = 0; rung < site.rungs.size(); ++rung) {
+        ir::Graph whole = graph_;
+        quant::put(whole, site, rung);
+        const ir::ValueId result = graph_.result(site.node);
+        const ir::Graph part = ir::extract(whole, std::span(&src, 1), std::span(&result, 1));
+        const std::string key = fmt::format("{} {} {}", to_string(graph_.type(src)),
+                                            to_string(graph_.type(result)), site.rungs[rung].name);
+        auto found = measured.find(key);
+        if (found == measured.end()) {
+          RTAI_TRY(const Milliseconds time, context_.evaluator->latency(part));
+          found = measured.emplace(key, 1e3 * time.count()).first;
+        }
+        site.times.push_back(found->second);
+      }
+    }
+    return {};
+  }
+
+  static double cost_of(const quant::Site& site, std::size_t rung) {
+    return site.times.empty() ? NAN : site.times[rung];
+  }
+
+  /// What is known of each site before any falls back.
+  void add_table(PassReport& report) const {
+    FigureTable table{
+        .name = "sites", .columns = {"sensitivity", "cost_us", "f32_cost_us"}, .rows = {}};
+    for (const quant::Site& site : sites_) {
+      table.names.push_back(graph_.node(site.node).name());
+      table.rows.push_back(
+          {site.sensitivity, cost_of(site, site.at), cost_of(site, site.rungs.size() - 1)});
+    }
+    report.tables.push_back(std::move(table));
+  }
+
+  static bool is_quantized(const quant::Site& site) {
+    return site.rungs[site.at].name.starts_with("int8");
+  }
+  double count(ir::Op op) const {
+    return static_cast<double>(std::ranges::count_if(sites_, [&](const quant::Site& site) {
+      return is_quantized(site) && graph_.node(site.node).op() == op;
+    }));
   }
   double count_static() const {
-    return static_cast<double>(std::ranges::count_if(changes_, [&](const Change& change) {
-      return graph_.node(change.node).attributes().real("src_scale", 0.0f) > 0;
+    return static_cast<double>(std::ranges::count_if(sites_, [&](const quant::Site& site) {
+      return graph_.node(site.node).attributes().real("src_scale", 0.0f) > 0;
     }));
   }
 
@@ -302,8 +450,9 @@ class Quantizer {
   PassContext& context_;
   std::vector<ir::NodeId> linears_, attentions_, embeddings_;
   std::map<ir::NodeId, quant::SourceRows> sources_;
-  std::map<ir::ValueId, Integers> shared_;  // by the floats they were
-  std::vector<Change> changes_;             // of linear layers and attentions
+  std::map<ir::ValueId, Integers> shared_;     // by the floats they were
+  std::map<ir::ValueId, ir::ValueId> narrow_;  // weights of 16 bits, likewise
+  std::vector<quant::Site> sites_;
 };
 
 class QuantizeInt8 final : public PassWith<Options> {

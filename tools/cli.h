@@ -69,6 +69,7 @@ void add_inspect(Commands& commands);
 void add_optimize(Commands& commands);
 void add_passes(Commands& commands);
 void add_prune(Commands& commands);
+void add_prune_vocab(Commands& commands);
 void add_quantize(Commands& commands);
 void add_run(Commands& commands);
 void add_verify(Commands& commands);

@@ -7,6 +7,7 @@
 #include "tools/machine.h"
 #include "tools/metrics.h"
 #include "tools/model.h"
+#include "tools/remote.h"
 #include "tools/report/optimization.h"
 #include "tools/report/table.h"
 #include "tools/timing.h"
@@ -16,7 +17,9 @@
 #include <fmt/format.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <chrono>
+#include <map>
 
 namespace rtai::tools {
 namespace {
@@ -28,6 +31,7 @@ struct BenchFlags {
   std::optional<std::string> evaluation;
   std::optional<std::string> json;
   std::vector<std::string> fail_if;
+  LoadFlags load;
 };
 
 /// One model under measurement.
@@ -53,7 +57,7 @@ Result<Contestant> make_contestant(const std::string& name,
   return Contestant{.name = name,
                     .dtype = model.dtype(),
                     .bytes = engine->file_bytes != 0 ? engine->file_bytes : model.bytes,
-                    .load_ms = load.count(),
+                    .load_ms = load.count() - session.first_run_ms(),
                     .session = std::move(session)};
 }
 
@@ -239,6 +243,15 @@ std::string profile_text(const Contestant& c, const Peaks& peaks) {
 }
 
 Result<int> run_bench(const BenchFlags& flags, const GlobalFlags& global, Log& log) {
+  if (std::ranges::any_of(flags.models, serve::is_url)) {
+    if (flags.models.size() > 1)
+      return Error{ErrorCode::invalid_input, "a server is measured alone: give one URL"};
+    LoadFlags load = flags.load;
+    load.duration_s = flags.options.duration_s;
+    load.json = flags.json;
+    load.fail_if = flags.fail_if;
+    return bench_url(flags.models.front(), load, global, log);
+  }
   RTAI_TRY(const Workload workload, flags.workload.resolve(global));
   RTAI_TRY(const std::vector<Gate> gates, parse_gates(flags.fail_if));
   std::vector<Contestant> contestants;
@@ -280,13 +293,39 @@ Result<int> run_bench(const BenchFlags& flags, const GlobalFlags& global, Log& l
   return code;
 }
 
+void add_load_flags(CLI::App& command, LoadFlags& load) {
+  const std::string group = "Load on a URL";
+  command
+      .add_option("--rate", load.rate_per_s,
+                  "Requests a second, whatever becomes of them "
+                  "(default: each when the last is answered)")
+      ->check(CLI::Range(0.001, 1e6))
+      ->group(group);
+  command.add_flag("--poisson", load.poisson, "With --rate: random gaps instead of even ones")
+      ->group(group);
+  command.add_option("--connections", load.connections, "Connections")
+      ->check(CLI::Range(1, 10'000))
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--data", load.data, "Texts to send (default: of common words)")->group(group);
+  command.add_option("--path", load.path, "Endpoint")
+      ->check(CLI::IsMember({"/v1/predict", "/v1/embeddings", "/predict", "/embed"}))
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--api-key-file", load.api_key_file, "File with the key to send")
+      ->group(group);
+}
+
 }  // namespace
 
 void add_bench(Commands& commands) {
   auto flags = std::make_shared<BenchFlags>();
   CLI::App& command =
       *commands.app.add_subcommand("bench", "Measure the latency of models, in turn");
-  command.add_option("models", flags->models, "ONNX files, folders or engines")->required();
+  command
+      .add_option("models", flags->models,
+                  "ONNX files, folders or engines; or http://HOST:PORT of rtai serve")
+      ->required();
   flags->workload.add_to(command);
   command.add_option("--warmup", flags->options.warmup, "Runs before measuring")
       ->check(CLI::Range(0, 1'000'000))
@@ -294,8 +333,11 @@ void add_bench(Commands& commands) {
   command.add_option("--iterations", flags->options.iterations, "Runs to measure, at least")
       ->check(CLI::Range(1, 10'000'000))
       ->capture_default_str();
-  command.add_option("--duration", flags->options.duration_s, "Seconds to measure, at least")
-      ->check(CLI::Range(0.0, 86'400.0));
+  command
+      .add_option("--duration", flags->options.duration_s, "Time to measure, at least: 30s, 2min")
+      ->transform(CLI::AsNumberWithUnit(
+          std::map<std::string, double>{{"ms", 1e-3}, {"s", 1}, {"min", 60}}));
+  add_load_flags(command, flags->load);
   command.add_flag("--profile", flags->options.profile,
                    "Time every step, against the machine's measured limits");
   command.add_option("--eval", flags->evaluation,

@@ -2,6 +2,7 @@
 #include "tools/cli.h"
 #include "tools/gates.h"
 #include "tools/json.h"
+#include "tools/layer_comparison.h"
 #include "tools/metrics.h"
 #include "tools/report/table.h"
 #include "tools/timing.h"
@@ -60,6 +61,16 @@ Result<Difference> difference(const SampleOutput& a, const SampleOutput& b, std:
   return d;
 }
 
+/// Where the values part, from the embedding on.
+std::string layer_table(const std::vector<LayerDifference>& layers) {
+  if (layers.empty()) return "no layers of the two models correspond\n\n";
+  Table table({"behind", "cosine", "nmse"});
+  for (const LayerDifference& layer : layers) {
+    table.add({layer.name, fmt::format("{:.6f}", layer.cosine), fmt::format("{:.2e}", layer.nmse)});
+  }
+  return table.text() + "\n";
+}
+
 Result<int> run_compare(const CompareFlags& flags, const GlobalFlags& global, Log& log) {
   RTAI_TRY(const std::vector<Gate> gates, parse_gates(flags.fail_if));
   RTAI_TRY(const Workload workload, flags.workload.resolve(global));
@@ -107,6 +118,13 @@ Result<int> run_compare(const CompareFlags& flags, const GlobalFlags& global, Lo
       [](const Difference& x, const Difference& y) { return x.max_error > y.max_error; });
   differences.resize(std::min(differences.size(), static_cast<std::size_t>(flags.worst)));
 
+  // Enough texts to tell the layers apart.
+  constexpr std::size_t kLayerTexts = 64;
+  RTAI_TRY(const std::vector<LayerDifference> layers,
+           compare_layers(first, second,
+                          std::span(encodings).first(std::min(encodings.size(), kLayerTexts)),
+                          workload.threads, workload.target));
+
   RTAI_TRY(const auto engine_a, make_engine(first));
   RTAI_TRY(const auto engine_b, make_engine(second));
   RTAI_TRY(BenchSession bench_a, BenchSession::create(engine_a, workload, false));
@@ -126,6 +144,9 @@ Result<int> run_compare(const CompareFlags& flags, const GlobalFlags& global, Lo
                        {"max_error", d.max_error},
                        {"cosine", d.cosine}});
     }
+    Json by_layer = Json::array();
+    for (const LayerDifference& layer : layers)
+      by_layer.push_back({{"name", layer.name}, {"cosine", layer.cosine}, {"nmse", layer.nmse}});
     RTAI_TRY_VOID(write_json({{"a", flags.first},
                               {"b", flags.second},
                               {"samples", samples.size()},
@@ -134,6 +155,7 @@ Result<int> run_compare(const CompareFlags& flags, const GlobalFlags& global, Lo
                               {"nmse", nmse},
                               {"cosine", cosine},
                               {"p50_ms", {{"a", latency_a.p50}, {"b", latency_b.p50}}},
+                              {"layers", by_layer},
                               {"worst", worst}},
                              *flags.json));
   }
@@ -143,9 +165,9 @@ Result<int> run_compare(const CompareFlags& flags, const GlobalFlags& global, Lo
     if (agreed) text += fmt::format("  agreement  {:.2f} %\n", 100 * *agreed);
     text += fmt::format("  max error  {:.3g}\n  nmse       {:.3g}\n  cosine     {:.6f}\n",
                         max_error, nmse, cosine);
-    text += fmt::format("  p50        {} and {} ({:.2f}x)\n\nlargest differences\n\n",
-                        human_ms(latency_a.p50), human_ms(latency_b.p50),
-                        latency_a.p50 / latency_b.p50);
+    text += fmt::format("  p50        {} and {} ({:.2f}x)\n\n", human_ms(latency_a.p50),
+                        human_ms(latency_b.p50), latency_a.p50 / latency_b.p50);
+    text += layer_table(layers) + "largest differences\n\n";
     Table table({"text", "sample", "max error", "cosine"});
     for (const Difference& d : differences) {
       table.add({code_point_range(samples[d.sample].text, 0, 60), fmt::format("{}", d.sample + 1),

@@ -1,4 +1,6 @@
 // rtai compile: an engine with unchanged numerics.
+#include "libopt/pass/pipeline.h"
+#include "passes/passes.h"
 #include "tools/cli.h"
 #include "tools/model.h"
 #include "tools/report/table.h"
@@ -17,9 +19,20 @@ struct CompileFlags {
 
 Result<int> run_compile(const CompileFlags& flags, const GlobalFlags& global, Log& log) {
   RTAI_TRY_VOID(check_output_path(flags.output));
-  RTAI_TRY(const Model model, load_model(flags.model, log));
+  RTAI_TRY(Model model, load_model(flags.model, log));
   if (!model.graph) {
     return Error{ErrorCode::unsupported, fmt::format("{}: is an engine already", flags.model)};
+  }
+  if (flags.dtype == "fp16") {
+    return Error{ErrorCode::unsupported,
+                 "16-bit weights are bf16 on CPUs: --dtype fp16 has no kernels"};
+  }
+  if (flags.dtype == "bf16") {
+    PassContext context{.log = &log};
+    RTAI_TRY([[maybe_unused]] const std::vector<PassRecord> records,
+             run_pipeline("narrow-weights", *model.graph, context, passes::make));
+    model.metadata["pipeline"] += model.metadata["pipeline"].empty() ? "" : ",";
+    model.metadata["pipeline"] += "narrow-weights";
   }
   RTAI_TRY_VOID(save_model(model, flags.output));
   std::error_code ignored;
@@ -41,8 +54,10 @@ void add_compile(Commands& commands) {
   command.add_option("model", flags->model, "ONNX file or folder")->required();
   command.add_option("-o,--output", flags->output, "Where to write: .rtai, .onnx or a folder")
       ->required();
-  command.add_option("--dtype", flags->dtype, "Element type of the weights")
-      ->check(CLI::IsMember({"f32"}))
+  command
+      .add_option("--dtype", flags->dtype,
+                  "Element type of the weights; bf16 is computed in f32, half the size")
+      ->check(CLI::IsMember({"f32", "bf16", "fp16"}))
       ->capture_default_str();
   command.footer("Example: rtai compile model.onnx -o model.rtai");
   command.callback([flags, &commands] {

@@ -1,5 +1,5 @@
 // rtai devices: what this machine has, what was chosen and why.
-#include "runtime/exec/team.h"
+#include "runtime/base/usable_cores.h"
 #include "runtime/kernels/target.h"
 #include "tools/cli.h"
 #include "tools/json.h"

@@ -29,6 +29,7 @@ Result<int> run_eval(const EvalFlags& flags, const GlobalFlags& global, Log& log
   RTAI_TRY(const std::vector<Gate> gates, parse_gates(flags.fail_if));
   RTAI_TRY(const Model model, load_model(flags.model, log));
   RTAI_TRY(const std::vector<Sample> samples, read_samples(flags.data));
+  RTAI_TRY_VOID(check_labels(model, samples, log).in(flags.data));
   RTAI_TRY(const Evaluation evaluation, evaluate(model, samples, flags.threads, flags.target, log));
   std::optional<double> agreed;
   std::optional<double> reference_value;

@@ -2,11 +2,13 @@
 #include "libopt/ir/encoder.h"
 #include "libopt/ir/ops.h"
 #include "libopt/ir/text.h"
+#include "libopt/onnx/outline.h"
 #include "runtime/base/mapped_file.h"
 #include "runtime/exec/session.h"
 #include "tools/cli.h"
 #include "tools/json.h"
 #include "tools/model.h"
+#include "tools/model_files.h"
 #include "tools/report/graph_svg.h"
 #include "tools/report/optimization.h"
 #include "tools/report/table.h"
@@ -74,6 +76,13 @@ Json steps_json(const engine::Program& program) {
   return steps;
 }
 
+// Of a charsmap one cannot tell.
+std::string_view case_of(const text::Tokenizer& tokenizer) {
+  using Kind = text::NormalizerStep::Kind;
+  if (tokenizer.settings().normalizes(Kind::lowercase)) return ", lower case";
+  return tokenizer.settings().normalizes(Kind::charsmap) ? "" : ", case kept";
+}
+
 std::vector<DrawnStep> drawn_steps(const engine::Program& program) {
   std::vector<DrawnStep> drawn;
   std::map<engine::ValueIndex, std::size_t> makers;  // which step a value comes from
@@ -94,10 +103,10 @@ std::vector<DrawnStep> drawn_steps(const engine::Program& program) {
 
 Json tokenizer_json(const Model& model) {
   if (!model.tokenizer) return nullptr;
-  const text::WordPieceSettings& settings = model.tokenizer->settings();
-  return {{"kind", "WordPiece"},
+  const text::TokenizerSettings& settings = model.tokenizer->settings();
+  return {{"kind", text::model_name(settings.model)},
           {"ids", model.tokenizer->id_limit()},
-          {"lowercase", settings.lowercase},
+          {"lowercase", settings.normalizes(text::NormalizerStep::Kind::lowercase)},
           {"max_length", settings.max_length}};
 }
 
@@ -159,8 +168,8 @@ std::string model_text(const Model& model, const engine::Engine& engine) {
                          model.labels.size() > 5 ? ", ..." : ""));
   line("tokenizer",
        model.tokenizer
-           ? fmt::format("WordPiece, {} ids, {}", model.tokenizer->id_limit(),
-                         model.tokenizer->settings().lowercase ? "lower case" : "case kept")
+           ? fmt::format("{}, {} ids{}", text::model_name(model.tokenizer->settings().model),
+                         model.tokenizer->id_limit(), case_of(*model.tokenizer))
            : "none");
   for (const auto& [key, value] : model.metadata)
     line(key, value);
@@ -174,8 +183,57 @@ std::string model_text(const Model& model, const engine::Engine& engine) {
   return text + table.text();
 }
 
+Json outline_json(const std::string& name, const onnx_io::Outline& outline, const Error& reason) {
+  return {{"model", name},
+          {"form", "onnx, not understood"},
+          {"reason", reason.message()},
+          {"producer", outline.producer},
+          {"opsets", outline.opsets},
+          {"inputs", outline.inputs},
+          {"outputs", outline.outputs},
+          {"parameters", outline.parameters},
+          {"operators", outline.operators}};
+}
+
+std::string outline_text(const std::string& name, const onnx_io::Outline& outline) {
+  std::string text = fmt::format("{}\n\n", name);
+  const auto line = [&](std::string_view key, const std::string& value) {
+    text += fmt::format("  {:<12} {}\n", key, value);
+  };
+  line("form", "ONNX, not understood");
+  line("producer", outline.producer);
+  for (const auto& [domain, version] : outline.opsets)
+    line("opset", fmt::format("{} {}", domain, version));
+  for (const std::string& input : outline.inputs)
+    line("input", input);
+  for (const std::string& output : outline.outputs)
+    line("output", output);
+  line("parameters", std::to_string(outline.parameters));
+  Table table({"operator", "nodes"});
+  for (const auto& [op, count] : outline.operators)
+    table.add({op, std::to_string(count)});
+  return text + "\n" + table.text();
+}
+
+/// Shows what a file holds that rtai cannot run; the reason why follows as the error.
+Result<int> show_outline(const InspectFlags& flags,
+                         const GlobalFlags& global,
+                         const Error& reason) {
+  const Result<ModelFiles> files = find_model_files(flags.model, silent_log());
+  if (!files) return reason;
+  const Result<onnx_io::Outline> outline = onnx_io::outline_onnx(files->onnx);
+  if (!outline) return reason;
+  const std::string name = files->onnx.string();
+  if (flags.json) RTAI_TRY_VOID(write_json(outline_json(name, *outline, reason), *flags.json));
+  if (!is_stdout(flags.json)) print(global, outline_text(name, *outline));
+  return reason;
+}
+
 Result<int> run_inspect(const InspectFlags& flags, const GlobalFlags& global, Log& log) {
-  RTAI_TRY(const Model model, load_model(flags.model, log));
+  Result<Model> loaded = load_model(flags.model, log);
+  if (!loaded && loaded.error().code() == ErrorCode::unsupported)
+    return show_outline(flags, global, loaded.error());
+  RTAI_TRY(const Model model, std::move(loaded));
   RTAI_TRY(const auto engine, make_engine(model));
   if (flags.json) RTAI_TRY_VOID(write_json(model_json(model, *engine), *flags.json));
   if (flags.svg)

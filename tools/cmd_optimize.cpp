@@ -85,6 +85,7 @@ void add_optimize(Commands& commands) {
   CLI::App& command = *commands.app.add_subcommand(
       "optimize", "Prune as much as a goal asks for beside int8, and quantize");
   flags->common.add_to(command);
+  flags->common.add_time_budget_to(command);
   CLI::Option_group& goal = *command.add_option_group("Goal", "What to reach");
   goal.add_option("--speedup", flags->speedup, "Times faster than the model is now")
       ->check(CLI::Range(1.0, 1000.0));
@@ -97,6 +98,8 @@ void add_optimize(Commands& commands) {
   command.footer(
       "Example: rtai optimize model -o model.rtai --speedup 6 --calib texts.txt --eval test.jsonl");
   command.callback([flags, &commands] {
+    if (!flags->common.calibration)
+      throw CLI::RequiredError("--calib (a few hundred plain texts like those to come)");
     commands.chosen = [flags, &global = commands.flags](Log& log) {
       return run_optimize(*flags, global, log);
     };

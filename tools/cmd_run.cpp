@@ -1,13 +1,14 @@
 // rtai run: text in, answer out.
+#include "tools/answer_json.h"
 #include "tools/cli.h"
-#include "tools/json.h"
 #include "tools/predict.h"
-#include "tools/workload.h"
+#include "tools/remote.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <functional>
 #include <iostream>
 
 namespace rtai::tools {
@@ -22,175 +23,57 @@ struct RunFlags {
   int batch = 1;
   int threads = 0;
   std::string target;
+  std::string api_key_file;
 };
-
-Json rows_json(const SampleOutput& output) {
-  Json rows = Json::array();
-  for (Index r = 0; r < output.rows; ++r)
-    rows.push_back(std::vector<float>(output.row(r).begin(), output.row(r).end()));
-  return rows;
-}
-
-/// The classes of a sequence are one list; tokens are a list of lists.
-Json output_json(const Predictor& predictor, std::size_t i, const SampleOutput& output) {
-  const engine::Program& program = predictor.engine().program;
-  const auto rows = program.values[static_cast<std::size_t>(program.outputs[i].value)].rows;
-  return rows == engine::Rows::tokens ? rows_json(output) : rows_json(output)[0];
-}
-
-Json spans_json(const Answer& answer,
-                const std::vector<text::LabelledSpan>& spans,
-                const std::string& text) {
-  Json list = Json::array();
-  for (const text::LabelledSpan& span : spans) {
-    const std::uint32_t start = answer.words[span.begin].characters.begin;
-    const std::uint32_t end = answer.words[span.end - 1].characters.end;
-    list.push_back({{"label", span.label},
-                    {"start", start},
-                    {"end", end},
-                    {"text", code_point_range(text, start, end)}});
-  }
-  return list;
-}
-
-Result<std::vector<text::LabelledSpan>> spans_of(const std::vector<std::string>& names,
-                                                 const Answer& answer) {
-  std::vector<text::WordLabel> labels;
-  for (const AnsweredWord& word : answer.words)
-    labels.push_back(word.label);
-  return text::find_spans(labels, names);
-}
-
-/// Names for every class the model can give.
-std::vector<std::string> all_names(const Model& model, Index classes) {
-  std::vector<std::string> names;
-  for (Index i = 0; i < classes; ++i)
-    names.push_back(label_name(model, static_cast<std::size_t>(i)));
-  return names;
-}
-
-Result<Json> answer_json(const Model& model,
-                         const Sample& sample,
-                         const Answer& answer,
-                         const std::vector<std::string>& names) {
-  Json line = {{"text", sample.text}};
-  if (sample.text_b) line["text_b"] = *sample.text_b;
-  switch (model.task) {
-    case Task::sequence_classification: {
-      line["label"] = names[answer.classes.label];
-      line["score"] = answer.classes.score;
-      Json scores = Json::object();
-      for (std::size_t i = 0; i < answer.classes.scores.size(); ++i)
-        scores[names[i]] = answer.classes.scores[i];
-      line["scores"] = std::move(scores);
-      return line;
-    }
-    case Task::token_classification: {
-      Json words = Json::array();
-      for (const AnsweredWord& word : answer.words) {
-        const bool labelled = word.label.label != text::WordLabel::kNone;
-        words.push_back(
-            {{"word", word.word},
-             {"start", word.characters.begin},
-             {"end", word.characters.end},
-             {"label",
-              labelled ? Json(names[static_cast<std::size_t>(word.label.label)]) : Json(nullptr)},
-             {"score", labelled ? Json(word.label.score) : Json(nullptr)}});
-      }
-      line["words"] = std::move(words);
-      RTAI_TRY(const std::vector<text::LabelledSpan> spans, spans_of(names, answer));
-      line["spans"] = spans_json(answer, spans, sample.text);
-      return line;
-    }
-    default:
-      line["embedding"] = answer.embedding;
-      return line;
-  }
-}
-
-Result<std::string> answer_text(const Model& model,
-                                const Sample& sample,
-                                const Answer& answer,
-                                const std::vector<std::string>& names) {
-  switch (model.task) {
-    case Task::sequence_classification:
-      return fmt::format("{} ({:.1f} %)\n", names[answer.classes.label],
-                         100 * answer.classes.score);
-    case Task::token_classification: {
-      RTAI_TRY(const std::vector<text::LabelledSpan> spans, spans_of(names, answer));
-      std::string text;
-      for (const text::LabelledSpan& span : spans) {
-        const std::uint32_t start = answer.words[span.begin].characters.begin;
-        const std::uint32_t end = answer.words[span.end - 1].characters.end;
-        text += fmt::format("{:<24} {}\n", span.label, code_point_range(sample.text, start, end));
-      }
-      return text.empty() ? std::string("(no spans)\n") : text;
-    }
-    default:
-      return fmt::format("[{:.5f}]\n", fmt::join(answer.embedding, ", "));
-  }
-}
 
 /// Answers samples in the order they come.
 class Runner {
  public:
   Runner(const RunFlags& flags, const Model& model, Predictor& predictor, Log& log)
-      : flags_(flags), model_(model), predictor_(predictor), log_(log) {}
+      : flags_(flags), answer_([&](std::span<const Sample> samples) {
+          return answer_here(flags, model, predictor, samples, log);
+        }) {}
+  Runner(const RunFlags& flags, RemoteModel& remote)
+      : flags_(flags), answer_([&](std::span<const Sample> samples) {
+          return remote.answer(samples, flags.logits);
+        }) {}
 
   /// One run of the model.
   Result<void> answer(std::span<const Sample> samples) {
-    std::vector<text::Encoding> encodings;
-    for (const Sample& sample : samples) {
-      RTAI_TRY(text::Encoding encoding, encode_for(model_, sample));
-      if (encoding.truncated) {
-        log_.warning(
-            fmt::format("a text longer than the model's {} tokens was cut", encoding.ids.size()));
-      }
-      encodings.push_back(std::move(encoding));
-    }
-    RTAI_TRY(const auto outputs, predictor_.run(encodings, silent_log()));
-    for (std::size_t i = 0; i < samples.size(); ++i)
-      RTAI_TRY_VOID(show(samples[i], encodings[i], outputs[i]));
+    RTAI_TRY(const std::vector<Json> lines, answer_(samples));
+    for (const Json& line : lines)
+      std::cout << (flags_.json ? one_line(line) + "\n" : answer_text(line)) << std::flush;
     return {};
   }
 
  private:
-  Result<void> show(const Sample& sample,
-                    const text::Encoding& encoding,
-                    const std::vector<SampleOutput>& output) {
-    const std::vector<std::string> names = all_names(model_, output.front().columns);
-    const bool has_text = sample.ids.empty();
-    if (!flags_.json) {
-      RTAI_TRY(const Answer answer, make_answer(model_, sample, encoding, output));
-      RTAI_TRY(const std::string text, answer_text(model_, sample, answer, names));
-      std::cout << text << std::flush;
-      return {};
-    }
-    Json line = Json::object();
-    if (has_text && (model_.task != Task::unknown || !flags_.logits)) {
-      RTAI_TRY(const Answer answer, make_answer(model_, sample, encoding, output));
-      RTAI_TRY(line, answer_json(model_, sample, answer, names));
-    }
-    if (flags_.logits) {
-      line["input_ids"] = encoding.ids;
-      line["logits"] = output_json(predictor_, 0, output[0]);
-      if (output.size() > 1) {
-        Json all = Json::object();
-        for (std::size_t i = 0; i < output.size(); ++i) {
-          all[predictor_.engine().program.outputs[i].name] = output_json(predictor_, i, output[i]);
-        }
-        line["outputs"] = std::move(all);
+  static Result<std::vector<Json>> answer_here(const RunFlags& flags,
+                                               const Model& model,
+                                               Predictor& predictor,
+                                               std::span<const Sample> samples,
+                                               Log& log) {
+    std::vector<text::Encoding> encodings;
+    for (const Sample& sample : samples) {
+      RTAI_TRY(text::Encoding encoding, encode_for(model, sample));
+      if (encoding.truncated) {
+        log.warning(
+            fmt::format("a text longer than the model's {} tokens was cut", encoding.ids.size()));
       }
+      encodings.push_back(std::move(encoding));
     }
-    if (line.empty()) line["logits"] = output_json(predictor_, 0, output[0]);
-    std::cout << line.dump(-1, ' ', false, Json::error_handler_t::replace) << '\n' << std::flush;
-    return {};
+    RTAI_TRY(const auto outputs, predictor.run(encodings, silent_log()));
+    std::vector<Json> lines;
+    for (std::size_t i = 0; i < samples.size(); ++i) {
+      RTAI_TRY(Json line, flags.json ? line_json(model, predictor.engine().program, samples[i],
+                                                 encodings[i], outputs[i], flags.logits)
+                                     : answer_json(model, samples[i], encodings[i], outputs[i]));
+      lines.push_back(std::move(line));
+    }
+    return lines;
   }
 
   const RunFlags& flags_;
-  const Model& model_;
-  Predictor& predictor_;
-  Log& log_;
+  std::function<Result<std::vector<Json>>(std::span<const Sample>)> answer_;
 };
 
 Result<void> answer_standard_input(Runner& runner) {
@@ -208,10 +91,7 @@ Result<void> answer_standard_input(Runner& runner) {
   return {};
 }
 
-Result<int> run_run(const RunFlags& flags, Log& log) {
-  RTAI_TRY(const Model model, load_model(flags.model, log));
-  RTAI_TRY(Predictor predictor, Predictor::create(model, flags.threads, flags.target));
-  Runner runner(flags, model, predictor, log);
+Result<void> answer_all_given(const RunFlags& flags, Runner& runner) {
   if (flags.data) {
     RTAI_TRY(const std::vector<Sample> samples, read_samples(*flags.data));
     const auto batch = static_cast<std::size_t>(flags.batch);
@@ -222,16 +102,29 @@ Result<int> run_run(const RunFlags& flags, Log& log) {
                      : fmt::format("{}: samples {} to {}", *flags.data, i + 1, i + count);
       RTAI_TRY_VOID(runner.answer(std::span(samples).subspan(i, count)).in(place));
     }
-    return 0;
+    return {};
   }
   if (flags.texts.empty()) {
-    RTAI_TRY_VOID(answer_standard_input(runner));
-    return 0;
+    return answer_standard_input(runner);
   }
   for (const std::string& text : flags.texts) {
     const Sample sample(text);
     RTAI_TRY_VOID(runner.answer({&sample, 1}));
   }
+  return {};
+}
+
+Result<int> run_run(const RunFlags& flags, Log& log) {
+  if (serve::is_url(flags.model)) {
+    RTAI_TRY(RemoteModel remote, RemoteModel::create(flags.model, flags.api_key_file));
+    Runner runner(flags, remote);
+    RTAI_TRY_VOID(answer_all_given(flags, runner));
+    return 0;
+  }
+  RTAI_TRY(const Model model, load_model(flags.model, log));
+  RTAI_TRY(Predictor predictor, Predictor::create(model, flags.threads, flags.target));
+  Runner runner(flags, model, predictor, log);
+  RTAI_TRY_VOID(answer_all_given(flags, runner));
   return 0;
 }
 
@@ -241,7 +134,10 @@ void add_run(Commands& commands) {
   auto flags = std::make_shared<RunFlags>();
   CLI::App& command = *commands.app.add_subcommand(
       "run", "Answer texts: from the command line, a file or standard input");
-  command.add_option("model", flags->model, "ONNX file, folder or engine")->required();
+  command
+      .add_option("model", flags->model,
+                  "ONNX file, folder, engine, or http://HOST:PORT of rtai serve")
+      ->required();
   command.add_option("text", flags->texts, "Texts; none: a line at a time from standard input");
   command.add_option("--data", flags->data, ".txt or .jsonl file with a sample a line");
   command.add_flag("--json", flags->json, "One JSON object a line");
@@ -252,6 +148,8 @@ void add_run(Commands& commands) {
   command.add_option("--threads", flags->threads, "Threads (default: usable cores)")
       ->check(CLI::Range(1, 1024));
   command.add_option("--target", flags->target, "Instruction set to use")->envname("RTAI_TARGET");
+  command.add_option("--api-key-file", flags->api_key_file,
+                     "With a URL: file with the key to send");
   command.footer("Example: rtai run model.rtai \"play the new album by westbam\"");
   command.callback(
       [flags, &commands] { commands.chosen = [flags](Log& log) { return run_run(*flags, log); }; });

@@ -3,7 +3,7 @@
 set -eu
 
 packages="g++ cmake ninja-build pkg-config protobuf-compiler libprotobuf-dev libonnx-dev
-libcli11-dev libfmt-dev nlohmann-json3-dev libeigen3-dev libexpected-dev catch2 python3"
+libboost1.81-dev libcli11-dev libfmt-dev nlohmann-json3-dev libeigen3-dev libexpected-dev catch2 python3"
 
 missing=""
 for package in $packages "$@"; do

@@ -1,12 +1,14 @@
 // rtai: makes BERT-class models answer in milliseconds.
 #include "runtime/base/mapped_file.h"
 #include "tools/cli.h"
+#include "tools/cmd_serve.h"
 #include "tools/cmd_shell.h"
 #include "tools/command_line.h"
 #include "tools/version.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <malloc.h>
 
 #include <cerrno>
 #include <csignal>
@@ -50,11 +52,13 @@ int run(int argc, char** argv) {
   Action chosen;
   Commands commands{app, flags, chosen};
   add_prune(commands);
+  add_prune_vocab(commands);
   add_quantize(commands);
   add_optimize(commands);
   add_compile(commands);
   add_bench(commands);
   add_run(commands);
+  add_serve(commands);
   add_eval(commands);
   add_compare(commands);
   add_inspect(commands);
@@ -90,6 +94,11 @@ int run(int argc, char** argv) {
 }  // namespace rtai::tools
 
 int main(int argc, char** argv) {
+#ifdef __GLIBC__
+  // Weights that were freed go back to the system at once: by default glibc keeps blocks below 32 MiB
+  // after it has seen such a one freed, and a model's weights are that small.
+  ::mallopt(M_MMAP_THRESHOLD, 1 << 20);
+#endif
   std::signal(SIGINT, &rtai::tools::on_interrupt);
   std::signal(SIGTERM, &rtai::tools::on_interrupt);
   std::signal(SIGPIPE, SIG_IGN);

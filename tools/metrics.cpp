@@ -1,5 +1,7 @@
 #include "tools/metrics.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -182,6 +184,89 @@ double agreement(const Model& model,
     }
   }
   return count > 0 ? same / count : 0;
+}
+
+namespace {
+
+/// KL(softmax(p) || softmax(q))
+double divergence(std::span<const float> p, std::span<const float> q) {
+  const auto log_sum = [](std::span<const float> x) {
+    const float most = *std::max_element(x.begin(), x.end());
+    double sum = 0;
+    for (const float value : x)
+      sum += std::exp(static_cast<double>(value - most));
+    return most + std::log(sum);
+  };
+  const double log_p = log_sum(p);
+  const double log_q = log_sum(q);
+  double sum = 0;
+  for (std::size_t i = 0; i < p.size(); ++i)
+    sum += std::exp(p[i] - log_p) * ((p[i] - log_p) - (q[i] - log_q));
+  return sum;
+}
+
+}  // namespace
+
+Distance distance(const Model& model,
+                  const std::vector<Answer>& answers,
+                  const std::vector<Answer>& reference_answers) {
+  double error = 0;
+  double sum = 0;
+  double squares = 0;
+  double count = 0;
+  double kl = 0;
+  double rows = 0;
+  for (std::size_t i = 0; i < answers.size(); ++i) {
+    const SampleOutput& found = answers[i].logits;
+    const SampleOutput& expected = reference_answers[i].logits;
+    for (std::size_t j = 0; j < std::min(found.values.size(), expected.values.size()); ++j) {
+      const double x = expected.values[j];
+      error += (found.values[j] - x) * (found.values[j] - x);
+      sum += x;
+      squares += x * x;
+      count += 1;
+    }
+    for (Index row = 0; row < std::min(found.rows, expected.rows); ++row, rows += 1)
+      kl += divergence(expected.row(row), found.row(row));
+  }
+  const double variance = count > 0 ? squares - sum * sum / count : 0;
+  Distance result{.nmse = variance > 0 ? error / variance : 0, .kl = std::nullopt};
+  const bool has_classes =
+      (model.task == Task::sequence_classification || model.task == Task::token_classification) &&
+      !model.multi_label;
+  if (has_classes && rows > 0) result.kl = kl / rows;
+  return result;
+}
+
+Result<void> check_labels(const Model& model, const std::vector<Sample>& samples, Log& log) {
+  if (model.labels.empty()) return {};
+  std::set<std::string> known(model.labels.begin(), model.labels.end());
+  for (std::size_t i = 0; i < model.labels.size(); ++i)
+    known.insert(std::to_string(i));
+  double all = 0;
+  double missing = 0;
+  std::string example;
+  const auto look_at = [&](const std::string& label) {
+    all += 1;
+    if (known.contains(label)) return;
+    missing += 1;
+    if (example.empty()) example = label;
+  };
+  for (const Sample& sample : samples) {
+    if (sample.label) look_at(*sample.label);
+    for (const std::string& tag : sample.tags)
+      look_at(tag);
+  }
+  if (missing == 0) return {};
+  const std::string what = fmt::format(
+      "label '{}', expected one of the model's {}: {}, ...", example, model.labels.size(),
+      fmt::join(model.labels.begin(),
+                model.labels.begin() + std::min<std::ptrdiff_t>(3, std::ssize(model.labels)),
+                ", "));
+  if (missing == all) return Error{ErrorCode::invalid_input, what};
+  log.warning(fmt::format("{:.1f} % of the labels are none of the model's and count as wrong: {}",
+                          100 * missing / all, what));
+  return {};
 }
 
 Result<Evaluation> evaluate(const Model& model,

@@ -29,6 +29,21 @@ double agreement(const Model& model,
                  const Model& reference,
                  const std::vector<Answer>& reference_answers);
 
+/// How far the first outputs of a model are from another's.
+struct Distance {
+  double nmse = 0;           // squared error over the variance of the other's
+  std::optional<double> kl;  // KL(other || model) of the softmax, the mean over rows; classes only
+};
+Distance distance(const Model& model,
+                  const std::vector<Answer>& answers,
+                  const std::vector<Answer>& reference_answers);
+
+/// Labels that the model cannot give make a metric meaningless: a warning with their share, an
+/// error if there are no others. Classes may be given by their number.
+///
+/// Errors: invalid_input.
+Result<void> check_labels(const Model& model, const std::vector<Sample>& samples, Log& log);
+
 /// Answers of one model on a data set, and what they are worth. For embeddings of pairs, the second
 /// texts stand behind the first ones.
 struct Evaluation {

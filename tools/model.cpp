@@ -4,13 +4,11 @@
 #include "libopt/lower/lower.h"
 #include "libopt/onnx/export.h"
 #include "libopt/onnx/import.h"
-#include "libopt/pass/pipeline.h"
-#include "libopt/raise/prove.h"
-#include "passes/passes.h"
 #include "runtime/base/digest.h"
 #include "runtime/base/mapped_file.h"
 #include "tools/model_files.h"
 #include "tools/tokenizer_files.h"
+#include "tools/understanding.h"
 #include "tools/version.h"
 
 #include <fmt/format.h>
@@ -28,6 +26,10 @@ namespace fs = std::filesystem;
 constexpr std::array<std::string_view, 5> kTaskNames = {"unknown", "sequence-classification",
                                                         "token-classification",
                                                         "sentence-embedding", "question-answering"};
+
+/// What a model that rtai changed says about its making, in an ONNX file as in an engine.
+constexpr std::array<const char*, 3> kTravellingFacts = {"pipeline", "source_name",
+                                                         "source_sha256"};
 
 bool is_engine_file(const fs::path& path) {
   std::error_code ignored;
@@ -91,23 +93,26 @@ Result<Model> load_onnx(const fs::path& path, Log& log) {
   RTAI_TRY(const MappedFile onnx, MappedFile::open(files.onnx));
   RTAI_TRY(const ir::Graph imported,
            onnx_io::import_onnx(files.onnx, {}, log).in(files.onnx.string()));
-  ir::Graph graph = imported;
-  PassContext context{.log = &log};
-  RTAI_TRY([[maybe_unused]] const std::vector<PassRecord> records,
-           run_pipeline(std::string(passes::kRaisePipeline) + ",name-layers", graph, context,
-                        passes::make)
-               .in(files.onnx.string()));
-  RTAI_TRY(const raise::Proof proof, raise::prove(imported, graph).in(files.onnx.string()));
+  RTAI_TRY(Understood understood, understand(imported, log).in(files.onnx.string()));
   log.info(fmt::format("{}: understood and proved, largest difference {:.1e}", path.string(),
-                       proof.difference));
+                       understood.difference));
+  ir::Graph graph = std::move(understood.graph);
 
   Model model;
   model.name = path.string();
   model.bytes = onnx.bytes().size();
   model.metadata["source_sha256"] = to_hex(sha256(onnx.bytes()));
   model.metadata["source_name"] = files.onnx.filename().string();
+  for (const char* key : kTravellingFacts) {
+    const auto found = imported.metadata().find(std::string("rtai.") + key);
+    if (found != imported.metadata().end()) model.metadata[key] = found->second;
+  }
   if (!files.model_type.empty()) model.metadata["model_type"] = files.model_type;
   if (files.multi_label) model.metadata["problem_type"] = "multi_label_classification";
+  if (!understood.int8.empty()) {
+    log.info(fmt::format("{}: {}", path.string(), understood.int8));
+    model.metadata["imported_int8"] = understood.int8;
+  }
   if (files.pooling) RTAI_TRY_VOID(append_pooling(graph, *files.pooling));
   model.task = files.pooling ? Task::sentence_embedding
                              : files.task.value_or(guess_task(graph, files.labels.size()));
@@ -163,7 +168,14 @@ Result<void> fit_tokenizer(Model& model, Log& log) {
 }
 
 Result<std::vector<std::byte>> onnx_bytes(const Model& model) {
-  return onnx_io::export_onnx(*model.graph, {.producer_version = std::string(version())});
+  // Where the model came from and what was done to it go on with it.
+  std::map<std::string, std::string> facts;
+  for (const char* key : kTravellingFacts) {
+    if (const auto found = model.metadata.find(key); found != model.metadata.end())
+      facts.emplace(*found);
+  }
+  return onnx_io::export_onnx(
+      *model.graph, {.producer_version = std::string(version()), .facts = std::move(facts)});
 }
 
 /// config.json for a model that did not bring one.

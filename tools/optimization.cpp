@@ -1,6 +1,8 @@
 #include "tools/optimization.h"
 
 #include "libopt/ir/encoder.h"
+#include "libopt/prune/judge.h"
+#include "libopt/prune/texts.h"
 #include "passes/passes.h"
 #include "runtime/base/mapped_file.h"
 #include "tools/report/optimization_page.h"
@@ -9,7 +11,9 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
+#include <tuple>
 
 namespace rtai::tools {
 namespace {
@@ -19,6 +23,33 @@ constexpr double kLeastAgreement = 0.99;
 
 /// Runs whose median is reported.
 constexpr int kMeasuredRuns = 60;
+
+/// Texts to calibrate with, and every fifth to judge with; all for both where there are few.
+std::pair<std::vector<Sample>, std::vector<Sample>> held_back(std::vector<Sample> samples) {
+  constexpr std::size_t kStep = 5;
+  constexpr std::size_t kFew = 50;
+  if (samples.size() < kFew) return {samples, samples};
+  std::pair<std::vector<Sample>, std::vector<Sample>> parts;
+  for (std::size_t i = 0; i < samples.size(); ++i)
+    (i % kStep == kStep - 1 ? parts.second : parts.first).push_back(std::move(samples[i]));
+  return parts;
+}
+
+/// Texts in a language that the vocabulary does not have calibrate nothing.
+void warn_of_unknown(const TokenBatch& texts,
+                     const text::Tokenizer* tokenizer,
+                     const std::string& file,
+                     Log& log) {
+  constexpr double kMany = 0.1;
+  if (tokenizer == nullptr) return;
+  const auto unknown = std::ranges::count(texts.ids, tokenizer->unknown_id());
+  const double share = static_cast<double>(unknown) / static_cast<double>(texts.tokens());
+  if (share < kMany) return;
+  log.warning(
+      fmt::format("{}: {:.0f} % of the tokens are not in the model's vocabulary; are these "
+                  "texts in its language?",
+                  file, 100 * share));
+}
 
 }  // namespace
 
@@ -39,6 +70,13 @@ void OptimizationFlags::add_to(CLI::App& command) {
   workload.add_to(command);
 }
 
+void OptimizationFlags::add_time_budget_to(CLI::App& command) {
+  command
+      .add_option("--time-budget", time_budget_s,
+                  "Seconds after which pruning finishes with the best it has")
+      ->check(CLI::PositiveNumber);
+}
+
 Optimization::Optimization(const OptimizationFlags& flags,
                            const GlobalFlags& global,
                            Model model,
@@ -50,9 +88,12 @@ Optimization::Optimization(const OptimizationFlags& flags,
       log_(&log),
       model_(std::move(model)),
       graph_before_(*model_.graph),
+      metadata_before_(model_.metadata),
       workload_(std::move(workload)),
       evaluator_(workload_, deployment),
-      started_(std::chrono::steady_clock::now()) {}
+      started_(std::chrono::steady_clock::now()) {
+  if (flags.time_budget_s) time_ = TimeBudget(std::chrono::duration<double>(*flags.time_budget_s));
+}
 
 Result<Optimization> Optimization::start(std::string command,
                                          const OptimizationFlags& flags,
@@ -78,11 +119,15 @@ Result<Optimization> Optimization::start(std::string command,
     if (std::ssize(samples) > flags.calibration_texts)
       samples.resize(static_cast<std::size_t>(flags.calibration_texts));
     const text::Tokenizer* tokenizer = work.model_.tokenizer ? &*work.model_.tokenizer : nullptr;
+    work.samples_ = samples;
+    if (work.report_.command == "quantize" && !flags.evaluation)
+      std::tie(samples, work.samples_) = held_back(std::move(samples));
     RTAI_TRY(work.calibration_, encode_all(samples, tokenizer).in(*flags.calibration));
-    work.samples_ = std::move(samples);
+    warn_of_unknown(work.calibration_, tokenizer, *flags.calibration, log);
   }
   if (flags.evaluation) {
     RTAI_TRY(work.samples_, read_samples(*flags.evaluation));
+    RTAI_TRY_VOID(check_labels(work.model_, work.samples_, log).in(*flags.evaluation));
   }
   if (!flags.dry_run) RTAI_TRY_VOID(work.measure_before());
   return work;
@@ -130,17 +175,58 @@ int Optimization::print_plan(const std::vector<std::string>& steps) const {
   return 0;
 }
 
-Result<void> Optimization::run(const std::string& pipeline) {
+Result<std::vector<PassRecord>> Optimization::run_on(ir::Graph& graph,
+                                                     const std::string& pipeline) {
   PassContext context{.calibration = calibration_.sequences() > 0 ? &calibration_ : nullptr,
                       .evaluator = &evaluator_,
                       .log = log_,
-                      .seed = global_->seed};
-  RTAI_TRY(std::vector<PassRecord> records,
-           run_pipeline(pipeline, *model_.graph, context, passes::make));
+                      .seed = global_->seed,
+                      .time = time_};
+  return run_pipeline(pipeline, graph, context, passes::make);
+}
+
+Result<void> Optimization::run(const std::string& pipeline) {
+  RTAI_TRY(std::vector<PassRecord> records, run_on(*model_.graph, pipeline));
   std::string& history = model_.metadata["pipeline"];
   history += (history.empty() ? "" : ",") + pipeline;
   for (PassRecord& record : records)
     report_.passes.push_back(std::move(record));
+  return {};
+}
+
+Result<Trial> Optimization::try_instead(const std::string& pipeline) {
+  ir::Graph other = graph_before_;
+  RTAI_TRY(std::vector<PassRecord> records, run_on(other, pipeline));
+  Trial trial{.record = std::move(records.back()), .quality = std::nullopt};
+  RTAI_TRY(trial.divergence, divergence_of(other));
+  std::swap(*model_.graph, other);
+  Result<std::optional<Quality>> quality = measure_quality();
+  std::swap(*model_.graph, other);
+  RTAI_TRY(trial.quality, std::move(quality));
+  return trial;
+}
+
+Result<double> Optimization::divergence_of(const ir::Graph& graph) {
+  constexpr double kSwapped = 0.2;
+  constexpr Index kMostTokens = 8'192;
+  constexpr std::uint64_t kSalt = 0x6a09e667;  // other words than any pass swaps
+  const TokenBatch texts = prune::first_tokens(
+      prune::swap_words(calibration_, 1, kSwapped, global_->seed ^ kSalt), kMostTokens);
+  RTAI_TRY(prune::Judge judge, prune::Judge::make(graph_before_, texts, evaluator_));
+  return judge.divergence(graph);
+}
+
+Result<void> Optimization::change(const std::string& name,
+                                  const std::function<Result<PassReport>(Model&)>& work) {
+  const auto begin = std::chrono::steady_clock::now();
+  PassRecord record{
+      .name = name, .report = {}, .before = ir::footprint(*model_.graph), .after = {}};
+  RTAI_TRY(record.report, work(model_).in(name));
+  record.time = std::chrono::steady_clock::now() - begin;
+  record.after = ir::footprint(*model_.graph);
+  std::string& history = model_.metadata["pipeline"];
+  history += (history.empty() ? "" : ",") + name;
+  report_.passes.push_back(std::move(record));
   return {};
 }
 
@@ -152,12 +238,28 @@ Result<void> Optimization::measure_after() {
   report_.latency_before = latency[0];
   report_.latency_after = latency[1];
   report_.layers = describe_layers(*model_.graph);
-  if (!report_.quality_before) return {};
+  RTAI_TRY(report_.quality_after, measure_quality());
+  return {};
+}
+
+Result<std::optional<Quality>> Optimization::measure_quality() const {
+  if (!report_.quality_before) return std::optional<Quality>();
   RTAI_TRY(const Evaluation evaluation,
            evaluate(model_, samples_, workload_.threads, workload_.target, *log_));
-  report_.quality_after = Quality{evaluation.score.metric, evaluation.score.value,
-                                  agreement(model_, evaluation.answers, model_, answers_before_)};
-  return {};
+  const Distance far = distance(model_, evaluation.answers, answers_before_);
+  return Quality{evaluation.score.metric, evaluation.score.value,
+                 agreement(model_, evaluation.answers, model_, answers_before_), far.nmse, far.kl};
+}
+
+Result<bool> Optimization::agrees() const {
+  RTAI_TRY(const std::optional<Quality> quality, measure_quality());
+  return !quality || *quality->agreement >= kLeastAgreement;
+}
+
+void Optimization::start_over() {
+  model_.graph = graph_before_;
+  model_.metadata = metadata_before_;
+  report_.passes.clear();
 }
 
 void Optimization::judge() {

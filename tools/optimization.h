@@ -12,6 +12,7 @@
 
 #include <chrono>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -24,6 +25,7 @@ struct OptimizationFlags {
   int calibration_texts = 512;
   std::optional<std::string> evaluation;
   std::optional<double> max_drop;  // points
+  std::optional<double> time_budget_s;
   std::optional<std::string> report;
   std::optional<std::string> json;
   ReportFlags reports;
@@ -31,6 +33,14 @@ struct OptimizationFlags {
   WorkloadFlags workload;
 
   void add_to(CLI::App& command);
+  void add_time_budget_to(CLI::App& command);
+};
+
+/// What another pipeline would have made of the same model.
+struct Trial {
+  PassRecord record;      // of its last pass
+  double divergence = 0;  // as Optimization::divergence()
+  std::optional<Quality> quality;
 };
 
 /// One optimization from start to verdict. The output is written before any gate is judged: the
@@ -47,6 +57,23 @@ class Optimization {
 
   /// Runs passes on the model.
   Result<void> run(const std::string& pipeline);
+
+  /// The same for a change of more than the graph, recorded as a pass of this name.
+  Result<void> change(const std::string& name,
+                      const std::function<Result<PassReport>(Model&)>& work);
+
+  /// How far the outputs are from those of the model as it came, on the calibration texts with
+  /// words swapped: texts that no pass has seen.
+  Result<double> divergence() { return divergence_of(*model_.graph); }
+
+  /// Runs passes on the model as it came, and measures the result; the model stays.
+  Result<Trial> try_instead(const std::string& pipeline);
+
+  /// True if nearly every answer is that of the model as it came, as the default gate asks.
+  Result<bool> agrees() const;
+
+  /// Back to the model as it came.
+  void start_over();
 
   /// With --dry-run: prints what would be done, and that is all. `steps` are the command's own.
   int print_plan(const std::vector<std::string>& steps) const;
@@ -74,6 +101,10 @@ class Optimization {
                Workload workload,
                Log& log,
                Deployment deployment);
+  Result<std::vector<PassRecord>> run_on(ir::Graph& graph, const std::string& pipeline);
+  Result<double> divergence_of(const ir::Graph& graph);
+  /// Of the model as it is, against how it came; nothing where its answers cannot be compared.
+  Result<std::optional<Quality>> measure_quality() const;
   Result<void> measure_before();
   Result<void> measure_after();
   void judge();
@@ -83,6 +114,7 @@ class Optimization {
   Log* log_;
   Model model_;
   ir::Graph graph_before_;
+  std::map<std::string, std::string> metadata_before_;
   Workload workload_;
   EngineEvaluator evaluator_;
   TokenBatch calibration_;
@@ -92,6 +124,7 @@ class Optimization {
   OptimizationReport report_;
   Gate gate_;
   std::chrono::steady_clock::time_point started_;
+  TimeBudget time_;
 };
 
 }  // namespace rtai::tools

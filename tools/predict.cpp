@@ -172,6 +172,7 @@ Result<std::vector<Answer>> answer_all(const Model& model,
   std::vector<Answer> answers;
   for (std::size_t i = 0; i < samples.size(); ++i) {
     RTAI_TRY(Answer answer, make_answer(model, samples[i], encodings[i], outputs[i]));
+    answer.logits = outputs[i].front();
     answers.push_back(std::move(answer));
   }
   return answers;

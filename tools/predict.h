@@ -54,6 +54,7 @@ struct Answer {
   text::Classification classes;     // sequence classification
   std::vector<AnsweredWord> words;  // token classification
   std::vector<float> embedding;     // sentence embedding
+  SampleOutput logits = {};         // the first output, as answer_all() found it
 };
 
 /// Encodes a sample as the task wants it. Errors: as tools::encode.

@@ -60,6 +60,7 @@ class BenchSession {
   int count() const { return static_cast<int>(samples_.size()); }
   /// True once several runs took about as long as the shortest one: then nothing disturbed them.
   bool is_settled() const;
+  double first_run_ms() const { return first_run_ms_; }
   BenchRun finish();
 
  private:

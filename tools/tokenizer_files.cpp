@@ -2,6 +2,7 @@
 
 #include "runtime/base/mapped_file.h"
 #include "tools/json_file.h"
+#include "tools/tokenizer_json.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -23,9 +24,12 @@ namespace {
 
 using nlohmann::json;
 using text::AddedToken;
+using text::ModelSettings;
 using text::Tokenizer;
+using text::TokenizerSettings;
 using text::Vocabulary;
 using text::WordPieceSettings;
+using Kind = text::NormalizerStep::Kind;
 
 constexpr std::int32_t kDefaultMaxLength = 512;  // positions of BERT
 constexpr double kNoMaxLength = 1e6;  // transformers writes 1e30 for "none", older versions 1e12
@@ -62,210 +66,6 @@ Result<void> check_truncation_side(const JsonValue& config) {
   RTAI_TRY(const std::string side, config["truncation_side"].string_or("right"));
   if (side == "right") return {};
   return unsupported(fmt::format("truncation_side '{}' is not supported; supported: right", side));
-}
-
-// Special tokens are strings, or objects with their flags.
-Result<std::string> read_token(const JsonValue& token, std::string_view absent) {
-  if (!token.exists() || token.is_string()) return token.string_or(absent);
-  return token["content"].string();
-}
-
-Result<AddedToken> read_added_token(const JsonValue& token, std::int32_t id) {
-  AddedToken added;
-  added.id = id;
-  RTAI_TRY(added.content, token["content"].string());
-  RTAI_TRY(added.special, token["special"].boolean_or(false));
-  RTAI_TRY(added.single_word, token["single_word"].boolean_or(false));
-  RTAI_TRY(added.lstrip, token["lstrip"].boolean_or(false));
-  RTAI_TRY(added.rstrip, token["rstrip"].boolean_or(false));
-  RTAI_TRY(added.normalized, token["normalized"].boolean_or(!added.special));
-  return added;
-}
-
-// --- tokenizer.json
-
-Error unsupported_kind(std::string_view part, std::string_view kind, std::string_view supported) {
-  return unsupported(
-      fmt::format("tokenizer {} '{}' is not supported; supported: {}", part, kind, supported));
-}
-
-Result<std::string> kind_of(const JsonValue& part) {
-  if (!part.exists()) return std::string("none");
-  RTAI_TRY_VOID(part.expect_object());
-  return part["type"].string_or("none");
-}
-
-Result<void> read_normalizer(const JsonValue& normalizer, WordPieceSettings& settings) {
-  if (!normalizer.exists()) {
-    settings.clean_text = settings.handle_chinese_chars = false;
-    settings.strip_accents = settings.lowercase = false;
-    return {};
-  }
-  RTAI_TRY(const std::string kind, kind_of(normalizer));
-  if (kind != "BertNormalizer") return unsupported_kind("normalizer", kind, "BertNormalizer");
-  RTAI_TRY(settings.clean_text, normalizer["clean_text"].boolean_or(true));
-  RTAI_TRY(settings.handle_chinese_chars, normalizer["handle_chinese_chars"].boolean_or(true));
-  RTAI_TRY(settings.lowercase, normalizer["lowercase"].boolean_or(true));
-  RTAI_TRY(settings.strip_accents, normalizer["strip_accents"].boolean_or(settings.lowercase));
-  return {};
-}
-
-// Files of old versions have no type.
-bool is_word_piece(const JsonValue& model, std::string_view kind) {
-  if (kind != "none") return kind == "WordPiece";
-  return model["max_input_chars_per_word"].exists() && !model["merges"].exists();
-}
-
-Result<std::vector<std::string>> read_vocabulary(const JsonValue& vocab) {
-  RTAI_TRY_VOID(vocab.expect_object());
-  std::int32_t largest = -1;
-  for (const auto& [piece, id] : vocab.raw().items()) {
-    RTAI_TRY(const std::int32_t value, JsonValue(&id, vocab.place() + "." + piece).count());
-    largest = std::max(largest, value);
-  }
-  // Files have small gaps; a large one would only make us allocate.
-  const std::size_t limit = std::min(2 * vocab.raw().size() + 65'536, Vocabulary::kMaxPieces);
-  if (largest >= 0 && static_cast<std::size_t>(largest) >= limit) {
-    return invalid(fmt::format("{}: id {} is too large for {} pieces", vocab.place(), largest,
-                               vocab.raw().size()));
-  }
-  std::vector<std::string> pieces(static_cast<std::size_t>(largest + 1));
-  for (const auto& [piece, id] : vocab.raw().items()) {
-    std::string& place = pieces[id.get<std::size_t>()];
-    if (!place.empty()) {
-      return invalid(fmt::format("{}: id {} belongs to '{}' and to '{}'", vocab.place(),
-                                 id.get<std::size_t>(), place, piece));
-    }
-    place = piece;
-  }
-  return pieces;
-}
-
-Result<std::vector<std::string>> read_model(const JsonValue& model, WordPieceSettings& settings) {
-  RTAI_TRY(const std::string kind, kind_of(model));
-  if (!is_word_piece(model, kind)) return unsupported_kind("model", kind, "WordPiece");
-  RTAI_TRY(settings.unknown, model["unk_token"].string_or("[UNK]"));
-  RTAI_TRY(settings.continuation, model["continuing_subword_prefix"].string_or("##"));
-  if (const JsonValue limit = model["max_input_chars_per_word"]; limit.exists()) {
-    RTAI_TRY(settings.max_chars_per_word, limit.count());
-  }
-  return read_vocabulary(model["vocab"]);
-}
-
-// One step of a template: "[CLS]:0", "A:0", ...
-Result<std::string> read_template_step(const JsonValue& step) {
-  const bool is_special = step["SpecialToken"].exists();
-  const JsonValue content = step[is_special ? "SpecialToken" : "Sequence"];
-  RTAI_TRY(const std::string id, content["id"].string());
-  RTAI_TRY(const std::int32_t segment, content["type_id"].count());
-  return fmt::format("{}{}:{}", is_special ? "" : "$", id, segment);
-}
-
-Result<std::vector<std::string>> read_template(const JsonValue& steps) {
-  RTAI_TRY(const std::vector<JsonValue> elements, steps.elements());
-  std::vector<std::string> result;
-  for (const JsonValue& element : elements) {
-    RTAI_TRY(std::string step, read_template_step(element));
-    result.push_back(std::move(step));
-  }
-  return result;
-}
-
-// The token of "[CLS]:0".
-std::string token_of(std::string_view step) {
-  return std::string(step.substr(0, step.size() - std::min<std::size_t>(step.size(), 2)));
-}
-
-struct FrameToken {
-  std::string content;
-  std::int32_t id;
-};
-
-Result<FrameToken> read_frame_token(const JsonValue& pair) {
-  RTAI_TRY(const std::vector<JsonValue> elements, pair.elements());
-  if (elements.size() != 2) return pair.wrong("a token and its id");
-  FrameToken token;
-  RTAI_TRY(token.content, elements[0].string());
-  RTAI_TRY(token.id, elements[1].count());
-  return token;
-}
-
-Result<FrameToken> read_template_token(const JsonValue& processor, const std::string& content) {
-  const JsonValue ids = processor["special_tokens"][content]["ids"];
-  RTAI_TRY(const std::vector<JsonValue> elements, ids.elements());
-  if (elements.size() != 1) return ids.wrong("one id");
-  RTAI_TRY(const std::int32_t id, elements[0].count());
-  return FrameToken{content, id};
-}
-
-// The tokens around a text, class token first. Only BERT's frame is known:
-// [CLS] A [SEP], [CLS] A [SEP] B [SEP], B and what follows in segment 1.
-Result<std::array<FrameToken, 2>> read_frame(const JsonValue& processor) {
-  RTAI_TRY(const std::string kind, kind_of(processor));
-  if (kind == "BertProcessing") {
-    RTAI_TRY(FrameToken first, read_frame_token(processor["cls"]));
-    RTAI_TRY(FrameToken last, read_frame_token(processor["sep"]));
-    return std::array{std::move(first), std::move(last)};
-  }
-  if (kind != "TemplateProcessing") {
-    return unsupported_kind("post_processor", kind, "BertProcessing, TemplateProcessing");
-  }
-  RTAI_TRY(const std::vector<std::string> single, read_template(processor["single"]));
-  RTAI_TRY(const std::vector<std::string> pair, read_template(processor["pair"]));
-  const std::string first = single.empty() ? "" : token_of(single.front());
-  const std::string last = single.empty() ? "" : token_of(single.back());
-  const std::vector<std::string> bert_single = {first + ":0", "$A:0", last + ":0"};
-  const std::vector<std::string> bert_pair = {first + ":0", "$A:0", last + ":0", "$B:1",
-                                              last + ":1"};
-  if (single != bert_single) {
-    return unsupported_kind("template", fmt::format("{}", fmt::join(single, " ")),
-                            "[CLS]:0 $A:0 [SEP]:0");
-  }
-  if (pair != bert_pair) {
-    return unsupported_kind("template", fmt::format("{}", fmt::join(pair, " ")),
-                            "[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1");
-  }
-  RTAI_TRY(FrameToken class_token, read_template_token(processor, first));
-  RTAI_TRY(FrameToken separator, read_template_token(processor, last));
-  return std::array{std::move(class_token), std::move(separator)};
-}
-
-Result<void> check_frame(const Tokenizer& tokenizer, const std::array<FrameToken, 2>& frame) {
-  for (const FrameToken& token : frame) {
-    const auto id = tokenizer.id_of(token.content);
-    if (id == token.id) continue;
-    return invalid(fmt::format("post_processor: expected id {} for '{}', found {}", id.value_or(-1),
-                               token.content, token.id));
-  }
-  return {};
-}
-
-Result<Tokenizer> from_tokenizer_json(const JsonValue& root, const JsonValue& config) {
-  WordPieceSettings settings;
-  RTAI_TRY(const std::string version, root["version"].string_or("1.0"));
-  if (version != "1.0") return unsupported_kind("version", version, "1.0");
-  RTAI_TRY(const std::vector<std::string> pieces, read_model(root["model"], settings));
-  RTAI_TRY_VOID(read_normalizer(root["normalizer"], settings));
-  RTAI_TRY(const std::string splitter, kind_of(root["pre_tokenizer"]));
-  if (splitter != "BertPreTokenizer") {
-    return unsupported_kind("pre_tokenizer", splitter, "BertPreTokenizer");
-  }
-  RTAI_TRY(const auto frame, read_frame(root["post_processor"]));
-  settings.class_token = frame[0].content;
-  settings.separator = frame[1].content;
-  if (const JsonValue added = root["added_tokens"]; added.exists()) {
-    RTAI_TRY(const std::vector<JsonValue> elements, added.elements());
-    for (const JsonValue& element : elements) {
-      RTAI_TRY(const std::int32_t id, element["id"].count());
-      RTAI_TRY(AddedToken token, read_added_token(element, id));
-      settings.added_tokens.push_back(std::move(token));
-    }
-  }
-  RTAI_TRY(settings.pad, read_token(config["pad_token"], settings.pad));
-  RTAI_TRY(settings.mask, read_token(config["mask_token"], settings.mask));
-  RTAI_TRY(Tokenizer tokenizer, Tokenizer::create(pieces, std::move(settings)));
-  RTAI_TRY_VOID(check_frame(tokenizer, frame));
-  return tokenizer;
 }
 
 // --- vocab.txt
@@ -408,62 +208,34 @@ Result<Tokenizer> from_vocabulary(std::string_view vocabulary, const SideFiles& 
 
 // --- writing
 
-json added_token_json(const AddedToken& token) {
-  return {{"id", token.id},
-          {"content", token.content},
-          {"special", token.special},
-          {"single_word", token.single_word},
-          {"lstrip", token.lstrip},
-          {"rstrip", token.rstrip},
-          {"normalized", token.normalized}};
-}
-
-json tokenizer_json(const Tokenizer& tokenizer) {
-  const WordPieceSettings& settings = tokenizer.settings();
-  json vocab = json::object();
-  for (std::size_t id = 0; id < tokenizer.vocabulary().size(); ++id) {
-    const std::string_view piece = tokenizer.vocabulary().piece(id);
-    if (!piece.empty()) vocab[std::string(piece)] = id;  // of equal pieces the last counts
-  }
-  json added = json::array();
-  for (const AddedToken& token : settings.added_tokens)
-    added.push_back(added_token_json(token));
-  return {
-      {"version", "1.0"},
-      {"truncation", nullptr},
-      {"padding", nullptr},
-      {"added_tokens", std::move(added)},
-      {"normalizer",
-       {{"type", "BertNormalizer"},
-        {"clean_text", settings.clean_text},
-        {"handle_chinese_chars", settings.handle_chinese_chars},
-        {"strip_accents", settings.strip_accents},
-        {"lowercase", settings.lowercase}}},
-      {"pre_tokenizer", {{"type", "BertPreTokenizer"}}},
-      {"post_processor",
-       {{"type", "BertProcessing"},
-        {"sep", json::array({settings.separator, tokenizer.separator_id()})},
-        {"cls", json::array({settings.class_token, tokenizer.class_id()})}}},
-      {"decoder", {{"type", "WordPiece"}, {"prefix", settings.continuation}, {"cleanup", true}}},
-      {"model",
-       {{"type", "WordPiece"},
-        {"unk_token", settings.unknown},
-        {"continuing_subword_prefix", settings.continuation},
-        {"max_input_chars_per_word", settings.max_chars_per_word},
-        {"vocab", std::move(vocab)}}}};
+// Whether vocab.txt and a few flags say all of it.
+bool is_bert(const TokenizerSettings& settings) {
+  return settings.model.kind == ModelSettings::Kind::word_piece &&
+         settings.splitter == text::bert_splitter() &&
+         settings.normalizer == text::bert_normalizer(settings.normalizes(Kind::clean_text),
+                                                      settings.normalizes(Kind::separate_chinese),
+                                                      settings.normalizes(Kind::strip_marks),
+                                                      settings.normalizes(Kind::lowercase));
 }
 
 json config_json(const Tokenizer& tokenizer) {
-  const WordPieceSettings& settings = tokenizer.settings();
-  json config = {{"tokenizer_class", "BertTokenizer"},
-                 {"do_lower_case", settings.lowercase},
-                 {"strip_accents", settings.strip_accents},
-                 {"tokenize_chinese_chars", settings.handle_chinese_chars},
-                 {"unk_token", settings.unknown},
-                 {"cls_token", settings.class_token},
-                 {"sep_token", settings.separator},
-                 {"pad_token", settings.pad},
-                 {"mask_token", settings.mask}};
+  const TokenizerSettings& settings = tokenizer.settings();
+  json config = {
+      {"tokenizer_class", is_bert(settings) ? "BertTokenizer" : "PreTrainedTokenizerFast"}};
+  if (is_bert(settings)) {
+    config["do_lower_case"] = settings.normalizes(Kind::lowercase);
+    config["strip_accents"] = settings.normalizes(Kind::strip_marks);
+    config["tokenize_chinese_chars"] = settings.normalizes(Kind::separate_chinese);
+  }
+  const std::pair<const char*, std::string_view> specials[] = {
+      {"unk_token", settings.model.unknown},
+      {"cls_token", tokenizer.token(tokenizer.class_id())},
+      {"sep_token", tokenizer.token(tokenizer.separator_id())},
+      {"pad_token", settings.pad},
+      {"mask_token", settings.mask}};
+  for (const auto& [key, token] : specials) {
+    if (!token.empty()) config[key] = token;
+  }
   if (settings.max_length == 0) {
     config["model_max_length"] = 1e30;
   } else {
@@ -492,12 +264,27 @@ Result<std::string> vocabulary_lines(const Vocabulary& vocabulary) {
   return lines;
 }
 
+// Files that say the same as a tokenizer.json but less plainly.
+Result<void> check_other_forms(const std::filesystem::path& folder) {
+  for (const char* name : {"vocab.json", "spiece.model", "sentencepiece.bpe.model"}) {
+    if (!has_file(folder / name)) continue;
+    return unsupported(
+        fmt::format("{}: a tokenizer of this form is not supported; supported: "
+                    "tokenizer.json, which Transformers writes when it saves one",
+                    (folder / name).string()));
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<std::optional<Tokenizer>> load_tokenizer(const std::filesystem::path& folder) {
   if (!has_file(folder)) return Error{ErrorCode::not_found, folder.string() + ": no such folder"};
   const bool has_json = has_file(folder / "tokenizer.json");
-  if (!has_json && !has_file(folder / "vocab.txt")) return std::optional<Tokenizer>();
+  if (!has_json && !has_file(folder / "vocab.txt")) {
+    RTAI_TRY_VOID(check_other_forms(folder));
+    return std::optional<Tokenizer>();
+  }
 
   RTAI_TRY(const JsonFile config, read_json_if_there(folder / "tokenizer_config.json"));
   auto max_length = read_max_length(config.root()).in(config.name);
@@ -521,11 +308,14 @@ Result<std::optional<Tokenizer>> load_tokenizer(const std::filesystem::path& fol
 }
 
 Result<void> save_tokenizer(const Tokenizer& tokenizer, const std::filesystem::path& folder) {
-  RTAI_TRY(const std::string lines, vocabulary_lines(tokenizer.vocabulary()));
-  RTAI_TRY_VOID(write_file_atomically(folder / "vocab.txt", lines));
+  if (is_bert(tokenizer.settings())) {
+    RTAI_TRY(const std::string lines, vocabulary_lines(tokenizer.vocabulary()));
+    RTAI_TRY_VOID(write_file_atomically(folder / "vocab.txt", lines));
+  }
   RTAI_TRY_VOID(write_file_atomically(folder / "tokenizer_config.json",
                                       config_json(tokenizer).dump(2) + "\n"));
-  return write_file_atomically(folder / "tokenizer.json", tokenizer_json(tokenizer).dump() + "\n");
+  return write_file_atomically(folder / "tokenizer.json",
+                               to_tokenizer_json(tokenizer).dump() + "\n");
 }
 
 }  // namespace rtai::tools

@@ -10,18 +10,18 @@
 namespace rtai::tools {
 
 /// The tokenizer in `folder`: from tokenizer.json, else from vocab.txt with tokenizer_config.json
-/// (and special_tokens_map.json, added_tokens.json). Nothing if the folder has neither.
+/// (and special_tokens_map.json, added_tokens.json). Nothing if the folder has no tokenizer.
 ///
-/// A tokenizer.json says all but the length: its `padding` and `truncation` are left aside, since
-/// many files carry those of an export (pad to 128). The length limit is `model_max_length` of
-/// tokenizer_config.json; 512 where that is absent or the placeholder for "none" (1e6 or more).
+/// The length limit is `model_max_length` of tokenizer_config.json; 512 where that is absent or the
+/// placeholder for "none" (1e6 or more).
 ///
 /// Errors: not_found if there is no such folder; invalid_input for a malformed file, naming file
-/// and
-///         key; unsupported for a tokenizer that is not BERT's WordPiece, naming what it is; io.
+///         and key; unsupported for what rtai does not do exactly as the library, and for a
+///         tokenizer in other files, naming it; io.
 Result<std::optional<text::Tokenizer>> load_tokenizer(const std::filesystem::path& folder);
 
-/// Writes vocab.txt, tokenizer_config.json and tokenizer.json into `folder`, which exists.
+/// Writes tokenizer_config.json and tokenizer.json into `folder`, which exists; vocab.txt, too, if
+/// that says all of it.
 ///
 /// Errors: unsupported if a piece cannot stand in a line of vocab.txt; io.
 Result<void> save_tokenizer(const text::Tokenizer& tokenizer, const std::filesystem::path& folder);

@@ -33,11 +33,11 @@ struct Embedding {
 
 /// dst = src * weight^T + bias
 ///
-/// Inputs: src f32[rows, k], weight f32 or i8 [n, k], bias f32[n] or none, weight_scale f32[n] when
-/// weight is i8, src_factor f32[k] or none. Output: f32[rows, n].
-/// Attribute: src_scale, with i8 weights only: the scale of the quantized source, from calibration;
-/// absent or 0: a scale for each row is computed from its largest magnitude (dynamic). The
-/// source is multiplied by src_factor, column by column, before it is quantized.
+/// Inputs: src f32[rows, k], weight f32, bf16 or i8 [n, k], bias f32[n] or none, weight_scale
+/// f32[n] when weight is i8, src_factor f32[k] or none. Output: f32[rows, n]. Attribute: src_scale,
+/// with i8 weights only: the scale of the quantized source, from calibration; absent or 0: a scale
+/// for each row is computed from its largest magnitude (dynamic). The source is multiplied by
+/// src_factor, column by column, before it is quantized.
 struct Linear {
   static constexpr Op kOp = Op::linear;
   enum Input : std::size_t { src, weight, bias, weight_scale, src_factor };

@@ -29,6 +29,7 @@ void pack_panels(const ir::Tensor& matrix, std::span<std::byte> target) {
   const Index n = matrix.dim(0);
   const Index k = matrix.dim(1);
   if (matrix.dtype() == DType::i8) return pack(matrix.data<std::int8_t>(), n, k, target);
+  if (matrix.dtype() == DType::bf16) return pack(matrix.data<std::uint16_t>(), n, k, target);
   pack(matrix.data<float>(), n, k, target);
 }
 

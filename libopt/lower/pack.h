@@ -7,8 +7,8 @@
 
 namespace rtai {
 
-/// Writes matrix [n, k] of f32 or i8 as panels [n/16][k/g][16][g], g = 4 / sizeof(element), zeros
-/// where n is padded to 16 and k to g. `target` has exactly that size.
+/// Writes matrix [n, k] of f32, bf16 or i8 as panels [n/16][k/g][16][g], g = 4 / sizeof(element),
+/// zeros where n is padded to 16 and k to g. `target` has exactly that size.
 void pack_panels(const ir::Tensor& matrix, std::span<std::byte> target);
 
 /// Writes the sum of each row of an i8 matrix as i32[n].

@@ -2,6 +2,8 @@
 // downstream sees one spelling.
 //
 // Meaning: ContribOperators.md of ONNX Runtime 1.20.
+#include "libopt/onnx/internal/contrib.h"
+
 #include "libopt/onnx/internal/attend.h"
 #include "libopt/onnx/internal/rules.h"
 
@@ -119,29 +121,6 @@ Result<Values> fused_matmul(SourceNode& node, Builder& build) {
   return one(build.add(Op::mul, {product, build.real(*alpha, build.fact(product).dtype)}));
 }
 
-/// (a - a_zero)(b - b_zero) * a_scale * b_scale + bias
-Result<ValueId> integer_product(
-    Builder& build, const Values& operands, ValueId a_scale, ValueId b_scale, ValueId bias) {
-  RTAI_TRY(const ValueId sums, build.add(Op::matmul_integer, operands));
-  RTAI_TRY(const ValueId real, cast(build, sums, DType::f32));
-  RTAI_TRY(const ValueId scale, build.add(Op::mul, {a_scale, b_scale}));
-  RTAI_TRY(const ValueId product, build.add(Op::mul, {real, scale}));
-  return add_if_given(build, product, bias);
-}
-
-Result<Values> matmul_integer_to_float(SourceNode& node, Builder& build) {
-  RTAI_TRY_VOID(node.expect_inputs(4, 7));
-  return one(integer_product(build, {node.input(0), node.input(1), node.input(4), node.input(5)},
-                             node.input(2), node.input(3), node.input(6)));
-}
-
-Result<Values> dynamic_quantize_matmul(SourceNode& node, Builder& build) {
-  RTAI_TRY_VOID(node.expect_inputs(3, 5));
-  RTAI_TRY(const Values a, build.add_many(Op::dynamic_quantize_linear, {node.input(0)}, {}, 3));
-  return one(integer_product(build, {a[0], node.input(1), a[2], node.input(3)}, a[1], node.input(2),
-                             node.input(4)));
-}
-
 // --- layer normalization
 
 /// LayerNormalization over the last axis, with outputs `result`, mean and 1 / deviation.
@@ -168,13 +147,13 @@ Result<Values> skip_layer_normalization(SourceNode& node, Builder& build) {
 }
 
 /// The rows of the position table: those of the ids, or the first of each sequence.
-Result<ValueId> position_rows(SourceNode& node, Builder& build) {
-  if (node.has_input(8))
-    return build.add(Op::gather, {node.input(3), node.input(8)}, {{"axis", 0}});
-  RTAI_TRY(const ValueId dims, build.add(Op::shape, {node.input(0)}));
+Result<ValueId> position_rows(Builder& build, const EmbeddingParts& parts) {
+  if (parts.position_ids != kNoValue)
+    return build.add(Op::gather, {parts.position, parts.position_ids}, {{"axis", 0}});
+  RTAI_TRY(const ValueId dims, build.add(Op::shape, {parts.ids}));
   RTAI_TRY(const ValueId seq, build.add(Op::gather, {dims, build.scalar(1)}, {{"axis", 0}}));
   RTAI_TRY(const ValueId places, build.add(Op::range, {build.scalar(0), seq, build.scalar(1)}));
-  return build.add(Op::gather, {node.input(3), places}, {{"axis", 0}});
+  return build.add(Op::gather, {parts.position, places}, {{"axis", 0}});
 }
 
 /// How many tokens of each sequence are not padding: i32[batch]
@@ -186,28 +165,18 @@ Result<ValueId> mask_lengths(Builder& build, ValueId mask) {
 }
 
 /// Inputs: ids, segments, word, position, segment, weight, bias, mask, position ids.
-/// Outputs: LayerNormalization of the sum of the tables' rows, lengths of the mask, the sum.
 Result<Values> embed_layer_normalization(SourceNode& node, Builder& build) {
   RTAI_TRY_VOID(node.expect_inputs(1, 9));
-  RTAI_TRY(const auto epsilon, node.real("epsilon"));
-  RTAI_TRY_VOID(node.integer("mask_index_type"));
-  RTAI_TRY(const ValueId words,
-           build.add(Op::gather, {node.input(2), node.input(0)}, {{"axis", 0}}));
-  RTAI_TRY(const ValueId positions, position_rows(node, build));
-  RTAI_TRY(ValueId sum, build.add(Op::add, {words, positions}));
-  if (node.has_input(1)) {
-    RTAI_TRY(const ValueId segments,
-             build.add(Op::gather, {node.input(4), node.input(1)}, {{"axis", 0}}));
-    RTAI_TRY(sum, build.add(Op::add, {sum, segments}));
-  }
-  RTAI_TRY(Values results,
-           normalize(build, sum, node.input(5), node.input(6), epsilon.value_or(kEpsilon), 1));
-  results.resize(3, kNoValue);
-  results[2] = sum;
-  if (!node.wants_output(1)) return results;
-  if (!node.has_input(7)) return missing("the lengths of a mask that is not given");
-  RTAI_TRY(results[1], mask_lengths(build, node.input(7)));
-  return results;
+  return embed(node, build,
+               {.ids = node.input(0),
+                .segments = node.input(1),
+                .word = node.input(2),
+                .position = node.input(3),
+                .segment = node.input(4),
+                .weight = node.input(5),
+                .bias = node.input(6),
+                .mask = node.input(7),
+                .position_ids = node.input(8)});
 }
 
 // --- attention
@@ -290,17 +259,9 @@ Result<ValueId> attention_rows(Builder& build,
 Result<Values> attention(SourceNode& node, Builder& build) {
   RTAI_TRY_VOID(node.expect_inputs(2, 6));
   RTAI_TRY_VOID(expect_no_input(node, 4, 4, "attention with a past"));
-  if (node.wants_output(1)) return missing("the output 'present'");
-  RTAI_TRY(const AttentionAttributes attributes, attention_attributes(node));
-  RTAI_TRY(const auto sizes, node.integers("qkv_hidden_sizes"));
-  if (sizes && sizes->size() != 3)
-    return misfit("attribute 'qkv_hidden_sizes' does not have three sizes");
   RTAI_TRY(const ValueId product, build.add(Op::matmul, {node.input(0), node.input(1)}));
-  RTAI_TRY(const ValueId all, add_if_given(build, product, node.input(2)));
-  RTAI_TRY(
-      const Values rows,
-      build.add_many(Op::split, {all, sizes ? build.list(*sizes) : kNoValue}, {{"axis", -1}}, 3));
-  return one(attention_rows(build, attributes, rows, node.input(3), node.input(5)));
+  RTAI_TRY(const ValueId rows, add_if_given(build, product, node.input(2)));
+  return attend_to(node, build, rows, node.input(3), node.input(5));
 }
 
 /// Inputs: q, k, v, their bias side by side, mask, attention bias, past.
@@ -323,6 +284,44 @@ Result<Values> multi_head_attention(SourceNode& node, Builder& build) {
   return one(attention_rows(build, attributes, rows, node.input(4), node.input(5)));
 }
 
+}  // namespace
+
+Result<Values> embed(SourceNode& node, Builder& build, const EmbeddingParts& parts) {
+  RTAI_TRY(const auto epsilon, node.real("epsilon"));
+  RTAI_TRY_VOID(node.integer("mask_index_type"));
+  RTAI_TRY(const ValueId words, build.add(Op::gather, {parts.word, parts.ids}, {{"axis", 0}}));
+  RTAI_TRY(const ValueId positions, position_rows(build, parts));
+  RTAI_TRY(ValueId sum, build.add(Op::add, {words, positions}));
+  if (parts.segments != kNoValue) {
+    RTAI_TRY(const ValueId segments,
+             build.add(Op::gather, {parts.segment, parts.segments}, {{"axis", 0}}));
+    RTAI_TRY(sum, build.add(Op::add, {sum, segments}));
+  }
+  RTAI_TRY(Values results,
+           normalize(build, sum, parts.weight, parts.bias, epsilon.value_or(kEpsilon), 1));
+  results.resize(3, kNoValue);
+  results[2] = sum;
+  if (!node.wants_output(1)) return results;
+  if (parts.mask == kNoValue) return missing("the lengths of a mask that is not given");
+  RTAI_TRY(results[1], mask_lengths(build, parts.mask));
+  return results;
+}
+
+Result<Values> attend_to(
+    SourceNode& node, Builder& build, ValueId qkv, ValueId mask, ValueId bias) {
+  if (node.wants_output(1)) return missing("the output 'present'");
+  RTAI_TRY(const AttentionAttributes attributes, attention_attributes(node));
+  RTAI_TRY(const auto sizes, node.integers("qkv_hidden_sizes"));
+  if (sizes && sizes->size() != 3)
+    return misfit("attribute 'qkv_hidden_sizes' does not have three sizes");
+  RTAI_TRY(
+      const Values rows,
+      build.add_many(Op::split, {qkv, sizes ? build.list(*sizes) : kNoValue}, {{"axis", -1}}, 3));
+  return one(attention_rows(build, attributes, rows, mask, bias));
+}
+
+namespace {
+
 struct NamedRule {
   std::string_view op_type;
   Rule rule;
@@ -331,13 +330,11 @@ struct NamedRule {
 constexpr auto kRules = std::to_array<NamedRule>({
     {"Attention", &attention},
     {"BiasGelu", &bias_gelu},
-    {"DynamicQuantizeMatMul", &dynamic_quantize_matmul},
     {"EmbedLayerNormalization", &embed_layer_normalization},
     {"FastGelu", &fast_gelu},
     {"FusedMatMul", &fused_matmul},
     {"Gelu", &bias_gelu},
     {"GemmFastGelu", &gemm_fast_gelu},
-    {"MatMulIntegerToFloat", &matmul_integer_to_float},
     {"MultiHeadAttention", &multi_head_attention},
     {"QuickGelu", &quick_gelu},
     {"SkipLayerNormalization", &skip_layer_normalization},
@@ -349,6 +346,7 @@ Rule find_contrib_rule(std::string_view op_type) {
   const auto found = std::find_if(kRules.begin(), kRules.end(),
                                   [&](const NamedRule& named) { return named.op_type == op_type; });
   if (found != kRules.end()) return found->rule;
+  if (const Rule rule = find_quantized_rule(op_type)) return rule;
   // The same operators as in the default domain, there before they were.
   constexpr std::array<std::string_view, 3> kSame = {"QuantizeLinear", "DequantizeLinear",
                                                      "LayerNormalization"};

@@ -197,6 +197,9 @@ Result<ir::Type> type_of(const onnx::ValueInfoProto& value) {
   return type;
 }
 
+/// What rtai itself wrote about the making of a model: export.h.
+constexpr const char* kOwnFacts = "rtai.";
+
 class Converter {
  public:
   Converter(onnx::ModelProto& model, const OperatorSets& sets, ExternalData& external, Log& log)
@@ -349,6 +352,9 @@ Result<ir::Graph> convert(onnx::ModelProto& model, ExternalData& external, Log& 
   graph.metadata()["opset"] = std::to_string(sets.version(""));
   graph.metadata()["ir_version"] = std::to_string(model.ir_version());
   graph.metadata()["name"] = name;
+  for (const onnx::StringStringEntryProto& entry : model.metadata_props()) {
+    if (entry.key().starts_with(kOwnFacts)) graph.metadata()[entry.key()] = entry.value();
+  }
   return graph;
 }
 

@@ -50,7 +50,10 @@ class Exporter {
       : graph_(graph),
         dynamic_scale_(options.dynamic_scale),
         write_(options.producer_version),
-        names_(graph.value_count()) {}
+        names_(graph.value_count()) {
+    for (const auto& [key, value] : options.facts)
+      write_.fact("rtai." + key, value);
+  }
 
   Result<std::vector<std::byte>> run() {
     RTAI_TRY_VOID(ir::verify(graph_));
@@ -153,7 +156,9 @@ class Exporter {
   std::string constant(ValueId value, bool transpose = false) {
     std::string& name = constants_[{value, transpose}];
     if (!name.empty()) return name;
-    const Tensor& tensor = *graph_.constant(value);
+    // bf16 is a way to store f32: few runtimes multiply it.
+    const Tensor& stored = *graph_.constant(value);
+    const Tensor tensor = stored.dtype() == DType::bf16 ? stored.converted(DType::f32) : stored;
     if (!transpose) return name = write_.initializer(graph_.name(value), tensor);
     return name = write_.initializer(graph_.name(value), tensor.dtype(),
                                      {tensor.dim(1), tensor.dim(0)}, transposed_bytes(tensor));

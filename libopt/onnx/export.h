@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,9 @@ enum class DynamicScale : std::uint8_t {
 struct ExportOptions {
   std::string producer_version = {};
   DynamicScale dynamic_scale = DynamicScale::row;
+  /// How the model was made. Import finds them again in the metadata of the graph, with "rtai." in
+  /// front of their names.
+  std::map<std::string, std::string> facts = {};
 };
 
 /// A serialized model of opset 17, standard operators only; the same graph gives the same bytes.

@@ -3,6 +3,7 @@
 #include "libopt/onnx/internal/convert.h"
 #include "libopt/onnx/internal/file.h"
 #include "libopt/onnx/internal/wire_scan.h"
+#include "libopt/onnx/outline.h"
 
 #include <fmt/format.h>
 #include <google/protobuf/io/coded_stream.h>
@@ -10,6 +11,8 @@
 
 #include <limits>
 #include <new>
+#include <set>
+#include <type_traits>
 #include <vector>
 
 namespace rtai::onnx_io {
@@ -58,8 +61,48 @@ Result<ir::Graph> import_bytes(std::vector<std::byte> owned,
   return graph;
 }
 
+std::string domain_of(std::string_view domain) {
+  return domain.empty() ? "ai.onnx" : std::string(domain);
+}
+
+/// "input_ids i64[batch, seq]"
+std::string describe(const onnx::ValueInfoProto& value) {
+  const onnx::TypeProto::Tensor& tensor = value.type().tensor_type();
+  const Result<DType> dtype = dtype_from_onnx(tensor.elem_type());
+  std::string text = value.name() + " " + (dtype ? std::string(dtype_name(*dtype)) : "?");
+  if (!tensor.has_shape()) return text;
+  std::vector<std::string> dims;
+  for (const onnx::TensorShapeProto::Dimension& dim : tensor.shape().dim())
+    dims.push_back(dim.has_dim_value() ? std::to_string(dim.dim_value()) : dim.dim_param());
+  return fmt::format("{}[{}]", text, fmt::join(dims, ", "));
+}
+
+Outline outline_of(const onnx::ModelProto& model) {
+  Outline outline;
+  outline.producer = model.producer_name();
+  if (!model.producer_version().empty()) outline.producer += " " + model.producer_version();
+  for (const onnx::OperatorSetIdProto& set : model.opset_import())
+    outline.opsets[domain_of(set.domain())] = set.version();
+  std::set<std::string_view> initializers;
+  for (const onnx::TensorProto& tensor : model.graph().initializer()) {
+    initializers.insert(tensor.name());
+    const std::vector<Index> dims(tensor.dims().begin(), tensor.dims().end());
+    outline.parameters += ir::element_count(dims).value_or(0);
+  }
+  for (const onnx::ValueInfoProto& input : model.graph().input()) {
+    if (!initializers.contains(input.name())) outline.inputs.push_back(describe(input));
+  }
+  for (const onnx::ValueInfoProto& output : model.graph().output())
+    outline.outputs.push_back(describe(output));
+  for (const onnx::NodeProto& node : model.graph().node()) {
+    const bool own = node.domain().empty() || node.domain() == "ai.onnx";
+    ++outline.operators[own ? node.op_type() : node.domain() + "." + node.op_type()];
+  }
+  return outline;
+}
+
 template <class F>
-Result<ir::Graph> without_exceptions(F&& f) {
+std::invoke_result_t<F> without_exceptions(F&& f) {
   try {
     return f();
   } catch (const std::bad_alloc&) {
@@ -78,6 +121,16 @@ Result<ir::Graph> import_onnx(const std::filesystem::path& file,
     RTAI_TRY(std::vector<std::byte> bytes, read_whole(file));
     const std::span<const std::byte> view = bytes;
     return import_bytes(std::move(bytes), view, file, options, log);
+  });
+}
+
+Result<Outline> outline_onnx(const std::filesystem::path& file, const ImportOptions& options) {
+  return without_exceptions([&]() -> Result<Outline> {
+    RTAI_TRY(const std::vector<std::byte> bytes, read_whole(file));
+    RTAI_TRY_VOID(scan_model(bytes, options.limits));
+    onnx::ModelProto model;
+    RTAI_TRY_VOID(parse(bytes, model));
+    return outline_of(model);
   });
 }
 

@@ -56,6 +56,12 @@ ModelWriter::ModelWriter(const std::string& producer_version) {
   model_.mutable_graph()->set_name("model");
 }
 
+void ModelWriter::fact(const std::string& key, const std::string& value) {
+  onnx::StringStringEntryProto& entry = *model_.add_metadata_props();
+  entry.set_key(key);
+  entry.set_value(value);
+}
+
 void ModelWriter::input(const std::string& name, DType dtype, const Names& dims) {
   onnx::ValueInfoProto& value = *model_.mutable_graph()->add_input();
   value.set_name(name);

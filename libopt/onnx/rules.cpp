@@ -406,6 +406,7 @@ Rule find_rule(std::string_view op_type) {
   const auto found = std::find_if(kRules.begin(), kRules.end(),
                                   [&](const NamedRule& named) { return named.op_type == op_type; });
   if (found != kRules.end()) return found->rule;
+  if (op_type == "QLinearMatMul") return find_quantized_rule(op_type);
   return ir::find_onnx_op(op_type) == nullptr ? nullptr : &plain;
 }
 

@@ -7,7 +7,9 @@
 #include "runtime/base/log.h"
 #include "runtime/base/result.h"
 
+#include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,12 +28,29 @@ struct PassInfo {
   Exactness exactness;
 };
 
+/// How long an optimization may take. What was begun is finished: the end comes a little later.
+class TimeBudget {
+ public:
+  TimeBudget() = default;  // as long as it takes
+  explicit TimeBudget(std::chrono::duration<double> all) : all_(all) {}
+
+  /// True once more than this share of the time is gone.
+  bool is_spent(double share = 1) const {
+    return all_ && std::chrono::steady_clock::now() - begin_ > share * *all_;
+  }
+
+ private:
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+  std::optional<std::chrono::duration<double>> all_;
+};
+
 /// What passes are given beside the graph.
 struct PassContext {
   const TokenBatch* calibration = nullptr;  // null: no texts were given
   Evaluator* evaluator = nullptr;           // null: nothing can be measured
   Log* log = &silent_log();
   std::uint64_t seed = 0;
+  TimeBudget time = {};
 };
 
 /// One thing a pass did, or one figure it measured: {"heads removed", 36}.
@@ -45,6 +64,7 @@ struct FigureTable {
   std::string name;                       // snake_case, as reports spell it
   std::vector<std::string> columns;       // likewise, with the unit in the name
   std::vector<std::vector<double>> rows;  // a value for each column
+  std::vector<std::string> names = {};    // of the rows, if they have names
 };
 
 /// changed == false promises that the graph is exactly as before.

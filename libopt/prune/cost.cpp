@@ -26,14 +26,11 @@ std::vector<Index> first_units(Index count) {
 /// Modules that have the same curve.
 struct Shape {
   ModuleKind kind;
-  Index width;   // columns of a unit
-  Index hidden;  // columns of the residual
+  Index width;            // columns of a unit
+  Index hidden;           // columns of the residual
+  bool few_rows = false;  // in the last layer, of which only a row for each sequence is read
   friend auto operator<=>(const Shape&, const Shape&) = default;
 };
-
-Shape shape_of(const ir::Graph& graph, const Module& module) {
-  return {module.kind, module.width, (*graph.type(module.sum).dims)[1].size};
-}
 
 /// The least rising curve through noisy points: neighbours that fall are replaced by their mean
 /// (pool adjacent violators).
@@ -58,59 +55,79 @@ std::vector<double> rising(std::span<const double> values) {
   return smooth;
 }
 
-/// Measures stacks of the model's first layers.
+/// Layers that are measured together: their modules, where they begin and where they end.
+struct Stack {
+  std::span<const Module> modules;
+  std::vector<ir::ValueId> begin;  // one value, or nothing: the inputs of the model
+  std::vector<ir::ValueId> end;
+};
+
+/// Measures stacks of some of the model's layers.
 class Stopwatch {
  public:
   Stopwatch(const ir::Graph& graph, std::span<const Module> modules, Evaluator& evaluator, Log& log)
-      : graph_(graph), modules_(modules), evaluator_(evaluator), log_(log) {
-    // Enough layers that every shape is among them.
-    Index layers = kMeasuredLayers;
-    for (const Module& module : modules) {
-      const auto same = [&](const Module& m) {
-        return shape_of(graph, m) == shape_of(graph, module);
-      };
-      layers = std::max(layers, std::ranges::find_if(modules, same)->layer + 1);
-    }
-    const auto end =
-        std::ranges::find_if(modules, [&](const Module& m) { return m.layer >= layers; });
-    stack_ = modules.first(static_cast<std::size_t>(end - modules.begin()));
-    if (const auto cut = cut_before(graph, modules.front())) begin_.push_back(*cut);
-    if (end != modules.end()) {
-      if (const auto cut = cut_before(graph, *end)) end_ = {*cut};
-    }
-    if (end_.empty()) end_.assign(graph.outputs().begin(), graph.outputs().end());
+      : graph_(graph), modules_(modules), evaluator_(evaluator), log_(log) {}
+
+  Shape shape_of(const Module& module) const {
+    const bool is_last = module.layer == modules_.back().layer;
+    return {module.kind, module.width, (*graph_.type(module.sum).dims)[1].size,
+            is_last && !graph_.nodes_of(ir::Op::first_token).empty()};
   }
 
   /// The curve of all modules that look like `module`.
   Result<CostCurve> curve(const Module& module) {
-    const Shape shape = shape_of(graph_, module);
+    const Shape shape = shape_of(module);
+    stack_ = stack_with(shape);
     Index most = 0;
     for (const Module& other : modules_)
-      if (shape_of(graph_, other) == shape) most = std::max(most, other.count);
+      if (shape_of(other) == shape) most = std::max(most, other.count);
     CostCurve curve{
         .units = module.kind == ModuleKind::attention ? head_levels(most) : column_levels(most),
         .cost = {}};
     RTAI_TRY(const std::vector<double> times, stack_times(shape, curve.units));
     const std::vector<double> smooth = rising(times);
-    const auto alike = std::ranges::count_if(
-        stack_, [&](const Module& m) { return shape_of(graph_, m) == shape; });
+    const auto alike = std::ranges::count_if(stack_.modules,
+                                             [&](const Module& m) { return shape_of(m) == shape; });
     for (const double time : smooth)
       curve.cost.push_back((time - smooth[0]) / static_cast<double>(alike));
     return curve;
   }
 
  private:
+  /// The first layers that have a module of the shape; of the last layer's shapes, the last ones.
+  Stack stack_with(const Shape& shape) const {
+    const auto layer_is_at_least = [](Index layer) {
+      return [layer](const Module& m) { return m.layer >= layer; };
+    };
+    const auto first_alike =
+        std::ranges::find_if(modules_, [&](const Module& m) { return shape_of(m) == shape; });
+    const Index end_layer = std::max(kMeasuredLayers, first_alike->layer + 1);
+    const auto begin =
+        shape.few_rows
+            ? std::ranges::find_if(modules_,
+                                   layer_is_at_least(modules_.back().layer + 1 - kMeasuredLayers))
+            : modules_.begin();
+    const auto end = std::ranges::find_if(modules_, layer_is_at_least(end_layer));
+    Stack stack{.modules = {begin, end}, .begin = {}, .end = {}};
+    if (const auto cut = cut_before(graph_, *begin)) stack.begin = {*cut};
+    if (end != modules_.end()) {
+      if (const auto cut = cut_before(graph_, *end)) stack.end = {*cut};
+    }
+    if (stack.end.empty()) stack.end.assign(graph_.outputs().begin(), graph_.outputs().end());
+    return stack;
+  }
+
   /// The stack with at most `units` units in each module of one shape.
   ir::Graph stack(const Shape& shape, Index units) const {
     Kept kept;
-    for (const Module& module : stack_) {
-      const bool limited = shape_of(graph_, module) == shape;
+    for (const Module& module : stack_.modules) {
+      const bool limited = shape_of(module) == shape;
       kept.push_back(first_units(limited ? std::min(units, module.count) : module.count));
     }
     ir::Graph stack = graph_;
-    stack.set_outputs(end_);
-    stack = narrowed(stack, stack_, kept);
-    return ir::extract(stack, begin_, stack.outputs());
+    stack.set_outputs(stack_.end);
+    stack = narrowed(stack, stack_.modules, kept);
+    return ir::extract(stack, stack_.begin, stack.outputs());
   }
 
   Result<std::vector<double>> stack_times(const Shape& shape, std::span<const Index> levels) {
@@ -138,9 +155,7 @@ class Stopwatch {
   std::span<const Module> modules_;
   Evaluator& evaluator_;
   Log& log_;
-  std::span<const Module> stack_;
-  std::vector<ir::ValueId> begin_;
-  std::vector<ir::ValueId> end_;
+  Stack stack_;
 };
 
 CostCurve straight(Index units, double cost_of_one) {
@@ -201,7 +216,7 @@ Result<CostModel> measure_times(const ir::Graph& graph,
   std::map<Shape, CostCurve> curves;
   CostModel model;
   for (const Module& module : modules) {
-    const Shape shape = shape_of(graph, module);
+    const Shape shape = stopwatch.shape_of(module);
     if (!curves.contains(shape)) {
       RTAI_TRY(curves[shape], stopwatch.curve(module));
     }

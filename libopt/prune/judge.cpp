@@ -24,42 +24,19 @@ double log_sum_exp(const float* values, Index count, Index stride) {
   return most + std::log(sum);
 }
 
-/// KL(softmax(p) || softmax(q)) of two vectors of logits.
-double divergence_of(const float* p, const float* q, Index count, Index stride) {
-  const double log_p = log_sum_exp(p, count, stride);
-  const double log_q = log_sum_exp(q, count, stride);
+/// KL(softmax(dense) || softmax(changed)) of one group.
+double divergence_of(const Group& group, const ir::Tensor& dense, const ir::Tensor& changed) {
+  const float* p = dense.data<float>().data() + group.first;
+  const float* q = changed.data<float>().data() + group.first;
+  const double log_p = log_sum_exp(p, group.count, group.stride);
+  const double log_q = log_sum_exp(q, group.count, group.stride);
   double sum = 0;
-  for (Index i = 0; i < count; ++i) {
-    const double lp = p[i * stride] - log_p;
-    const double lq = q[i * stride] - log_q;
+  for (Index i = 0; i < group.count; ++i) {
+    const double lp = p[i * group.stride] - log_p;
+    const double lq = q[i * group.stride] - log_q;
     sum += std::exp(lp) * (lp - lq);
   }
   return sum;
-}
-
-/// One sequence's rows of an output.
-struct Rows {
-  Index begin;
-  Index end;
-};
-
-void compare_classes(const ir::Tensor& dense, const ir::Tensor& changed, Rows rows, Mean& mean) {
-  const Index columns = dense.dim(1);
-  for (Index r = rows.begin; r < rows.end; ++r) {
-    mean.sum += divergence_of(dense.data<float>().data() + r * columns,
-                              changed.data<float>().data() + r * columns, columns, 1);
-    mean.count += 1;
-  }
-}
-
-void compare_positions(const ir::Tensor& dense, const ir::Tensor& changed, Rows rows, Mean& mean) {
-  const Index columns = dense.dim(1);
-  for (Index c = 0; c < columns; ++c) {
-    mean.sum += divergence_of(dense.data<float>().data() + rows.begin * columns + c,
-                              changed.data<float>().data() + rows.begin * columns + c,
-                              rows.end - rows.begin, columns);
-    mean.count += 1;
-  }
 }
 
 /// Sums for the squared error relative to the variance.
@@ -75,15 +52,10 @@ struct ErrorSums {
   }
 };
 
-void compare_values(const ir::Tensor& dense,
-                    const ir::Tensor& changed,
-                    Rows rows,
-                    ErrorSums& sums) {
-  const Index columns = dense.dim(1);
+void compare_values(const ir::Tensor& dense, const ir::Tensor& changed, ErrorSums& sums) {
   const auto p = dense.data<float>();
   const auto q = changed.data<float>();
-  for (auto i = static_cast<std::size_t>(rows.begin * columns);
-       i < static_cast<std::size_t>(rows.end * columns); ++i) {
+  for (std::size_t i = 0; i < p.size(); ++i) {
     const double error = static_cast<double>(p[i]) - q[i];
     sums.error += error * error;
     sums.sum += p[i];
@@ -104,6 +76,28 @@ Comparison comparison_of(const ir::Graph& graph, ir::ValueId output) {
   return dims[0] == ir::Dim("sequences") ? Comparison::values : Comparison::positions;
 }
 
+std::vector<Group> softmax_groups(Comparison comparison,
+                                  const ir::Tensor& output,
+                                  std::span<const Index> offsets) {
+  std::vector<Group> groups;
+  if (comparison == Comparison::values) return groups;
+  const Index columns = output.dim(1);
+  const bool of_tokens = output.dim(0) == offsets.back();
+  for (std::size_t s = 0; s + 1 < offsets.size(); ++s) {
+    Index begin = of_tokens ? offsets[s] : static_cast<Index>(s);
+    Index end = of_tokens ? offsets[s + 1] : begin + 1;
+    if (comparison == Comparison::positions) {
+      for (Index c = 0; c < columns; ++c)
+        groups.push_back({.first = begin * columns + c, .count = end - begin, .stride = columns});
+      continue;
+    }
+    if (of_tokens && end - begin > 2) ++begin, --end;
+    for (Index r = begin; r < end; ++r)
+      groups.push_back({.first = r * columns, .count = columns});
+  }
+  return groups;
+}
+
 Result<Judge> Judge::make(const ir::Graph& dense, const TokenBatch& texts, Evaluator& evaluator) {
   Judge judge(texts, evaluator);
   for (const ir::ValueId output : dense.outputs())
@@ -120,27 +114,13 @@ Result<double> Judge::divergence(const ir::Graph& changed) {
   std::vector<ErrorSums> errors(comparisons_.size());
   for (Index batch = 0; batch < walk_.batches(); ++batch) {
     RTAI_TRY(const std::vector<ir::Tensor> outputs, walk_.run(changed, batch, changed.outputs()));
-    const auto offsets = walk_.offsets(batch);
     for (std::size_t o = 0; o < outputs.size(); ++o) {
       const ir::Tensor& dense = dense_[static_cast<std::size_t>(batch)][o];
-      const bool of_tokens = dense.dim(0) == offsets.back();
-      for (Index s = 0; s + 1 < std::ssize(offsets); ++s) {
-        Rows rows = of_tokens ? Rows{offsets[static_cast<std::size_t>(s)],
-                                     offsets[static_cast<std::size_t>(s) + 1]}
-                              : Rows{s, s + 1};
-        switch (comparisons_[o]) {
-          case Comparison::classes:
-            if (of_tokens && rows.end - rows.begin > 2) rows = {rows.begin + 1, rows.end - 1};
-            compare_classes(dense, outputs[o], rows, means[o]);
-            break;
-          case Comparison::positions:
-            compare_positions(dense, outputs[o], rows, means[o]);
-            break;
-          case Comparison::values:
-            compare_values(dense, outputs[o], rows, errors[o]);
-            break;
-        }
+      for (const Group& group : softmax_groups(comparisons_[o], dense, walk_.offsets(batch))) {
+        means[o].sum += divergence_of(group, dense, outputs[o]);
+        means[o].count += 1;
       }
+      if (comparisons_[o] == Comparison::values) compare_values(dense, outputs[o], errors[o]);
     }
   }
   double sum = 0;

@@ -3,7 +3,8 @@
 
 #include "libopt/prune/walk.h"
 
-#include <string_view>
+#include <span>
+#include <vector>
 
 namespace rtai::prune {
 
@@ -17,6 +18,20 @@ enum class Comparison : std::uint8_t {
 /// What an output most likely holds, by how it is made: a linear layer (or columns of it) with
 /// several columns makes classes, with one column for each token positions; all else is values.
 Comparison comparison_of(const ir::Graph& graph, ir::ValueId output);
+
+/// Entries of an output that share a softmax: first, first + stride, ...
+struct Group {
+  Index first = 0;
+  Index count = 0;
+  Index stride = 1;
+};
+
+/// The groups that count in an output of sequences: each row for classes (of tokens, those at both
+/// ends of a sequence are left out: marks), each sequence and column for positions; none for
+/// values.
+std::vector<Group> softmax_groups(Comparison comparison,
+                                  const ir::Tensor& output,
+                                  std::span<const Index> offsets);
 
 /// The outputs of the dense model on some texts, to compare others with.
 class Judge {
@@ -32,7 +47,7 @@ class Judge {
   }
 
   /// The divergence of the outputs of `changed`, computed from the place on; summed over outputs,
-  /// averaged over rows (of tokens, those at both ends of a sequence are left out: marks).
+  /// averaged over what softmax_groups() names.
   ///
   /// Errors: as Evaluator::run.
   Result<double> divergence(const ir::Graph& changed);

@@ -166,4 +166,49 @@ Result<RidgeFit> solve_ridge(const Covariance& covariance,
   });
 }
 
+Result<RidgeFit> solve_scales(const Covariance& covariance,
+                              const Layer& layer,
+                              Index width,
+                              double ridge) {
+  constexpr double kMostFactor = 10;
+  return guarded([&]() -> Result<RidgeFit> {
+    const auto weight = matrix_of(layer.weight);
+    const Eigen::MatrixXd w = weight.cast<double>();
+    const Eigen::Map<const Eigen::VectorXd> mean_x(covariance.mean_x.data(), covariance.k());
+    const Eigen::Map<const Eigen::VectorXd> mean_t(covariance.mean_t.data(), w.rows());
+    const Eigen::VectorXd goal = mean_t - vector_of(layer.bias).cast<double>();
+    // Of columns, without subtracting means: the bias stays.
+    const Eigen::MatrixXd between =
+        (w.transpose() * w)
+            .cwiseProduct(matrix_of(covariance.xx).cast<double>() + mean_x * mean_x.transpose());
+    const Eigen::VectorXd towards =
+        (matrix_of(covariance.xt).cast<double>() + mean_x * goal.transpose())
+            .cwiseProduct(w.transpose())
+            .rowwise()
+            .sum();
+    // Of groups of columns.
+    const Index groups = w.cols() / width;
+    Eigen::MatrixXd a(groups, groups);
+    Eigen::VectorXd r(groups);
+    for (Index g = 0; g < groups; ++g) {
+      for (Index h = 0; h < groups; ++h)
+        a(g, h) = between.block(g * width, h * width, width, width).sum();
+      r(g) = towards.segment(g * width, width).sum();
+    }
+    r -= a.rowwise().sum();  // what factors of 1 leave over
+    for (std::optional<double> tried = ridge; tried; tried = next_ridge(*tried)) {
+      const auto change = solve_spd(a, *tried * mean_diagonal(a) + 1e-12, r);
+      if (!change) continue;
+      const Eigen::VectorXd factors = change->col(0).array() + 1;
+      if (factors.cwiseAbs().maxCoeff() > kMostFactor) return RidgeFit{layer, *tried};
+      RowMatrixF scaled = weight;
+      for (Index column = 0; column < scaled.cols(); ++column)
+        scaled.col(column) *= static_cast<float>(factors(column / width));
+      return RidgeFit{{.weight = to_tensor(scaled), .bias = layer.bias}, *tried};
+    }
+    return Error{ErrorCode::invalid_input,
+                 fmt::format("the statistics of {} tokens are singular", covariance.rows)};
+  });
+}
+
 }  // namespace rtai::prune

@@ -69,4 +69,17 @@ struct RidgeFit {
 /// Errors: invalid_input if not even a large ridge leaves a solution.
 Result<RidgeFit> solve_ridge(const Covariance& covariance, const ir::Tensor& towards, double ridge);
 
+/// The layer t ~ W diag(m) x + b with one factor m for each `width` columns that minimizes
+///
+///   E |t - W diag(m) x - b|^2 + lambda |m - 1|^2,   lambda = ridge * mean of the diagonal
+///
+/// and keeps b. Where a factor would leave [-10, 10], the layer stays as it is.
+///
+/// Errors: invalid_input if not even a large ridge leaves a solution.
+/// Source: mask tuning, Kwon et al. 2022, arXiv:2204.09656, section 4.3.
+Result<RidgeFit> solve_scales(const Covariance& covariance,
+                              const Layer& layer,
+                              Index width,
+                              double ridge);
+
 }  // namespace rtai::prune

@@ -114,6 +114,10 @@ std::vector<Index> RemovalPath::kept(std::size_t i) const {
   return groups;
 }
 
+std::size_t RemovalPath::level_of(Index groups) const {
+  return static_cast<std::size_t>(std::ranges::lower_bound(levels, groups) - levels.begin());
+}
+
 Result<RemovalPath> removal_path(const SurgeryTask& task, std::vector<Index> levels) {
   return guarded([&]() -> Result<RemovalPath> {
     const Matrix weight = matrix_of(*task.weight).cast<double>();

@@ -34,6 +34,8 @@ struct RemovalPath {
 
   /// The kept groups at level `i`, ascending.
   std::vector<Index> kept(std::size_t i) const;
+  /// The level with this many groups, or the next larger one.
+  std::size_t level_of(Index groups) const;
 };
 
 /// The order of removal, with the damage at each of `levels` (ascending, from 0 to all groups).

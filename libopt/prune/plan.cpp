@@ -76,7 +76,7 @@ class TimeSearch {
         evaluator_(evaluator),
         log_(log) {}
 
-  Result<Plan> run() {
+  Result<Plan> run(const std::function<bool()>& is_late) {
     RTAI_TRY(const CostModel costs, measure_times(dense_, modules_, evaluator_, log_));
     const double dense_ms = costs.dense(modules_);
     const double goal_ms = goal(dense_ms);
@@ -99,7 +99,7 @@ class TimeSearch {
       const bool is_close = *plan.measured_cost >= (1 - kSlack) * goal_ms || budget >= dense_ms;
       const bool is_last = plan.met ? is_close : plan.kept == method_.least(all_of(modules_));
       if (!best || is_better(plan, *best)) best = std::move(plan);
-      if (is_last) break;
+      if (is_last || is_late()) break;
     }
     return *std::move(best);
   }
@@ -191,9 +191,50 @@ Kept LevelMethod::least(std::span<const std::size_t> which) const {
 }
 
 double LevelMethod::harm(std::size_t module, Index kept) const {
-  const auto& levels = snapshots_[module].path.levels;
-  const auto level = std::ranges::lower_bound(levels, kept);
-  return harms_[module][static_cast<std::size_t>(level - levels.begin())];
+  return harms_[module][snapshots_[module].path.level_of(kept)];
+}
+
+std::optional<Kept> LayerMethod::within(std::span<const std::size_t> which,
+                                        std::span<const CostCurve> curves,
+                                        double budget) const {
+  // Two levels for each layer: without it, and whole.
+  std::vector<Alternatives> layers(harms_.size());
+  for (std::size_t layer = 0; layer < layers.size(); ++layer)
+    layers[layer] = {.cost = {0, 0}, .harm = {harms_[layer], 0}};
+  for (std::size_t i = 0; i < which.size(); ++i) {
+    const Module& module = snapshots_[which[i]].module;
+    std::vector<double>& cost = layers[static_cast<std::size_t>(module.layer)].cost;
+    cost[0] += curves[i].at(0);
+    cost[1] += curves[i].at(module.count);
+  }
+  const std::optional<Choice> choice = choose(layers, budget);
+  if (!choice) return std::nullopt;
+  std::vector<bool> gone;
+  for (const std::size_t level : *choice)
+    gone.push_back(level == 0);
+  return without(which, gone);
+}
+
+Kept LayerMethod::least(std::span<const std::size_t> which) const {
+  std::vector<bool> gone;
+  for (const double harm : harms_)
+    gone.push_back(std::isfinite(harm));
+  return without(which, gone);
+}
+
+double LayerMethod::harm(std::size_t module, Index kept) const {
+  // Half of it in each row of a report that lists the two modules of a layer.
+  return kept > 0 ? 0 : harms_[static_cast<std::size_t>(snapshots_[module].module.layer)] / 2;
+}
+
+Kept LayerMethod::without(std::span<const std::size_t> which, const std::vector<bool>& gone) const {
+  Kept kept;
+  for (const std::size_t m : which) {
+    const Snapshots& of = snapshots_[m];
+    const bool all = !gone[static_cast<std::size_t>(of.module.layer)];
+    kept.push_back(of.path.kept(all ? of.levels() - 1 : 0));
+  }
+  return kept;
 }
 
 std::optional<Kept> ScoreMethod::within(std::span<const std::size_t> which,
@@ -239,13 +280,14 @@ Result<Plan> make_plan(const Target& target,
                        std::span<const Module> modules,
                        const Method& method,
                        Evaluator* evaluator,
-                       Log& log) {
+                       Log& log,
+                       const std::function<bool()>& is_late) {
   RTAI_TRY_VOID(target.check());
   if (target.is_time()) {
     if (evaluator == nullptr) {
       return Error{ErrorCode::invalid_input, "a time target needs something that measures time"};
     }
-    return TimeSearch(target, dense, modules, method, *evaluator, log).run();
+    return TimeSearch(target, dense, modules, method, *evaluator, log).run(is_late);
   }
   Plan plan{.kept = Kept(modules.size()), .costs = {}, .met = true};
   if (target.flops > 0) {

@@ -5,6 +5,7 @@
 #include "libopt/prune/cost.h"
 #include "libopt/prune/snapshots.h"
 
+#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
@@ -51,25 +52,47 @@ class Method {
                                      double budget) const = 0;
   /// What it keeps when nothing is cheap enough.
   virtual Kept least(std::span<const std::size_t> which) const = 0;
+  /// The module's part in the harm that keeping this many of its units is expected to do; 0 where
+  /// the method does not know.
+  virtual double harm(std::size_t /*module*/, Index /*kept*/) const { return 0; }
 };
 
 /// Levels of least total harm, by dynamic programming.
 class LevelMethod final : public Method {
  public:
-  /// `harms`: by module and level. Both must outlive the method.
-  LevelMethod(std::span<const Snapshots> snapshots, std::span<const std::vector<double>> harms)
-      : snapshots_(snapshots), harms_(harms) {}
+  /// `harms`: by module and level. `snapshots` must outlive the method.
+  LevelMethod(std::span<const Snapshots> snapshots, std::vector<std::vector<double>> harms)
+      : snapshots_(snapshots), harms_(std::move(harms)) {}
 
   std::optional<Kept> within(std::span<const std::size_t> which,
                              std::span<const CostCurve> curves,
                              double budget) const override;
   Kept least(std::span<const std::size_t> which) const override;
-  /// The harm of the module's level with as many units as are kept.
-  double harm(std::size_t module, Index kept) const;
+  double harm(std::size_t module, Index kept) const override;
 
  private:
   std::span<const Snapshots> snapshots_;
-  std::span<const std::vector<double>> harms_;
+  std::vector<std::vector<double>> harms_;
+};
+
+/// Whole layers of least total harm: each keeps everything or loses all of its modules.
+class LayerMethod final : public Method {
+ public:
+  /// `harms`: of losing each layer. `snapshots` must outlive the method.
+  LayerMethod(std::span<const Snapshots> snapshots, std::vector<double> harms)
+      : snapshots_(snapshots), harms_(std::move(harms)) {}
+
+  std::optional<Kept> within(std::span<const std::size_t> which,
+                             std::span<const CostCurve> curves,
+                             double budget) const override;
+  Kept least(std::span<const std::size_t> which) const override;
+  double harm(std::size_t module, Index kept) const override;
+
+ private:
+  Kept without(std::span<const std::size_t> which, const std::vector<bool>& gone) const;
+
+  std::span<const Snapshots> snapshots_;
+  std::vector<double> harms_;
 };
 
 /// Units of the highest scores, as many as fit.
@@ -99,14 +122,17 @@ struct Plan {
 };
 
 /// Spends the budget that `target` leaves. For time targets candidates are measured as a whole, and
-/// the budget is corrected until the target is met and little is left of it.
+/// the budget is corrected until the target is met and little is left of it, or until `is_late`
+/// says that the best so far must do.
 ///
 /// Errors: as Evaluator::deployed_latencies; invalid_input for a time target without evaluator.
-Result<Plan> make_plan(const Target& target,
-                       const ir::Graph& dense,
-                       std::span<const Module> modules,
-                       const Method& method,
-                       Evaluator* evaluator,
-                       Log& log);
+Result<Plan> make_plan(
+    const Target& target,
+    const ir::Graph& dense,
+    std::span<const Module> modules,
+    const Method& method,
+    Evaluator* evaluator,
+    Log& log,
+    const std::function<bool()>& is_late = [] { return false; });
 
 }  // namespace rtai::prune

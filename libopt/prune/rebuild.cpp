@@ -88,7 +88,9 @@ class Rebuild {
       RTAI_TRY_VOID(moments.add(kept.empty() ? none : mine[1], target));
     }
     RTAI_TRY(const Covariance covariance, std::move(moments).finish());
-    if (kept.empty()) {
+    if (options_.refit == Refit::scales) {
+      if (!kept.empty()) RTAI_TRY_VOID(rescale(covariance, module, now));
+    } else if (kept.empty()) {
       // Only the bias is left of it: the mean of what is missing.
       Layer layer = now;
       std::ranges::transform(covariance.mean_t, layer.bias.begin(),
@@ -110,12 +112,23 @@ class Rebuild {
                      const Layer& now) {
     RTAI_TRY(const RidgeFit fit,
              solve_ridge(covariance, now.weight, options_.ridge).in(module.name()));
+    put(fit, module, linear);
+    return {};
+  }
+
+  Result<void> rescale(const Covariance& covariance, const Module& module, const Layer& now) {
+    RTAI_TRY(const RidgeFit fit,
+             solve_scales(covariance, now, module.width, options_.ridge).in(module.name()));
+    put(fit, module, module.out);
+    return {};
+  }
+
+  void put(const RidgeFit& fit, const Module& module, ir::NodeId linear) {
     if (fit.ridge > options_.ridge) {
       log_.warning(fmt::format("{}: singular statistics, solved with a ridge of {}", module.name(),
                                fit.ridge));
     }
     set_layer(student_, linear, fit.layer);
-    return {};
   }
 
   const ir::Graph& dense_;
@@ -129,28 +142,29 @@ class Rebuild {
 
 }  // namespace
 
-Result<void> rebuild(const ir::Graph& dense,
-                     ir::Graph& student,
-                     std::span<const Module> modules,
-                     std::span<const std::vector<Index>> kept,
-                     const TokenBatch& texts,
-                     Evaluator& evaluator,
-                     const RebuildOptions& options,
-                     Log& log) {
+Result<std::size_t> rebuild(const ir::Graph& dense,
+                            ir::Graph& student,
+                            std::span<const Module> modules,
+                            std::span<const std::vector<Index>> kept,
+                            const TokenBatch& texts,
+                            Evaluator& evaluator,
+                            const RebuildOptions& options,
+                            Log& log) {
   Rebuild work(dense, student, texts, evaluator, options, log);
   RTAI_TRY_VOID(work.start(modules.front()));
   for (std::size_t m = 0; m < modules.size(); ++m) {
+    if (options.is_late()) return m;
     log.progress("reconstruction", static_cast<double>(m), static_cast<double>(modules.size()));
     const auto next = cut_before(dense, modules, m + 1);
     if (work.is_untouched(modules[m], kept[m])) {
       RTAI_TRY_VOID(work.skip(next));
       continue;
     }
-    if (options.inner) RTAI_TRY_VOID(work.refit_inner(modules[m], kept[m]));
+    if (options.refit == Refit::all) RTAI_TRY_VOID(work.refit_inner(modules[m], kept[m]));
     RTAI_TRY_VOID(work.refit_outer(modules[m], kept[m], next));
   }
   log.progress("reconstruction", 0, 0);
-  return {};
+  return modules.size();
 }
 
 }  // namespace rtai::prune

@@ -73,6 +73,24 @@ std::vector<double> harm_curve(const RemovalPath& path,
   return harm;
 }
 
+/// The harm of a module that was not measured, from the last one of its kind that was: the same
+/// ratio to its local error; the local error itself where there is none.
+std::vector<double> borrowed_harm(std::span<const Snapshots> snapshots,
+                                  std::span<const std::vector<double>> measured,
+                                  std::size_t m) {
+  std::vector<double> harm = local_harm(snapshots[m]);
+  for (std::size_t other = measured.size(); other-- > 0;) {
+    if (snapshots[other].module.kind != snapshots[m].module.kind) continue;
+    const std::size_t middle = measured[other].size() / 2;
+    const double ratio =
+        measured[other][middle] / std::max(snapshots[other].path.damage[middle], kLeastDamage);
+    for (double& value : harm)
+      value *= ratio;
+    break;
+  }
+  return harm;
+}
+
 }  // namespace
 
 SurgeryTask Snapshots::task() const {
@@ -149,10 +167,13 @@ Result<std::vector<Snapshots>> take_snapshots(const ir::Graph& dense,
 }
 
 Result<void> put_snapshot(ir::Graph& graph, const Snapshots& snapshots, std::size_t i) {
-  const std::vector<Index> kept = snapshots.path.kept(i);
+  keep_units(graph, snapshots.module, snapshots.path.kept(i));
+  return put_weights(graph, snapshots, i);
+}
+
+Result<void> put_weights(ir::Graph& graph, const Snapshots& snapshots, std::size_t i) {
   RTAI_TRY(Layer layer, snapshots.layer_at(i));
-  keep_units(graph, snapshots.module, kept);
-  if (kept.empty()) layer.weight = layer_of(graph, snapshots.module.out).weight;
+  if (snapshots.path.levels[i] == 0) layer.weight = layer_of(graph, snapshots.module.out).weight;
   set_layer(graph, snapshots.module.out, layer);
   return {};
 }
@@ -167,11 +188,16 @@ Result<std::vector<std::vector<double>>> measure_harm(const ir::Graph& dense,
                                                       std::span<const Snapshots> snapshots,
                                                       Judge& judge,
                                                       int points,
+                                                      const std::function<bool()>& is_late,
                                                       Log& log) {
   std::vector<std::vector<double>> harms;
   for (std::size_t m = 0; m < snapshots.size(); ++m) {
     log.progress("sensitivities", static_cast<double>(m), static_cast<double>(snapshots.size()));
     const Snapshots& of = snapshots[m];
+    if (is_late()) {
+      harms.push_back(borrowed_harm(snapshots, harms, m));
+      continue;
+    }
     if (const auto cut = cut_before(dense, of.module)) RTAI_TRY_VOID(judge.advance(dense, *cut));
     const std::vector<std::size_t> places = measured_levels(of.levels(), points);
     std::vector<double> divergences;
@@ -184,6 +210,32 @@ Result<std::vector<std::vector<double>>> measure_harm(const ir::Graph& dense,
     harms.push_back(places.empty() ? std::vector<double>(of.levels(), 0.0)
                                    : harm_curve(of.path, places, std::move(divergences)));
     if (!of.droppable) harms.back()[0] = std::numeric_limits<double>::infinity();
+  }
+  log.progress("sensitivities", 0, 0);
+  return harms;
+}
+
+Result<std::vector<double>> measure_layer_harm(const ir::Graph& dense,
+                                               std::span<const Snapshots> snapshots,
+                                               Judge& judge,
+                                               Log& log) {
+  const auto layers = static_cast<std::size_t>(snapshots.back().module.layer) + 1;
+  std::vector<double> harms;
+  for (std::size_t layer = 0; layer < layers; ++layer) {
+    log.progress("sensitivities", static_cast<double>(layer), static_cast<double>(layers));
+    ir::Graph changed = dense;
+    bool is_first = true;
+    bool is_droppable = true;
+    for (const Snapshots& of : snapshots) {
+      if (static_cast<std::size_t>(of.module.layer) != layer) continue;
+      if (const auto cut = is_first ? cut_before(dense, of.module) : std::nullopt)
+        RTAI_TRY_VOID(judge.advance(dense, *cut));
+      is_first = false;
+      is_droppable = is_droppable && of.droppable;
+      RTAI_TRY_VOID(put_snapshot(changed, of, 0));
+    }
+    RTAI_TRY(const double divergence, judge.divergence(changed));
+    harms.push_back(is_droppable ? divergence : std::numeric_limits<double>::infinity());
   }
   log.progress("sensitivities", 0, 0);
   return harms;

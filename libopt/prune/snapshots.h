@@ -6,6 +6,7 @@
 #include "libopt/prune/obs.h"
 #include "runtime/base/log.h"
 
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -46,18 +47,33 @@ Result<std::vector<Snapshots>> take_snapshots(const ir::Graph& dense,
 /// Puts level `i` of a module into a copy of the dense graph.
 Result<void> put_snapshot(ir::Graph& graph, const Snapshots& snapshots, std::size_t i);
 
+/// Gives a module that has been narrowed to level `i` the weights of that level.
+Result<void> put_weights(ir::Graph& graph, const Snapshots& snapshots, std::size_t i);
+
 /// The damage at each level by the local error alone: a share of the module's own output.
 std::vector<double> local_harm(const Snapshots& snapshots);
 
 /// The divergence of the model's outputs with one module at each of its levels and all others
 /// whole: measured at `points` levels, between them interpolated in the logarithm of divergence
 /// over local error; never falling as units go. The judge must stand in front of the first module.
+/// Modules whose turn does not come before `is_late` says so take over the ratio of divergence and
+/// local error of the last measured one of their kind.
 ///
 /// Errors: as Evaluator::run.
 Result<std::vector<std::vector<double>>> measure_harm(const ir::Graph& dense,
                                                       std::span<const Snapshots> snapshots,
                                                       Judge& judge,
                                                       int points,
+                                                      const std::function<bool()>& is_late,
                                                       Log& log);
+
+/// The divergence of the model's outputs without each layer and with all others whole; infinite for
+/// a layer that cannot be dropped. The judge must stand in front of the first module.
+///
+/// Errors: as Evaluator::run.
+Result<std::vector<double>> measure_layer_harm(const ir::Graph& dense,
+                                               std::span<const Snapshots> snapshots,
+                                               Judge& judge,
+                                               Log& log);
 
 }  // namespace rtai::prune

@@ -99,4 +99,19 @@ TokenBatch first_tokens(const TokenBatch& texts, Index most) {
   return slice(texts, 0, last);
 }
 
+std::vector<TokenBatch> cut(const TokenBatch& texts, Index most) {
+  std::vector<TokenBatch> pieces;
+  for (Index first = 0; first < texts.sequences();) {
+    const Index begin = texts.offsets[static_cast<std::size_t>(first)];
+    Index last = first + 1;
+    while (last < texts.sequences() &&
+           texts.offsets[static_cast<std::size_t>(last) + 1] - begin <= most) {
+      ++last;
+    }
+    pieces.push_back(slice(texts, first, last));
+    first = last;
+  }
+  return pieces;
+}
+
 }  // namespace rtai::prune

@@ -41,4 +41,7 @@ TokenBatch shuffled(const TokenBatch& texts, std::uint64_t seed);
 /// As many of the first texts as have at most `most` tokens, but at least one.
 TokenBatch first_tokens(const TokenBatch& texts, Index most);
 
+/// The texts in pieces of at most `most` tokens, or of one text that has more.
+std::vector<TokenBatch> cut(const TokenBatch& texts, Index most);
+
 }  // namespace rtai::prune

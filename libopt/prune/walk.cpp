@@ -1,8 +1,7 @@
 #include "libopt/prune/walk.h"
 
 #include "libopt/ir/extract.h"
-
-#include <algorithm>
+#include "libopt/prune/texts.h"
 
 namespace rtai::prune {
 namespace {
@@ -13,17 +12,7 @@ constexpr Index kTokensAtOnce = 4096;
 }  // namespace
 
 Walk::Walk(const TokenBatch& texts, Evaluator& evaluator)
-    : evaluator_(&evaluator), tokens_(texts.tokens()) {
-  for (Index first = 0; first < texts.sequences();) {
-    const Index begin = texts.offsets[static_cast<std::size_t>(first)];
-    Index last = first + 1;
-    while (last < texts.sequences() &&
-           texts.offsets[static_cast<std::size_t>(last) + 1] - begin <= kTokensAtOnce) {
-      ++last;
-    }
-    batches_.push_back(slice(texts, first, last));
-    first = last;
-  }
+    : evaluator_(&evaluator), batches_(cut(texts, kTokensAtOnce)), tokens_(texts.tokens()) {
   states_.resize(batches_.size());
 }
 

@@ -186,14 +186,13 @@ Smoothed smoothed(const ir::Tensor& weight, const SourceRows& source, double alp
           .weight = w * factors.cwiseInverse().asDiagonal()};
 }
 
-/// The site with the integers of the weight and the error that it makes with those of the rows.
-Result<QuantizedSite> site_of(const Smoothed& layer, const Matrix& exact, const Matrix& steps) {
+/// A site with the integers of the weight, whatever becomes of its source.
+Result<QuantizedSite> weight_of(const Smoothed& layer) {
   QuantizedSite site;
   site.smoothing = layer.alpha;
   if (layer.alpha > 0)
     site.src_factor.assign(layer.factors.data(), layer.factors.data() + layer.factors.size());
   RTAI_TRY(site.weight, quantize_matrix(to_tensor(layer.weight), mean_squares(layer.rows)));
-  site.error = relative_error(exact, steps * restored(site.weight).transpose(), site.bias_shift);
   return site;
 }
 
@@ -206,40 +205,40 @@ Matrix in_steps_of_rows(const Matrix& rows) {
   return steps;
 }
 
-/// The smoothing with the least error; quantize(layer, exact) makes a site of each.
-template <class Quantize>
-Result<QuantizedSite> best_smoothing(const ir::Tensor& weight,
-                                     const SourceRows& source,
-                                     const Quantize& quantize) {
-  const Matrix exact = matrix_of(source.rows) * matrix_of(weight).transpose();
-  std::optional<QuantizedSite> best;
-  for (const double alpha : kSmoothings) {
-    RTAI_TRY(QuantizedSite site, quantize(smoothed(weight, source, alpha), exact));
-    if (!best || site.error < best->error) best = std::move(site);
-  }
-  return *std::move(best);
+/// Keeps the better of two in `best`.
+void keep(QuantizedSite&& site, std::optional<QuantizedSite>& best) {
+  if (!best || site.error < best->error) best = std::move(site);
 }
 
 }  // namespace
 
-Result<QuantizedSite> quantize_dynamic(const ir::Tensor& weight, const SourceRows& source) {
-  return best_smoothing(weight, source, [](const Smoothed& layer, const Matrix& exact) {
-    return site_of(layer, exact, in_steps_of_rows(layer.rows));
-  });
-}
-
-Result<QuantizedSite> quantize_static(const ir::Tensor& weight, const SourceRows& source) {
-  const auto quantize = [&](const Smoothed& layer, const Matrix& exact) -> Result<QuantizedSite> {
-    // Of zeros alone any scale will do.
-    const float largest = std::max(largest_of(source.absmax, layer.factors), kSmallest);
-    const double clip = best_clip(layer.rows, layer.weight, largest);
-    const float scale = static_cast<float>(clip) * largest / kLargest;
-    RTAI_TRY(QuantizedSite site, site_of(layer, exact, in_steps(layer.rows, scale)));
-    site.src_scale = scale;
-    site.clip = clip;
-    return site;
-  };
-  return best_smoothing(weight, source, quantize);
+Result<QuantizedForms> quantize_linear(const ir::Tensor& weight,
+                                       const SourceRows& source,
+                                       WantedForms wanted) {
+  const Matrix exact = matrix_of(source.rows) * matrix_of(weight).transpose();
+  QuantizedForms best;
+  for (const double alpha : kSmoothings) {
+    const Smoothed layer = smoothed(weight, source, alpha);
+    RTAI_TRY(const QuantizedSite site, weight_of(layer));
+    const Matrix real = restored(site.weight).transpose();
+    if (wanted != WantedForms::fixed) {
+      QuantizedSite dynamic = site;
+      dynamic.error =
+          relative_error(exact, in_steps_of_rows(layer.rows) * real, dynamic.bias_shift);
+      keep(std::move(dynamic), best.dynamic);
+    }
+    if (wanted != WantedForms::dynamic) {
+      // Of zeros alone any scale will do.
+      const float largest = std::max(largest_of(source.absmax, layer.factors), kSmallest);
+      QuantizedSite fixed = site;
+      fixed.clip = best_clip(layer.rows, layer.weight, largest);
+      fixed.src_scale = static_cast<float>(fixed.clip) * largest / kLargest;
+      fixed.error =
+          relative_error(exact, in_steps(layer.rows, fixed.src_scale) * real, fixed.bias_shift);
+      keep(std::move(fixed), best.fixed);
+    }
+  }
+  return best;
 }
 
 }  // namespace rtai::quant

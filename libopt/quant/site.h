@@ -4,6 +4,7 @@
 #include "libopt/ir/tensor.h"
 #include "runtime/base/result.h"
 
+#include <optional>
 #include <vector>
 
 namespace rtai::quant {
@@ -40,8 +41,19 @@ struct QuantizedSite {
   double clip = 1;                // src_scale as a share of what the largest value would need
 };
 
-/// A scale for each row when the layer runs. Columns with large values hand a part of their range
-/// to the weights,
+/// What a source can be quantized with.
+enum class WantedForms : std::uint8_t {
+  dynamic,  // a scale for each row, when the layer runs
+  fixed,    // one scale for all rows; they are clipped where that leaves a smaller error
+  both,
+};
+struct QuantizedForms {
+  std::optional<QuantizedSite> dynamic;
+  std::optional<QuantizedSite> fixed;
+};
+
+/// The best integers of each wanted form. Columns with large values hand a part of their range to
+/// the weights,
 ///
 ///   factor_j = absmax(w_j)^(1 - alpha) / absmax(x_j)^alpha,
 ///
@@ -51,11 +63,8 @@ struct QuantizedSite {
 /// Errors: invalid_input if the weight holds NaN or infinity.
 /// Source: smoothing, Xiao et al. 2022, arXiv:2211.10438; bias correction, Nagel et al. 2019,
 /// arXiv:1906.04721.
-Result<QuantizedSite> quantize_dynamic(const ir::Tensor& weight, const SourceRows& source);
-
-/// The same with one scale for all rows; rows are clipped where that leaves a smaller error.
-///
-/// Errors: as quantize_dynamic.
-Result<QuantizedSite> quantize_static(const ir::Tensor& weight, const SourceRows& source);
+Result<QuantizedForms> quantize_linear(const ir::Tensor& weight,
+                                       const SourceRows& source,
+                                       WantedForms wanted);
 
 }  // namespace rtai::quant

@@ -68,6 +68,14 @@ Result<ir::Tensor> pack(const ir::Tensor& padded, const Batch& batch) {
   return packed;
 }
 
+/// Two sequences each become the choices of one question.
+void pair_up(std::vector<ir::Tensor>& inputs) {
+  for (ir::Tensor& input : inputs) {
+    if (input.rank() != 3 || input.dim(0) % 2 != 0) continue;
+    input = input.reshaped({input.dim(0) / 2, 2, input.dim(2)});
+  }
+}
+
 /// The inputs of the raised graph, by the names that emission gives them.
 Result<std::vector<ir::Tensor>> packed_inputs(const ir::Graph& raised,
                                               const Interface& interface,
@@ -132,9 +140,11 @@ Result<Proof> prove(const ir::Graph& imported,
     const bool is_large = footprint(raised).parameters > kLargeModel;
     lengths = is_large ? std::vector<Index>{3, 1} : std::vector<Index>{5, 2, 1};
   }
+  if (interface.has_choices && lengths.size() % 2 == 1) lengths.push_back(lengths[0]);
   const Batch batch = make_batch(interface, std::move(lengths));
-  const std::vector<ir::Tensor> inputs =
+  std::vector<ir::Tensor> inputs =
       make_inputs(original, interface, batch.lengths, batch.padded_length, options.seed);
+  if (interface.has_choices) pair_up(inputs);
   RTAI_TRY(const std::vector<ir::Tensor> packed, packed_inputs(raised, interface, inputs, batch));
   RTAI_TRY(const std::vector<ir::Tensor> expected, reference::interpret(original, inputs));
   RTAI_TRY(const std::vector<ir::Tensor> actual,

@@ -151,11 +151,20 @@ Result<void> take_sizes(const ir::Graph& graph, Interface& interface) {
     const ir::Type& type = graph.type(input);
     if (role == Role::unused || !type.dims) continue;
     const std::size_t rank = type.dims->size();
-    const std::size_t most = role == Role::hidden ? 3 : role == Role::mask ? 4 : 2;
-    if (rank < 2 || rank > most) {
-      return Error{ErrorCode::unsupported, fmt::format("input '{}' is {}, expected [batch, seq]",
-                                                       graph.name(input), to_string(type))};
+    const std::size_t most = role == Role::mask ? 4 : 3;
+    const bool has_choices = role != Role::hidden && role != Role::mask && rank == 3;
+    if (role == Role::mask && rank == 1) {  // the number of real tokens of each sequence
+      RTAI_TRY_VOID(merge(interface.batch, type.dims->front(), "batch")
+                        .in(fmt::format("input '{}'", graph.name(input))));
+      continue;
     }
+    if (rank < 2 || rank > most || (has_choices && (*type.dims)[1].is_fixed())) {
+      return Error{ErrorCode::unsupported,
+                   fmt::format("input '{}' is {}, expected [batch, seq], or [batch, choices, seq] "
+                               "with any number of choices",
+                               graph.name(input), to_string(type))};
+    }
+    interface.has_choices = interface.has_choices || has_choices;
     const std::string place = fmt::format("input '{}'", graph.name(input));
     const ir::Dim& length = role == Role::hidden ? (*type.dims)[1] : type.dims->back();
     RTAI_TRY_VOID(merge(interface.batch, type.dims->front(), "batch").in(place));

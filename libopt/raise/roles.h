@@ -26,6 +26,7 @@ struct Interface {
   std::vector<InputRole> inputs;  // one for each graph input, in order
   std::optional<Index> batch;     // absent: any
   std::optional<Index> length;    // tokens of a padded sequence; absent: any
+  bool has_choices = false;       // [batch, choices, seq]: multiple choice, any number of choices
 
   /// Which input has `role`.
   std::optional<std::size_t> find(Role role) const;

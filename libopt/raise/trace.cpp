@@ -201,6 +201,11 @@ std::vector<ir::Tensor> make_inputs(const ir::Graph& graph,
       inputs.emplace_back();  // nothing looks at it
       continue;
     }
+    if (role.role == Role::mask && type.dims && type.dims->size() == 1) {
+      const std::vector<std::int64_t> counts(lengths.begin(), lengths.end());
+      inputs.push_back(ir::Tensor::from<std::int64_t>({batch}, counts).converted(type.dtype));
+      continue;
+    }
     // The first few ids are often padding and other marks that graphs compare with.
     const Index lowest = role.role == Role::ids ? std::min<Index>(4, role.limit - 1) : 0;
     const Index width = role.role == Role::hidden ? role.limit : 1;
@@ -218,10 +223,11 @@ std::vector<ir::Tensor> make_inputs(const ir::Graph& graph,
                                                    : static_cast<float>(value));
       }
     }
-    // [batch, seq]; masks of rank 3 and 4 have ones between.
+    // [batch, seq]; masks of rank 3 and 4 have ones between, and so has what comes in choices.
     ir::Dims dims = {batch, length};
-    if (role.role == Role::hidden) dims.push_back(width);
-    if (role.role == Role::mask && type.dims)
+    if (role.role == Role::hidden)
+      dims.push_back(width);
+    else if (type.dims)
       dims.insert(dims.begin() + 1, type.dims->size() - 2, 1);
     inputs.push_back(ir::Tensor::from<float>(dims, values).converted(type.dtype));
   }

@@ -44,7 +44,7 @@ struct Trace {
 Result<Trace> trace(const ir::Graph& graph);
 
 /// The graph inputs for sequences of `lengths`, padded to `length`. Ids and segments follow from
-/// `seed`; positions count from 0; the mask is 1 for real tokens.
+/// `seed`; positions count from 0; the mask is 1 for real tokens, or their number if it is a vector.
 std::vector<ir::Tensor> make_inputs(const ir::Graph& graph,
                                     const Interface& interface,
                                     const std::vector<Index>& lengths,

@@ -296,9 +296,12 @@ Result<Tensors> linear(const Call& call) {
   if (weight.dtype() == DType::i8) {
     RTAI_TRY_VOID(multiply_quantized(call, rows, n, k, dst));
   } else {
-    RTAI_TRY_VOID(expect_type(weight, DType::f32, "weight"));
-    multiply<float>({src.data<float>().data(), k, 1}, {weight.data<float>().data(), 1, k}, rows, n,
-                    k, dst, n);
+    const bool is_narrow = weight.dtype() == DType::bf16;
+    RTAI_TRY(const Tensor wide,
+             is_narrow ? call.convert(weight, DType::f32) : Result<Tensor>(weight));
+    RTAI_TRY_VOID(expect_type(wide, DType::f32, "weight"));
+    multiply<float>({src.data<float>().data(), k, 1}, {wide.data<float>().data(), 1, k}, rows, n, k,
+                    dst, n);
   }
   if (call.has(L::bias)) {
     const float* bias = call[L::bias].data<float>().data();

@@ -1,3 +1,4 @@
+#include "runtime/base/checked.h"
 #include "runtime/cpu/scalar_functions.h"
 #include "runtime/kernels/linear_f32.h"
 
@@ -7,16 +8,22 @@
 namespace rtai::cpu {
 namespace {
 
+/// Row `i`, column `j` of a panel.
+float weight_at(const LinearF32::Args& args, Index panel, Index i, Index j) {
+  if (args.weight_bf16 == nullptr) return args.weight[panel * args.k + i * 16 + j];
+  const Index padded = round_up<Index>(args.k, 2);
+  return bf16_to_f32(args.weight_bf16[panel * padded + i / 2 * 32 + j * 2 + i % 2]);
+}
+
 void run(const LinearF32::Args& args, ExecContext& /*context*/) noexcept {
   for (Index r = 0; r < args.rows; ++r) {
     const float* src = args.src + r * args.src_stride;
     float absmax = 0;
     for (Index panel = 0; panel < args.columns; panel += 16) {
-      const float* weight = args.weight + panel * args.k;
       float sums[16] = {};
       for (Index i = 0; i < args.k; ++i) {
         for (Index j = 0; j < 16; ++j)
-          sums[j] += src[i] * weight[i * 16 + j];
+          sums[j] += src[i] * weight_at(args, panel, i, j);
       }
       for (Index j = panel; j < std::min(panel + 16, args.columns); ++j) {
         const float bias = args.bias == nullptr ? 0.0f : args.bias[j];

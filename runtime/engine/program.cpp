@@ -117,7 +117,8 @@ class StepVerifier {
     RTAI_TRY_VOID(source(0, DType::f32));
     const ValueInfo& src = value(step_.src[0]);
     const Index n = dst().columns;
-    RTAI_TRY_VOID(is_tensor(weight, {DType::f32, DType::i8}, Layout::panels, {n, src.columns}));
+    RTAI_TRY_VOID(
+        is_tensor(weight, {DType::f32, DType::bf16, DType::i8}, Layout::panels, {n, src.columns}));
     if (has_tensor(bias)) RTAI_TRY_VOID(vector(bias, DType::f32, n));
     if (tensor(weight).dtype == DType::i8) {
       RTAI_TRY_VOID(vector(weight_scale, DType::f32, n));

@@ -222,7 +222,12 @@ class Worker {
     fill_linear(step, part, args);
     args.src = first_row(step.src);
     args.src_stride = slot(step.src).columns;
-    args.weight = data<float>(step.source->tensors[weight]) + part.begin * args.k;
+    const engine::TensorIndex tensor = step.source->tensors[weight];
+    const auto& info = state_.engine->program.tensors[static_cast<std::size_t>(tensor)];
+    if (info.dtype == DType::bf16)
+      args.weight_bf16 = data<std::uint16_t>(tensor) + part.begin * round_up<Index>(args.k, 2);
+    else
+      args.weight = data<float>(tensor) + part.begin * args.k;
     call(*state_.kernels->linear_f32, args);
   }
 

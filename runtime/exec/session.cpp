@@ -2,6 +2,7 @@
 
 #include "runtime/base/aligned_buffer.h"
 #include "runtime/base/checked.h"
+#include "runtime/base/usable_cores.h"
 #include "runtime/exec/cpu_executor.h"
 #include "runtime/exec/plan.h"
 #include "runtime/exec/team.h"

@@ -9,10 +9,6 @@
 
 namespace rtai {
 
-/// Cores this process may use: its affinity mask, cut by the CPU quota of its control group. At
-/// least 1.
-int usable_cores();
-
 /// Members wait for work by spinning for a moment, then sleeping: an idle team uses no processor.
 class Team {
  public:

@@ -10,8 +10,11 @@ namespace rtai {
 /// The sum runs over i in ascending order in f32, so that a row's result does not depend on the
 /// rows around it.
 ///
-/// Shapes: src [rows, k] with row stride; weight as panels [columns/16][k][16]; bias [columns];
-/// dst, residual [rows, columns] with row strides.
+/// Weights of 16 bits are widened to f32, exactly, when they are loaded.
+///
+/// Shapes: src [rows, k] with row stride; weight as panels [columns/16][k][16], or weight_bf16 as
+/// panels [columns/16][k/2][16][2], k padded with zeros; bias [columns]; dst, residual [rows,
+/// columns] with row strides.
 /// Planned: rows, columns, k >= 1; weight 64-byte aligned; dst may be residual.
 struct LinearF32 {
   static constexpr std::string_view kName = "linear_f32";
@@ -30,6 +33,7 @@ struct LinearF32 {
     Index rows;
     Index columns;
     Index k;
+    const std::uint16_t* weight_bf16 = nullptr;  // if given, instead of weight
   };
 };
 

@@ -20,11 +20,6 @@ DecodedCharacter decode_before(std::string_view text, std::size_t position) {
   return {kReplacementCharacter, 1};
 }
 
-std::uint32_t count_characters(std::string_view utf8) {
-  return static_cast<std::uint32_t>(
-      std::count_if(utf8.begin(), utf8.end(), [](char byte) { return (byte & 0xc0) != 0x80; }));
-}
-
 bool has(char32_t c, unicode::CharacterFlag flag) {
   return unicode::properties(c).has(flag);
 }

@@ -29,11 +29,15 @@ Result<std::size_t> index_of_largest(std::span<const float> logits) {
 // What a character is to the words of a text.
 enum class Role { inside, alone, between, nothing };
 
-Role role_of(char32_t c, const WordPieceSettings& settings) {
+struct WordRules {
+  bool clean_text;
+  bool separates_chinese;
+};
+Role role_of(char32_t c, WordRules rules) {
   const unicode::CharacterProperties properties = unicode::properties(c);
-  if (settings.clean_text && properties.has(CharacterFlag::removed)) return Role::nothing;
+  if (rules.clean_text && properties.has(CharacterFlag::removed)) return Role::nothing;
   if (properties.has(CharacterFlag::whitespace)) return Role::between;
-  const bool alone = settings.handle_chinese_chars && properties.has(CharacterFlag::chinese);
+  const bool alone = rules.separates_chinese && properties.has(CharacterFlag::chinese);
   return alone ? Role::alone : Role::inside;
 }
 
@@ -92,7 +96,10 @@ Result<Classification> classify(std::span<const float> logits, Problem problem) 
   return answer;
 }
 
-std::vector<Word> split_words(std::string_view text, const WordPieceSettings& settings) {
+std::vector<Word> split_words(std::string_view text, const TokenizerSettings& settings) {
+  const WordRules rules{
+      .clean_text = settings.normalizes(NormalizerStep::Kind::clean_text),
+      .separates_chinese = settings.normalizes(NormalizerStep::Kind::separate_chinese)};
   text = text.substr(0, std::numeric_limits<std::uint32_t>::max() - 1);
   std::vector<Word> words;
   bool inside = false;  // of a word that may go on
@@ -102,7 +109,7 @@ std::vector<Word> split_words(std::string_view text, const WordPieceSettings& se
     const auto begin = static_cast<std::uint32_t>(position);
     const Word here{{character, character + 1}, {begin, begin + c.bytes}};
     position += c.bytes;
-    const Role role = role_of(c.value, settings);
+    const Role role = role_of(c.value, rules);
     if (role == Role::nothing) continue;
     if (role == Role::inside && inside) {
       words.back().characters.end = here.characters.end;

@@ -50,7 +50,7 @@ struct Word {
 /// The words that a user labels: what stands between whitespace, "Westbam's" and "Berlin." being
 /// one each, since that is how data for token classification is split; and each Chinese character,
 /// if the tokenizer separates them, since there is no whitespace between them.
-std::vector<Word> split_words(std::string_view text, const WordPieceSettings& settings);
+std::vector<Word> split_words(std::string_view text, const TokenizerSettings& settings);
 
 /// For each token the word of `words`, in ascending order, that it begins in; -1 for special ones.
 std::vector<std::int32_t> words_of_tokens(const Encoding& encoding, std::span<const Word> words);

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Writes unicode_tables.cpp: what the `tokenizers` package does with every Unicode code point.
 
-BERT's tokenizer in `tokenizers` works with character tables of several ages (its own list of
-control characters, marks and punctuation, the NFD data of another library, the Rust standard
-library's lower case), so no one version of Unicode reproduces it. Every property is therefore
+`tokenizers` works with character tables of several ages (its own list of control characters, marks
+and punctuation, the normalization data of another library, the Rust standard library's lower case,
+those of two regular expression libraries), so no one version of Unicode reproduces it. Every property is therefore
 asked of the package itself, code point by code point.
 
 usage: generate_unicode_tables.py [--check]
@@ -12,22 +12,26 @@ usage: generate_unicode_tables.py [--check]
 
 import itertools
 import pathlib
+import struct
 import sys
 import unicodedata
 
 import tokenizers
-from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 OUTPUT = pathlib.Path(__file__).with_name("unicode_tables.cpp")
+LONGEST_SEQUENCE = 18  # as Sequence in unicode_tables.h
 BLOCK_BITS = 7  # as kBlockBits in unicode_tables.h; smallest total of 5 to 8
 CODE_POINTS = 0x110000
 SURROGATES = range(0xD800, 0xE000)
 HANGUL = range(0xAC00, 0xD7A4)
 
 # As CharacterFlag in unicode_tables.h.
-REMOVED, WHITESPACE, CHINESE, PUNCTUATION, WORD, MARK, DECOMPOSES, LOWERS = (
-    1 << bit for bit in range(8)
-)
+(REMOVED, WHITESPACE, CHINESE, PUNCTUATION, WORD, MARK, DECOMPOSES, LOWERS, LETTER, NUMBER, NUMERIC,
+ COMBINING, DECOMPOSES_COMPATIBLY, COMPOSES) = (1 << bit for bit in range(14))
+
+# As GraphemeClass in unicode_tables.h.
+OTHER, CONTROL, EXTEND, SPACING, PREPEND, PICTOGRAPHIC = range(6)
 
 
 def bert(clean=False, chinese=False, strip=False, lower=False):
@@ -92,16 +96,79 @@ def word_and_space_probes():
     return is_word, is_space
 
 
+def charsmap(rules):
+    """A normalizer that replaces: sentencepiece's format, a double-array trie with 256 units a node."""
+    units, texts, blocks = {}, b"", {b"": 1}
+    for key, value in rules.items():
+        key = key.encode()
+        for length in range(1, len(key) + 1):
+            blocks.setdefault(key[:length], len(blocks) + 1)
+        units[blocks[key] << 8] = len(texts)
+        texts += value.encode() + b"\0"
+    for prefix, block in blocks.items():
+        place = (blocks[prefix[:-1]] << 8 | prefix[-1]) if prefix else 0
+        leaf = (block << 8) in units
+        units[place] = (place ^ block << 8) << 10 | leaf << 8 | (prefix[-1] if prefix else 0)
+    array = [units.get(i, 0) for i in range((len(blocks) + 1) << 8)]
+    return normalizers.Precompiled(struct.pack(f"<{len(array) + 1}I", 4 * len(array), *array) + texts)
+
+
+def grapheme_class_probe():
+    """Grapheme clusters show where sentencepiece's normalizer replaces: one shorter than six bytes is
+    replaced whole by what its beginning maps to; in a longer one, each character is."""
+    normalize = charsmap({"a": "1", "\u0301": "2", "\u00a9": "3", "\u00ae": "4"}).normalize_str
+    acute, joiner, copyright, registered = "\u0301", "\u200d", "\u00a9", "\u00ae"
+
+    def grapheme_class(char):
+        if char in "a" + acute + copyright + registered:
+            return {"a": OTHER, acute: EXTEND}.get(char, PICTOGRAPHIC)
+        if normalize("a" + char) == "1":  # joined and lost with it
+            chained = normalize(copyright + char + joiner + registered + acute).endswith("42")
+            return EXTEND if chained else SPACING
+        if normalize(char + "a" + 2 * acute).endswith("122"):  # joined to what follows
+            return PREPEND
+        if normalize(char + 2 * acute) == char + "2":  # not joined by what follows
+            return CONTROL
+        if normalize(copyright + joiner + char) == "3" + joiner + char:
+            return PICTOGRAPHIC
+        return OTHER
+
+    return grapheme_class
+
+
+def compositions(decomposition, nfc):
+    """{(first, second): composed}, but for Hangul, whose syllables are composed by arithmetic."""
+    pairs = {}
+    for code_point, chars in decomposition.items():
+        if code_point in HANGUL or nfc(chars) != chr(code_point):
+            continue
+        first = nfc(chars[:-1])
+        expect(len(first) == 1 and len(chars) > 1, code_point, "is not composed of two")
+        expect(nfc(first + chars[-1]) == chr(code_point), code_point, "composes otherwise")
+        pairs[first, chars[-1]] = code_point
+    return pairs
+
+
 def probe():
-    """Per code point: (flags, combining class), NFD and lower case."""
+    """Per code point: (flags, combining class, grapheme class); NFD, NFKD, lower case; NFC of pairs."""
     clean, chinese = bert(clean=True), bert(chinese=True)
     strip, lower = bert(strip=True), bert(lower=True)
     split = pre_tokenizers.BertPreTokenizer().pre_tokenize_str
     nfd = normalizers.NFD().normalize_str
+    nfkd = normalizers.NFKD().normalize_str
+    nfc = normalizers.NFC().normalize_str
+    strip_accents = normalizers.StripAccents().normalize_str
+    digits = pre_tokenizers.Digits(individual_digits=True).pre_tokenize_str
+
+    def remover(pattern):
+        return pre_tokenizers.Split(Regex(pattern), "removed").pre_tokenize_str
+
+    letters, numbers, spaces = remover(r"\p{L}"), remover(r"\p{N}"), remover(r"\s")
     combining_class = CombiningClasses(nfd)
     is_word, is_space = word_and_space_probes()
+    grapheme_class = grapheme_class_probe()
 
-    properties, decomposition, lowercase = {}, {}, {}
+    properties, decomposition, compatible, lowercase = {}, {}, {}, {}
     for code_point in range(CODE_POINTS):
         if code_point in SURROGATES:
             continue
@@ -133,14 +200,30 @@ def probe():
             decomposition[code_point] = nfd(char)
         elif strip("a" + char) == "a":
             flags |= MARK
+        if nfkd(char) != nfd(char):
+            flags |= DECOMPOSES_COMPATIBLY
+            compatible[code_point] = nfkd(char)
         if lower(char) != char:
             flags |= LOWERS
             lowercase[code_point] = lower(char)
+        if not letters(char):
+            flags |= LETTER
+        if not numbers(char):
+            flags |= NUMBER
+        if not strip_accents("a" + char)[1:]:
+            flags |= COMBINING
+        if len(digits("a" + char)) == 2:
+            flags |= NUMERIC
+        expect((not spaces(char)) == bool(flags & WHITESPACE), code_point, "\\s is not whitespace")
         # What decomposes does not appear in NFD, so its own class does not matter.
         combining = 0 if flags & DECOMPOSES else combining_class(char)
-        properties[code_point] = (flags, combining)
+        properties[code_point] = (flags, combining, grapheme_class(char))
     verify(properties, decomposition, lowercase, strip)
-    return properties, decomposition, lowercase
+    pairs = compositions(decomposition, nfc)
+    for _, second in pairs:
+        flags, *rest = properties[ord(second)]
+        properties[ord(second)] = (flags | COMPOSES, *rest)
+    return properties, decomposition, compatible, lowercase, pairs
 
 
 def verify(properties, decomposition, lowercase, strip):
@@ -159,26 +242,27 @@ def verify(properties, decomposition, lowercase, strip):
         space = has(chr(code_point), WHITESPACE)
         expect(all(has(char, WHITESPACE) == space for char in chars), code_point, "makes a space")
     for code_point in range(0x80):
-        flags, combining = properties[code_point]
+        flags, combining, _ = properties[code_point]
         expect(not flags & (CHINESE | MARK | DECOMPOSES), code_point, "special although ASCII")
         expect(combining == 0, code_point, "combining although ASCII")
         expect(len(lowercase.get(code_point, "x")) == 1, code_point, "lowers to several characters")
 
 
 class Pool:
-    """Character sequences laid end to end. Place 0 is taken, so that 0 can mean `no sequence`."""
+    """Character sequences laid end to end. Number 0 is the empty one, for `no sequence`."""
 
     def __init__(self):
-        self.places = {}
-        self.chars = [0]
+        self.numbers = {"": 0}
+        self.ends = [0]
+        self.chars = []
 
-    def place(self, chars):
-        """Where the sequence begins, times 4, plus its length less one."""
-        if chars not in self.places:
-            expect(len(chars) <= 4, ord(chars[0]), "more than four characters")
-            self.places[chars] = len(self.chars) << 2 | len(chars) - 1
+    def number(self, chars):
+        if chars not in self.numbers:
+            expect(len(chars) <= LONGEST_SEQUENCE, ord(chars[0]), "more characters than expected")
+            self.numbers[chars] = len(self.ends)
             self.chars += map(ord, chars)
-        return self.places[chars]
+            self.ends.append(len(self.chars))
+        return self.numbers[chars]
 
 
 def trie(values):
@@ -208,16 +292,18 @@ def array(name, values, kind, limit):
 
 
 def generate():
-    properties, decomposition, lowercase = probe()
+    properties, decomposition, compatible, lowercase, pairs = probe()
     records = sorted(set(properties.values()))
     record_index = {record: index for index, record in enumerate(records)}
     pool = Pool()
     # Hangul syllables are decomposed by arithmetic: 11,172 entries would be most of the table.
-    decomposed = {c: pool.place(s) for c, s in decomposition.items() if c not in HANGUL}
-    lowered = {c: pool.place(s) for c, s in lowercase.items()}
+    decomposed = {c: pool.number(s) for c, s in decomposition.items() if c not in HANGUL}
+    compatibly = {c: pool.number(s) for c, s in compatible.items()}
+    lowered = {c: pool.number(s) for c, s in lowercase.items()}
     tries = {
         "kRecord": (trie({c: record_index[r] for c, r in properties.items()}), "std::uint8_t", 256),
         "kDecomposition": (trie(decomposed), "std::uint16_t", 65536),
+        "kCompatible": (trie(compatibly), "std::uint16_t", 65536),
         "kLowercase": (trie(lowered), "std::uint16_t", 65536),
     }
 
@@ -231,14 +317,20 @@ def generate():
         f"static_assert(kBlockBits == {BLOCK_BITS});",
         "",
         f"const CharacterProperties kRecords[{len(records)}] = {{",
-        *(f"  {{{flags}, {combining}}}," for flags, combining in records),
+        *(f"  {{{flags}, {combining}, GraphemeClass{{{grapheme}}}}},"
+          for flags, combining, grapheme in records),
         "};",
         "",
     ]
     for name, ((stage1, stage2), kind, limit) in tries.items():
-        lines += array(name + "Blocks", stage1, "std::uint8_t", 256)
+        lines += array(name + "Blocks", stage1, "std::uint16_t", 65536)
         lines += array(name + "Values", stage2, kind, limit)
+    lines += array("kSequenceEnds", pool.ends, "std::uint16_t", 65536)
     lines += array("kSequenceCharacters", pool.chars, "char32_t", CODE_POINTS)
+    composed = sorted((ord(a), ord(b), c) for (a, b), c in pairs.items())
+    lines += [f"const Composition kCompositions[{len(composed)}] = {{",
+              *(f"  {{{a}, {b}, {c}}}," for a, b, c in composed), "};",
+              f"const std::size_t kCompositionCount = {len(composed)};", ""]
     return "\n".join(lines + ["}  // namespace rtai::text::unicode"]) + "\n"
 
 

@@ -43,6 +43,14 @@ inline DecodedCharacter decode_utf8(std::string_view text, std::size_t position)
   return {value, length};
 }
 
+/// How many characters begin in `text`, which is UTF-8.
+inline std::uint32_t count_characters(std::string_view text) {
+  std::uint32_t count = 0;
+  for (const char byte : text)
+    count += (static_cast<unsigned char>(byte) & 0xc0u) != 0x80u;
+  return count;
+}
+
 /// Whether `text` decodes without a replacement.
 inline bool is_valid_utf8(std::string_view text) {
   for (std::size_t i = 0; i < text.size();) {

@@ -23,7 +23,8 @@ Vocabulary::Hash hash_of(Vocabulary::Hash seed, std::string_view bytes) {
 
 Result<Vocabulary> Vocabulary::create(std::string text,
                                       std::vector<std::uint32_t> ends,
-                                      std::string_view continuation) {
+                                      std::string_view continuation,
+                                      Content content) {
   if (ends.size() > kMaxPieces) {
     return Error{ErrorCode::invalid_input, "expected at most " + std::to_string(kMaxPieces) +
                                                " pieces, found " + std::to_string(ends.size())};
@@ -41,15 +42,15 @@ Result<Vocabulary> Vocabulary::create(std::string text,
   vocabulary.slots_.resize(std::size_t{2} << bits);
   vocabulary.shift_ = 63 - bits;
   for (std::size_t id = 0; id < vocabulary.size(); ++id) {
-    RTAI_TRY_VOID(vocabulary.insert(id));
+    RTAI_TRY_VOID(vocabulary.insert(id, content));
   }
   return vocabulary;
 }
 
-Result<void> Vocabulary::insert(std::size_t id) {
+Result<void> Vocabulary::insert(std::size_t id, Content content) {
   const std::string_view inserted = piece(id);
   if (inserted.empty()) return {};
-  if (!is_valid_utf8(inserted)) {
+  if (content == Content::utf8 && !is_valid_utf8(inserted)) {
     return Error{ErrorCode::invalid_input, "piece " + std::to_string(id) + " is not UTF-8"};
   }
   if (inserted.size() > kMaxPieceBytes) {

@@ -21,15 +21,21 @@ class Vocabulary {
   /// Bounds the work for each character of a word, which may be as long as its longest piece.
   static constexpr std::size_t kMaxPieceBytes = 1024;
 
+  enum class Content { utf8, bytes };
+
+  /// An empty one.
+  Vocabulary() = default;
+
   /// `ends[id]` is where the piece of that id ends in `text`; it begins where the one before ends.
   /// An empty piece leaves its id unused. Of equal pieces the last is found. `continuation` is what
   /// begins the pieces that continue a word.
   ///
   /// Errors: invalid_input if there are too many pieces or too long ones, `ends` does not ascend to
-  /// the end of the text, the text is not UTF-8, or pieces are made to collide in the table.
+  /// the end of the text, the text is not UTF-8 where it should be, or pieces are made to collide in the table.
   static Result<Vocabulary> create(std::string text,
                                    std::vector<std::uint32_t> ends,
-                                   std::string_view continuation);
+                                   std::string_view continuation,
+                                   Content content = Content::utf8);
 
   /// One more than the largest id.
   std::size_t size() const { return ends_.size(); }
@@ -70,15 +76,14 @@ class Vocabulary {
     std::uint32_t number;  // id + 1; 0: free
   };
 
-  Vocabulary() = default;
-  Result<void> insert(std::size_t id);
+  Result<void> insert(std::size_t id, Content content);
   std::size_t home(Hash hash) const { return static_cast<std::size_t>(hash >> shift_); }
   static std::uint32_t tag_of(Hash hash) { return static_cast<std::uint32_t>(hash >> 12); }
   std::int32_t lookup(Hash hash, std::string_view head, std::string_view tail) const;
 
   std::string text_;
   std::vector<std::uint32_t> ends_;  // [size]
-  std::vector<Slot> slots_;          // a power of two
+  std::vector<Slot> slots_ = std::vector<Slot>(2);  // a power of two
   int shift_ = 63;                   // 64 - log2(slots)
   std::string continuation_;
   Hash continuation_seed_ = kWordSeed;

@@ -18,6 +18,7 @@ const std::map<std::string_view, std::string> kOptions = {
     {"prune-magnitude", "{flops=1.5}"},
     {"prune-wanda", "{flops=1.5}"},
     {"prune-flap", "{flops=1.5}"},
+    {"prune-kwon", "{flops=1.5}"},
     {"drop-layers", "{layers=0}"},
 };
 

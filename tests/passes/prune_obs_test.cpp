@@ -11,6 +11,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
+#include <map>
 #include <set>
 
 namespace rtai {
@@ -72,7 +74,7 @@ TEST_CASE("prune-obs reaches the flops asked for and hurts less than every contr
   CHECK(obs.counter("target met") == 1);
   CHECK(ir::footprint(obs.graph).parameters < ir::footprint(dense).parameters);
   const double harm = divergence(dense, obs.graph);
-  for (const char* control : {"prune-magnitude", "prune-wanda", "prune-flap"}) {
+  for (const char* control : {"prune-magnitude", "prune-wanda", "prune-flap", "prune-kwon"}) {
     const Pruned other = prune(dense, std::string(control) + "{flops=2}").value();
     CHECK(flops_of(other.graph) <= flops_of(dense) / 2 * (1 + 1e-9));
     INFO(control);
@@ -111,7 +113,7 @@ TEST_CASE("nothing to remove leaves the graph as it is and says so") {
 
 TEST_CASE("shares of heads and columns are kept over all layers together") {
   const ir::Graph dense = testing::make_model({.layers = 2, .heads = 4, .ffn = 128});
-  for (const char* method : {"obs", "magnitude", "wanda", "flap"}) {
+  for (const char* method : {"obs", "magnitude", "wanda", "flap", "kwon"}) {
     const Pruned pruned =
         prune(dense, "prune-" + std::string(method) + "{keep-heads=0.5,keep-ffn=0.75}").value();
     CHECK(pruned.counter("heads removed") == 4);
@@ -227,6 +229,92 @@ TEST_CASE("a latency is met by the median, and predicted as one") {
   CHECK(counter("cost predicted") == Approx(median).epsilon(0.05));
 }
 
+TEST_CASE("whole layers go, the least harmful ones first, and no part of any other") {
+  const ir::Graph dense = testing::make_model({.layers = 4});
+  const Pruned pruned = prune(dense, "prune-obs{units=layers,flops=2}").value();
+  CHECK(pruned.counter("target met") == 1);
+  CHECK(pruned.graph.nodes_of(ir::Op::attention).size() == 2);
+  const FigureTable& modules = pruned.report.tables[0];
+  const auto column = [&](std::string_view name) {
+    return std::ranges::find(modules.columns, name) - modules.columns.begin();
+  };
+  std::map<double, std::set<bool>> gone;  // by layer
+  for (const auto& row : modules.rows) {
+    const double units = row[static_cast<std::size_t>(column("units"))];
+    CHECK((units == 0 || units == row[static_cast<std::size_t>(column("units_before"))]));
+    gone[row[static_cast<std::size_t>(column("layer"))]].insert(units == 0);
+  }
+  for (const auto& [layer, answers] : gone)
+    CHECK(answers.size() == 1);
+  // Rebuilt around the gap, the model is nearer to the dense one than with the layers only cut out.
+  std::string cut = "drop-layers{layers=";
+  for (const auto& [layer, answers] : gone)
+    if (answers.contains(true)) cut += fmt::format("{:.0f};", layer);
+  cut.back() = '}';
+  CHECK(divergence(dense, pruned.graph) < divergence(dense, prune(dense, cut).value().graph));
+}
+
+TEST_CASE("where the time is over, a model that meets the target is there all the same") {
+  const ir::Graph dense = testing::make_model({.layers = 3});
+  const TokenBatch texts = testing::random_texts(60, 101);
+  RuntimeEvaluator evaluator;
+  MemoryLog log;
+  PassContext context{.calibration = &texts,
+                      .evaluator = &evaluator,
+                      .log = &log,
+                      .time = TimeBudget(std::chrono::nanoseconds(1))};
+  ir::Graph graph = dense;
+  REQUIRE(run_pipeline("prune-obs{flops=2}", graph, context, passes::make));
+  CHECK(flops_of(graph) <= flops_of(dense) / 2);
+  REQUIRE(log.warnings.size() == 1);
+  CHECK(log.warnings[0].find("the time is over") != std::string::npos);
+  // Nothing was measured or rebuilt: what the order of removal alone gives.
+  const ir::Graph local = prune(dense, "prune-obs{flops=2,harm=local,rebuild=none}").value().graph;
+  CHECK(divergence(dense, graph) == Approx(divergence(dense, local)).epsilon(1e-3));
+}
+
+/// A runtime that computes of the last layer only the rows that the first tokens need.
+class ReadsFirstTokens final : public Evaluator {
+ public:
+  Result<std::vector<ir::Tensor>> run(const ir::Graph& graph,
+                                      std::span<const ir::Tensor> inputs,
+                                      std::span<const Index> offsets,
+                                      std::span<const ir::ValueId> wanted) override {
+    return honest_.run(graph, inputs, offsets, wanted);
+  }
+  /// A millisecond for every thousand weights; a tenth of it behind the last attention.
+  Result<Milliseconds> latency(const ir::Graph& graph) override {
+    const bool few_rows = !graph.nodes_of(ir::Op::first_token).empty();
+    const auto attentions = graph.nodes_of(ir::Op::attention);
+    double ms = 1;
+    bool behind_last = attentions.empty();
+    for (const ir::NodeId id : graph.order()) {
+      const ir::Node& node = graph.node(id);
+      if (node.op() == ir::Op::attention) behind_last = id == attentions.back();
+      if (node.op() != ir::Op::linear) continue;
+      const double weights =
+          static_cast<double>(graph.constant(node.input(ir::Linear::weight))->elements());
+      ms += weights / (few_rows && behind_last ? 10'000 : 1'000);
+    }
+    return Milliseconds(ms);
+  }
+
+ private:
+  RuntimeEvaluator honest_;
+};
+
+TEST_CASE("the last layer is measured by itself where only its first tokens are read") {
+  const ir::Graph dense = testing::make_model({.layers = 5, .pooled = true});
+  const auto modules = prune::find_modules(dense).value();
+  ReadsFirstTokens evaluator;
+  const auto costs = prune::measure_times(dense, modules, evaluator, silent_log()).value();
+  const auto cost = [&](std::size_t m) { return costs.modules[m].at(modules[m].count); };
+  CHECK(cost(7) == Approx(2 * 64 * 128 / 1000.0));
+  CHECK(cost(9) == Approx(cost(7) / 10));
+  CHECK(cost(8) < cost(6));
+  CHECK(costs.dense(modules) == Approx(evaluator.latency(dense).value().count()));
+}
+
 TEST_CASE("a target that cannot be met gives the smallest model, and the report admits it") {
   const ir::Graph dense = testing::make_model();
   const Pruned pruned = prune(dense, "prune-obs{speedup=1000}").value();
@@ -266,7 +354,7 @@ TEST_CASE("pruning without texts, or of a quantized model, or without a target i
     REQUIRE_FALSE(status);
     return status.error().message();
   };
-  for (const char* method : {"obs", "wanda", "flap"}) {
+  for (const char* method : {"obs", "wanda", "flap", "kwon"}) {
     const auto status =
         run_pipeline("prune-" + std::string(method) + "{flops=2}", graph, nothing, passes::make);
     CHECK(message(status).find("need") != std::string::npos);
@@ -276,6 +364,8 @@ TEST_CASE("pruning without texts, or of a quantized model, or without a target i
         "prune-obs: no module has float weights and a residual addition; prune before quantizing");
   CHECK(message(prune(dense, "prune-obs")).find("found 0") != std::string::npos);
   CHECK(message(prune(dense, "prune-obs{flops=2,speedup=2}")).find("found 2") != std::string::npos);
+  CHECK(message(prune(dense, "prune-obs{flops=2,units=some}")) ==
+        "prune-obs: option 'units': expected any or layers, found 'some'");
   CHECK(message(prune(dense, "prune-obs{flops=2,rebuild=some}")) ==
         "prune-obs: option 'rebuild': expected all, outer or none, found 'some'");
   CHECK(message(prune(dense, "prune-obs{flops=2}", {})).find("no tokens") != std::string::npos);

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 namespace rtai {
 namespace {
@@ -131,6 +132,24 @@ ir::Graph model_with_a_loud_column() {
   return graph;
 }
 
+/// A model with some of its numbers changed.
+class Changed {
+ public:
+  Changed() { ir::name_by_place(graph_); }
+
+  Changed& set(const char* name, const std::function<void(std::span<float> values)>& change) {
+    const ir::ValueId id = *graph_.find_value(name);
+    ir::Tensor values = *graph_.constant(id);
+    change(values.mutable_data<float>());
+    graph_.set_constant(id, values);
+    return *this;
+  }
+  const ir::Graph& graph() const { return graph_; }
+
+ private:
+  ir::Graph graph_ = testing::make_model();
+};
+
 struct Quantized {
   ir::Graph graph;
   PassReport report;
@@ -181,6 +200,94 @@ TEST_CASE("auto goes back to f32 until the outputs are near enough") {
       quantize_on_texts(before, "{mode=auto,max-divergence=" + std::to_string(limit) + "}");
   CHECK(strict.counter("divergence") <= limit);
   CHECK(strict.counter("linear layers quantized") + strict.counter("attentions in int8") < 11);
+}
+
+/// The share of tokens that get the label they had.
+double agreement(const ir::Graph& before, const ir::Graph& after) {
+  testing::RuntimeEvaluator evaluator;
+  const TokenBatch texts = testing::random_texts(80, 101, 11);
+  const auto labels = [&](const ir::Graph& graph) {
+    const std::vector<ir::Tensor> inputs = model_inputs(graph, texts);
+    const ir::Tensor logits =
+        evaluator.run(graph, inputs, texts.offsets, graph.outputs()).value()[0];
+    std::vector<std::ptrdiff_t> found;
+    for (Index row = 0; row < logits.dim(0); ++row) {
+      const auto values = logits.data<float>().subspan(
+          static_cast<std::size_t>(row * logits.dim(1)), static_cast<std::size_t>(logits.dim(1)));
+      found.push_back(std::ranges::max_element(values) - values.begin());
+    }
+    return found;
+  };
+  const auto a = labels(before);
+  const auto b = labels(after);
+  double same = 0;
+  for (std::size_t i = 0; i < a.size(); ++i)
+    same += a[i] == b[i] ? 1 : 0;
+  return same / static_cast<double>(a.size());
+}
+
+/// `auto` keeps the answers, or says which parts it could not keep in int8.
+void check_auto_holds(const ir::Graph& before) {
+  const Quantized found = quantize_on_texts(before, "{mode=auto}");
+  const double share = agreement(before, found.graph);
+  const bool fell_back =
+      found.counter("linear layers quantized") < 9 || found.counter("attentions in int8") < 2;
+  INFO("agreement " << share << ", divergence " << found.counter("divergence"));
+  CHECK((share >= 0.99 || fell_back));
+  CHECK(found.counter("divergence") <= 0.01);
+}
+
+TEST_CASE("auto holds where one channel of a normalization is a thousand times the others") {
+  check_auto_holds(
+      Changed().set("layer.0.attention_norm.weight", [](auto w) { w[5] *= 1000; }).graph());
+  check_auto_holds(Changed().set("layer.0.ffn_norm.weight", [](auto w) { w[7] *= 1000; }).graph());
+}
+
+TEST_CASE("auto holds with a head of zeros and with weights that are all the same") {
+  constexpr std::size_t kHidden = 64;
+  constexpr std::size_t kHead = 16 * kHidden;
+  check_auto_holds(Changed()
+                       .set("layer.0.qkv.weight",
+                            [](std::span<float> w) {
+                              for (const std::size_t part : {0, 1, 2})
+                                std::ranges::fill(w.subspan(part * 4 * kHead, kHead), 0.0f);
+                            })
+                       .graph());
+  check_auto_holds(Changed()
+                       .set("layer.1.ffn_in.weight",
+                            [](std::span<float> w) { std::ranges::fill(w.first(kHidden), 0.25f); })
+                       .set("layer.1.ffn_out.weight",
+                            [](std::span<float> w) { std::ranges::fill(w.first(128), 0.0f); })
+                       .graph());
+}
+
+TEST_CASE("auto holds where one column of the embedding drowns the others") {
+  check_auto_holds(Changed()
+                       .set("embedding.word",
+                            [](std::span<float> w) {
+                              for (std::size_t i = 3; i < w.size(); i += 64)
+                                w[i] *= 1000;
+                            })
+                       .graph());
+}
+
+TEST_CASE("auto reports the sensitivity of every layer, attention and table") {
+  const Quantized found = quantize_on_texts(testing::make_model(), "{mode=auto}");
+  REQUIRE(found.report.tables.size() == 1);
+  const FigureTable& sites = found.report.tables[0];
+  CHECK(sites.name == "sites");
+  CHECK(sites.names.size() == 1 + 2 + 9);
+  REQUIRE(sites.rows.size() == sites.names.size());
+  for (const std::vector<double>& row : sites.rows)
+    CHECK(row[0] > 0);
+}
+
+TEST_CASE("a bias or normalization that is not a number is refused by name") {
+  ir::Graph graph = Changed().set("layer.1.ffn_norm.bias", [](auto b) { b[2] = NAN; }).graph();
+  const auto status = quantize(graph);
+  REQUIRE_FALSE(status);
+  CHECK(status.error().code() == ErrorCode::invalid_input);
+  CHECK(status.error().message() == "quantize-int8: 'layer.1.ffn_norm.bias' holds nan at 2");
 }
 
 TEST_CASE("layers that share a weight share its integers") {

@@ -211,7 +211,8 @@ struct I8Data {
 struct F32Data {
   using Op = LinearF32;
 
-  F32Data(const LinearCase& shape, Random& random) : c(shape), sides(shape) {
+  F32Data(const LinearCase& shape, Random& random, bool is_narrow = false)
+      : c(shape), sides(shape), narrow(is_narrow) {
     const float size = 3.0f / std::sqrt(static_cast<float>(c.k));
     for (Index r = 0; r < c.rows; ++r)
       random.fill(src.row_span(r), -size, size);
@@ -222,12 +223,22 @@ struct F32Data {
   }
 
   LinearF32::Args args(Target /*target*/, GuardedRows<float>& dst, GuardedRows<float>& absmax) {
-    packed_weight.emplace(pack_panels(weight, c.columns, c.k, 0));
     LinearF32::Args made{};
     sides.fill(c, dst, absmax, made);
     made.src = src.data();
     made.src_stride = src.stride();
-    made.weight = packed_weight->data();
+    if (narrow) {
+      std::vector<std::uint16_t> bits;
+      for (float& value : weight) {
+        bits.push_back(f32_to_bf16(value));
+        value = bf16_to_f32(bits.back());
+      }
+      packed_bf16.emplace(pack_panels(bits, c.columns, c.k, 0));
+      made.weight_bf16 = packed_bf16->data();
+    } else {
+      packed_weight.emplace(pack_panels(weight, c.columns, c.k, 0));
+      made.weight = packed_weight->data();
+    }
     return made;
   }
 
@@ -235,7 +246,10 @@ struct F32Data {
     args.src += rows * args.src_stride;
   }
   static void advance_columns(LinearF32::Args& args, Index columns) {
-    args.weight += columns * args.k;
+    if (args.weight_bf16 != nullptr)
+      args.weight_bf16 += columns * ((args.k + 1) / 2 * 2);
+    else
+      args.weight += columns * args.k;
   }
 
   /// The slope of every function is below 1.2.
@@ -251,14 +265,17 @@ struct F32Data {
 
   bool is_intact() const {
     return sides.bias.is_intact() && sides.residual.is_intact() && src.is_intact() &&
-           packed_weight->is_intact();
+           (!packed_weight || packed_weight->is_intact()) &&
+           (!packed_bf16 || packed_bf16->is_intact());
   }
 
   LinearCase c;
   LinearSides sides;
   GuardedRows<float> src = GuardedRows<float>(c.rows, c.k, c.k + c.gap);
   std::vector<float> weight = std::vector<float>(static_cast<std::size_t>(c.columns * c.k));
+  bool narrow = false;  // weights in bf16
   std::optional<GuardedRows<float>> packed_weight;
+  std::optional<GuardedRows<std::uint16_t>> packed_bf16;
 };
 
 /// Results of a run: dst, and absmax raised from a small start.
@@ -439,6 +456,18 @@ TEST_CASE("linear_f32 agrees with the reference on random shapes and options") {
   Random random(4);
   for (int i = 0; i < 1500; ++i)
     check_case<F32Data>(random_case(random, 20, 100, 70), random, kernels);
+}
+
+TEST_CASE("linear_f32 widens bf16 weights as the reference does") {
+  const auto kernels = kernels_under_test<LinearF32>();
+  Random random(12);
+  std::vector<LinearCase> cases = notable_cases();
+  for (int i = 0; i < 300; ++i)
+    cases.push_back(random_case(random, 20, 100, 70));
+  for (const LinearCase& c : cases) {
+    F32Data data(c, random, true);
+    check_data(data, kernels);
+  }
 }
 
 /// The sums themselves, the reference included.

@@ -168,6 +168,84 @@ class CliTest(unittest.TestCase):
         self.assertEqual(self.ok(rtai("run", folder, TEXT)), expected)
         self.assertEqual(self.ok(rtai("run", engine, TEXT)), expected)
 
+    def test_int8_onnx_is_read_again(self):
+        for mode in ("dynamic", "static"):
+            model = self.folder / f"again-{mode}.onnx"
+            calibration = ["--calib", DEMO / "calibration.txt", "--calib-texts", 64]
+            self.ok(rtai("quantize", DEMO, "-o", model, "--mode", mode, *calibration, *WORKLOAD))
+            shown = self.ok(rtai("inspect", model))
+            self.assertIn("17 linear layers int8 with the file's weights", shown)
+            self.ok(rtai("compile", model, "-o", self.folder / "again.rtai"))
+            self.assertIn("i8 " + mode, self.ok(rtai("inspect", self.folder / "again.rtai")))
+
+    def test_auto_reports_what_is_sensitive(self):
+        out = self.ok(rtai("quantize", DEMO, "-o", self.folder / "auto.rtai", "--calib", DEMO / "calibration.txt", "--json", "-",
+                           "--calib-texts", 64, *WORKLOAD))
+        report = json.loads(out)
+        self.assertEqual(report["request"]["mode"], "auto")
+        self.assertEqual(len(report["sites"]), 1 + 17 + 4)
+        ranked = [site["sensitivity"] for site in report["sites"]]
+        self.assertEqual(ranked, sorted(ranked, reverse=True))
+        self.assertGreater(report["layers"][0]["sensitivity"]["ffn_out"], 0)
+        self.assertGreater(report["layers"][0]["cost_us"]["qkv"], 0)
+        self.assertLess(report["quality"]["after"]["nmse"], 0.01)
+        self.assertLess(report["quality"]["after"]["kl"], 0.01)
+
+    def test_compare_goes_layer_by_layer(self):
+        document = json.loads(self.ok(rtai("compare", DEMO, self.engine, "--data", self.labelled, "--json", "-", *WORKLOAD)))
+        layers = document["layers"]
+        self.assertEqual(layers[0]["name"], "embedding_norm")
+        self.assertEqual(len(layers), 9)
+        for layer in layers:
+            self.assertGreater(layer["cosine"], 0.9)
+            self.assertGreater(layer["nmse"], 0)
+
+    def test_texts_the_vocabulary_does_not_have_are_told(self):
+        texts = self.folder / "other.txt"
+        texts.write_text("\u3053\u308c \u5225 \u8a00\u8a9e\n" * 4, encoding="utf8")
+        result = rtai("quantize", DEMO, "-o", self.folder / "other.rtai", "--calib", texts, "--mode", "static", *WORKLOAD)
+        self.assertIn("of the tokens are not in the model's vocabulary", result.stderr)
+
+    def test_labels_the_model_does_not_have(self):
+        data = self.folder / "strange.jsonl"
+        data.write_text('{"tokens": ["play", "it"], "tags": ["X", "Y"]}\n')
+        self.refused(3, "label 'X', expected one of the model's", "eval", self.engine, "--data", data)
+        self.refused(3, "label 'X', expected one of the model's", "quantize", DEMO, "-o", self.folder / "x.rtai", "--eval", data)
+        data.write_text('{"tokens": ["play", "it"], "tags": ["X", "O"]}\n')
+        self.assertIn("50.0 % of the labels are none of the model's", rtai("eval", self.engine, "--data", data).stderr)
+
+    def test_an_empty_calibration_file(self):
+        empty = self.folder / "empty.txt"
+        empty.write_text("")
+        self.refused(3, "empty.txt", "quantize", DEMO, "-o", self.folder / "x.rtai", "--calib", empty)
+
+    def test_a_missed_agreement_exits_with_7_and_writes_all(self):
+        out, report = self.folder / "missed.rtai", self.folder / "missed.json"
+        result = rtai("quantize", DEMO, "-o", out, "--calib", DEMO / "calibration.txt", "--calib-texts", 60, "--max-drop", "-50",
+                      "--report", report, *WORKLOAD)
+        self.assertEqual(result.returncode, 7, result.stderr)
+        self.ok(rtai("verify", out))
+        self.assertEqual(json.loads(report.read_text())["verdict"], "missed")
+
+    def test_a_pruned_folder_tells_its_engine_how_it_was_made(self):
+        pruned = self.folder / "pruned"
+        self.ok(rtai("prune", DEMO, "-o", pruned, "--flops", 1.5, "--method", "magnitude", "--calib", DEMO / "calibration.txt",
+                     "--calib-texts", 32, *WORKLOAD))
+        self.ok(rtai("quantize", pruned, "-o", self.folder / "both.rtai", *WORKLOAD))
+        facts = json.loads(self.ok(rtai("inspect", self.folder / "both.rtai", "--json", "-")))["metadata"]
+        self.assertRegex(facts["pipeline"], "prune-magnitude.*,quantize-int8")
+        original = json.loads(self.ok(rtai("inspect", DEMO, "--json", "-")))["metadata"]
+        self.assertEqual(facts["source_sha256"], original["source_sha256"])
+
+    def test_bf16_engines_are_half_as_large_and_agree(self):
+        wide, narrow = self.folder / "f32.rtai", self.folder / "bf16.rtai"
+        self.ok(rtai("compile", DEMO, "-o", wide))
+        self.ok(rtai("compile", DEMO, "-o", narrow, "--dtype", "bf16"))
+        self.assertLess(narrow.stat().st_size, 0.75 * wide.stat().st_size)  # tables stay f32
+        document = json.loads(self.ok(rtai("eval", narrow, "--data", self.labelled, "--reference", wide, "--json", "-")))
+        self.assertGreaterEqual(document["agreement"], 0.99)
+        self.refused(4, "fp16", "compile", DEMO, "-o", self.folder / "x.rtai", "--dtype", "fp16")
+
     def test_misspelt_words_get_a_suggestion(self):
         self.refused(2, "unknown command 'quantise'; did you mean 'quantize'?", "quantise", DEMO)
         self.refused(2, "unknown flag '--itertions'; did you mean '--iterations'?", "bench", DEMO, "--itertions", 3)
@@ -246,6 +324,31 @@ class CliTest(unittest.TestCase):
         fifo = self.folder / "fifo.onnx"
         os.mkfifo(fifo)
         self.refused(3, "regular file", "inspect", fifo)
+
+    def test_a_model_that_cannot_be_run_is_shown_all_the_same(self):
+        def field(number, value):  # of a protobuf message
+            if isinstance(value, int):
+                return bytes([number << 3, value])
+            value = value.encode() if isinstance(value, str) else value
+            return bytes([number << 3 | 2, len(value)]) + value
+
+        def value_info(name):
+            shape = field(1, field(2, "batch")) + field(1, field(1, 4))
+            return field(1, name) + field(2, field(1, field(1, 1) + field(2, shape)))
+
+        node = field(1, "x") + field(2, "y") + field(3, "sort") + field(4, "TopK")
+        graph = field(1, node) + field(2, "g") + field(11, value_info("x")) + field(12, value_info("y"))
+        model = self.folder / "topk.onnx"
+        model.write_bytes(field(1, 8) + field(2, "somebody") + field(7, graph) + field(8, field(1, "") + field(2, 17)))
+        shown = rtai("inspect", model)
+        self.assertEqual(shown.returncode, 4, shown.stderr)
+        self.assertEqual(len(shown.stderr.splitlines()), 1, shown.stderr)
+        self.assertIn("TopK", shown.stderr)
+        for part in ("not understood", "somebody", "ai.onnx 17", "x f32[batch, 4]", "TopK"):
+            self.assertIn(part, shown.stdout)
+        outline = json.loads(rtai("inspect", model, "--json", "-").stdout)
+        self.assertEqual(outline["operators"], {"TopK": 1})
+        self.assertIn("TopK", outline["reason"])
 
     def test_a_changed_engine_is_noticed(self):
         data = bytearray(self.engine.read_bytes())

@@ -109,12 +109,98 @@ class PruneTest(unittest.TestCase):
         self.assertIn("1024 are needed", errors)
 
     def test_texts_are_asked_for_where_they_are_needed(self):
-        for method in ("obs", "wanda", "flap"):
+        for method in ("obs", "wanda", "flap", "kwon"):
             _, errors = self.prune(2, "none.rtai", "--method", method, "--flops", 2, calib=False)
             self.assertIn("--calib", errors)
         self.prune(0, "magnitude.rtai", "--method", "magnitude", "--flops", 2, calib=False)
         self.prune(0, "dropped.rtai", "--drop-layers", "1,3", calib=False)
         self.assertFalse((self.folder / "none.rtai").exists())
+
+    def test_optimize_asks_for_texts_before_it_does_anything(self):
+        result = rtai("optimize", DEMO, "-o", self.folder / "none.rtai", "--speedup", 2, *WORKLOAD)
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("--calib", result.stderr)
+
+    def test_whole_layers_go_until_the_target_is_met(self):
+        report, _ = self.prune(0, "layers.rtai", "--drop-layers", "auto", "--flops", 2)
+        kept = [(layer["heads"], layer["ffn"]) for layer in report["layers"]]
+        self.assertEqual(kept.count((0, 0)), 2)
+        whole = [(layer["heads_before"], layer["ffn_before"]) for layer in report["layers"]]
+        self.assertTrue(all(k in ((0, 0), w) for k, w in zip(kept, whole)))
+        for flags in (["auto"], ["auto", "--flops", 2, "--method", "wanda"], ["1", "--flops", 2]):
+            _, errors = self.prune(2, "none.rtai", "--drop-layers", *flags)
+            self.assertIn("--drop-layers", errors)
+
+    def test_controls_stand_beside_the_front(self):
+        report, _ = self.prune(0, "beside.rtai", "--flops", 2, "--controls", "--eval", self.labelled)
+        chosen = [c for c in report["candidates"] if c.get("chosen")]
+        controls = {c["method"]: c for c in report["candidates"] if c.get("control")}
+        self.assertEqual(len(chosen), 1)
+        self.assertLessEqual({"magnitude", "wanda", "flap"}, set(controls))
+        for control in controls.values():
+            self.assertGreater(control["divergence"], chosen[0]["divergence"])
+            self.assertAlmostEqual(control["cost"] / chosen[0]["cost"], 1, delta=0.1)
+            self.assertIsInstance(control["quality"]["value"], float)
+
+    def test_where_the_time_is_over_the_best_model_so_far_is_written(self):
+        report, errors = self.prune(0, "hasty.rtai", "--flops", 2, "--time-budget", "0.01")
+        self.assertIn("the time is over", errors)
+        self.assertEqual(report["verdict"], "met")
+        self.assertEqual(rtai("verify", self.folder / "hasty.rtai").returncode, 0)
+
+    def prune_vocab(self, code, output, *args):
+        report = self.folder / "vocab.json"
+        result = rtai("prune-vocab", DEMO, "-o", self.folder / output, "--report", report, *WORKLOAD, *args)
+        self.assertEqual(result.returncode, code, result.stderr or result.stdout)
+        return json.loads(report.read_text()) if code == 0 else result.stderr
+
+    def test_tokens_that_no_text_needs_are_dropped_and_texts_read_as_before(self):
+        report = self.prune_vocab(0, "vocab", "--calib", self.texts)
+        self.assertEqual(report["quality"]["after"]["agreement"], 1)
+        counters = report["passes"][-1]["counters"]
+        vocabulary = (self.folder / "vocab" / "vocab.txt").read_text().splitlines()
+        self.assertEqual(counters["tokens kept"], len(vocabulary))
+        self.assertLess(counters["tokens kept"], 0.5 * counters["tokens before"])
+        self.assertLess(report["bytes"]["after"], report["bytes"]["before"])
+        # The engine reads a known text as the folder does.
+        self.prune_vocab(0, "vocab.rtai", "--calib", self.texts)
+        known = self.texts.read_text().splitlines()[0]
+        self.assertEqual(self.read(self.folder / "vocab.rtai", known)["logits"],
+                         self.read(self.folder / "vocab", known)["logits"])
+        # What the texts never had is read in smaller pieces, and is unknown only if it always was.
+        text = "quixotic zebras\u2603 w\u00e4hlen \u4e2d"
+        before, after = (self.pieces(model, text) for model in (DEMO, self.folder / "vocab"))
+        self.assertGreater(len(after), len(before))
+        self.assertEqual(after.count("[UNK]"), before.count("[UNK]"))
+
+    def read(self, model, text):
+        """What the model says, with ids and logits."""
+        return json.loads(rtai("run", model, text, "--json", "--logits").stdout)
+
+    def pieces(self, folder, text):
+        vocabulary = (folder / "vocab.txt").read_text().splitlines()
+        return [vocabulary[i] for i in self.read(folder, text)["input_ids"]]
+
+    def test_tokens_can_be_listed(self):
+        words = [w for w in (DEMO / "vocab.txt").read_text().splitlines() if w.isalpha() and len(w) > 3][:50]
+        listed = self.folder / "listed.txt"
+        listed.write_text("\n".join(words) + "\n")
+        self.prune_vocab(0, "listed", "--calib", self.texts, "--keep", listed)
+        kept = (self.folder / "listed" / "vocab.txt").read_text().splitlines()
+        self.assertLessEqual(set(words), set(kept))
+        listed.write_text("nosuchtokenanywhere\n")
+        self.assertIn("no token of this model", self.prune_vocab(3, "none", "--calib", self.texts, "--keep", listed))
+        self.assertIn("--calib", self.prune_vocab(2, "none"))
+
+    def test_a_model_without_a_tokenizer_has_no_vocabulary_to_prune(self):
+        bare = self.folder / "bare"
+        bare.mkdir()
+        (bare / "model.onnx").write_bytes((DEMO / "model.onnx").read_bytes())
+        ids = self.folder / "ids.jsonl"
+        ids.write_text('{"input_ids": [2, 5, 3]}\n')
+        result = rtai("prune-vocab", bare, "-o", self.folder / "none", "--calib", ids, *WORKLOAD)
+        self.assertEqual(result.returncode, 4, result.stderr)
+        self.assertIn("tokenizer", result.stderr)
 
     def test_targets_that_contradict_each_other_are_wrong_flags(self):
         self.prune(2, "none.rtai", "--flops", 2, "--speedup", 2)

@@ -67,7 +67,9 @@ Json quality_json(const std::optional<Quality>& quality) {
   if (!quality) return nullptr;
   return {{"metric", quality->metric},
           {"value", optional_json(quality->value)},
-          {"agreement", optional_json(quality->agreement)}};
+          {"agreement", optional_json(quality->agreement)},
+          {"nmse", optional_json(quality->nmse)},
+          {"kl", optional_json(quality->kl)}};
 }
 
 std::optional<std::string> missed_time(const OptimizationReport& report,
@@ -116,6 +118,7 @@ Json OptimizationReport::json() const {
           {"request", request},
           {"seed", seed},
           {"layers", decisions.is_null() ? layers : decided_layers(decisions, layers)},
+          {"sites", sites},
           {"passes", passes_json(passes)},
           {"latency_ms",
            {{"predicted", optional_json(predicted_ms)},
@@ -149,8 +152,23 @@ std::string OptimizationReport::text() const {
              : ""});
     if (quality_after->agreement)
       table.add({"agreement", "", fmt::format("{:.2f} %", 100 * *quality_after->agreement), ""});
+    if (quality_after->nmse)
+      table.add({"nmse of logits", "", fmt::format("{:.2e}", *quality_after->nmse), ""});
   }
   text += table.text();
+  if (!sites.is_null()) {
+    Table ranking({"most sensitive", "precision", "sensitivity", "cost us", "f32 us"});
+    const auto us = [](const Json& value) {
+      return value.is_null() ? "" : fmt::format("{:.0f}", value.get<double>());
+    };
+    for (std::size_t i = 0; i < std::min<std::size_t>(sites.size(), 5); ++i) {
+      const Json& site = sites[i];
+      ranking.add({site["name"].get<std::string>(), site["precision"].get<std::string>(),
+                   fmt::format("{:.1e}", site["sensitivity"].get<double>()), us(site["cost_us"]),
+                   us(site["f32_cost_us"])});
+    }
+    text += "\n" + ranking.text();
+  }
   for (const std::string& gate : missed)
     text += fmt::format("missed: {}\n", gate);
   text += fmt::format("\n{:.1f} s\n", seconds);

@@ -18,9 +18,11 @@ struct Quality {
   std::string metric;
   std::optional<double> value;      // needs labels
   std::optional<double> agreement;  // with the model before; nothing for that model itself
+  std::optional<double> nmse = {};  // of the first output, likewise
+  std::optional<double> kl = {};    // of the classes, likewise
 };
 
-/// {"metric", "value", "agreement"}, or null.
+/// {"metric", "value", "agreement", "nmse", "kl"}, or null.
 Json quality_json(const std::optional<Quality>& quality);
 
 struct OptimizationReport {
@@ -32,6 +34,7 @@ struct OptimizationReport {
   std::vector<PassRecord> passes;
   Json layers = Json::array();  // per-layer decisions
   Json decisions = nullptr;     // of pruning, by the layers of the model before; replaces `layers`
+  Json sites = nullptr;         // of quantization: what is int8 or not, the most sensitive first
   Json candidates = Json::array();  // on the speed/quality front
   std::uint64_t bytes_before = 0;
   std::uint64_t bytes_after = 0;

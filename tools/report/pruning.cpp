@@ -34,6 +34,10 @@ Json layers_of(const FigureTable& modules, bool is_time) {
   return list;
 }
 
+const char* cost_key(bool is_time) {
+  return is_time ? "predicted_ms" : "cost";
+}
+
 }  // namespace
 
 std::optional<double> counter_of(const PassRecord& record, std::string_view name) {
@@ -47,10 +51,19 @@ void describe_pruning(const PassRecord& record, bool is_time, OptimizationReport
     if (table.name == "modules") report.decisions = layers_of(table, is_time);
     if (table.name != "front") continue;
     for (const std::vector<double>& row : table.rows)
-      report.candidates.push_back(
-          {{is_time ? "predicted_ms" : "cost", row[0]}, {"divergence", row[1]}});
+      report.candidates.push_back({{cost_key(is_time), row[0]}, {"divergence", row[1]}});
   }
   if (is_time) report.predicted_ms = counter_of(record, "cost predicted");
+}
+
+void describe_candidate(const PassRecord& record,
+                        bool is_time,
+                        double divergence,
+                        OptimizationReport& report) {
+  Json candidate = {{cost_key(is_time), counter_of(record, "cost predicted").value_or(0)},
+                    {"divergence", divergence}};
+  if (const auto measured = counter_of(record, "cost measured")) candidate["measured"] = *measured;
+  report.candidates.push_back(std::move(candidate));
 }
 
 }  // namespace rtai::tools

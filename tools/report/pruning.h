@@ -16,4 +16,11 @@ std::optional<double> counter_of(const PassRecord& record, std::string_view name
 /// are milliseconds) the latency that was predicted.
 void describe_pruning(const PassRecord& record, bool is_time, OptimizationReport& report);
 
+/// Appends the model that a pass made to the candidates: its predicted cost and the divergence of
+/// its outputs, measured.
+void describe_candidate(const PassRecord& record,
+                        bool is_time,
+                        double divergence,
+                        OptimizationReport& report);
+
 }  // namespace rtai::tools

@@ -35,6 +35,9 @@ class ModelWriter {
 
   explicit ModelWriter(const std::string& producer_version);
 
+  /// A fact about the model that runtimes show and do not need.
+  void fact(const std::string& key, const std::string& value);
+
   /// Takes a name for an input or output of the model. False if it is taken.
   bool reserve(const std::string& name) { return taken_.insert(name).second; }
 

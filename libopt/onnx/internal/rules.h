@@ -17,5 +17,7 @@ using Rule = Result<Values> (*)(SourceNode& node, Builder& build);
 Rule find_rule(std::string_view op_type);
 /// The rule of an operator of ONNX Runtime's domain, com.microsoft, or null.
 Rule find_contrib_rule(std::string_view op_type);
+/// The rule of an operator of either domain that works on quantized values, or null.
+Rule find_quantized_rule(std::string_view op_type);
 
 }  // namespace rtai::onnx_io

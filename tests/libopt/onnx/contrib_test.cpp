@@ -144,6 +144,27 @@ TEST_CASE("products of quantized matrices are taken apart") {
   check_close(fused[0], real[0], 0.1);
 }
 
+TEST_CASE("operators on quantized values dequantize, compute and quantize") {
+  const std::string scales = "<float s = {0.5}, uint8 z = {10}, float t = {0.25}, uint8 u = {3}>";
+  const auto both = [&](const std::string& fused, const std::string& real) {
+    const std::string interface = "(uint8[2,2] a, uint8[2,2] b) => (uint8 y)";
+    const std::string begin = "{ p = DequantizeLinear(a, s, z)  q = DequantizeLinear(b, t, u) ";
+    const Tensor a = Tensor::from<std::uint8_t>({2, 2}, std::vector<std::uint8_t>{9, 12, 30, 0});
+    const Tensor b = Tensor::from<std::uint8_t>({2, 2}, std::vector<std::uint8_t>{3, 8, 40, 1});
+    const auto actual = run(interface + scales + "{ y = " + fused + " }", {a, b});
+    const auto expected =
+        run(interface + scales + begin + real + " y = QuantizeLinear(r, s, z) }", {a, b});
+    CHECK(actual[0] == expected[0]);
+  };
+  both("QLinearMatMul(a, s, z, b, t, u, s, z)", "r = MatMul(p, q)");
+  both("com.microsoft.QLinearAdd(a, s, z, b, t, u, s, z)", "r = Add(p, q)");
+  both("com.microsoft.QLinearMul(a, s, z, b, t, u, s, z)", "r = Mul(p, q)");
+  both("com.microsoft.QLinearSigmoid(a, s, z, s, z)", "r = Sigmoid(p)");
+  both("com.microsoft.QLinearSoftmax <axis = -1, opset = 13> (a, s, z, s, z)", "r = Softmax(p)");
+  both("com.microsoft.QGemm <transB = 1> (a, s, z, b, t, u, , s, z)",
+       "r = Gemm <transB = 1> (p, q)");
+}
+
 // --- attention, against the transformer level's
 
 constexpr Index kBatch = 2;

@@ -164,5 +164,28 @@ TEST_CASE("no rows, and rows that are not numbers, are refused") {
   CHECK(status.error().message() == "activations hold NaN or infinity");
 }
 
+TEST_CASE("scales find the factors that were hidden in a layer") {
+  const ir::Tensor x = random_matrix(400, 6, 21, 0.5f);
+  const Layer layer{.weight = random_matrix(5, 6, 22), .bias = {1, 2, 3, 4, 5}};
+  Layer hidden = layer;
+  const std::vector<float> factors = {0.5f, 0.5f, 2, 2, -1, -1};
+  for (Index i = 0; i < 30; ++i)
+    hidden.weight.mutable_data<float>()[static_cast<std::size_t>(i)] *=
+        factors[static_cast<std::size_t>(i % 6)];
+  const Covariance covariance = covariance_of(x, apply(x, hidden), 64);
+  for (const Index width : {1, 2}) {
+    const RidgeFit fit = solve_scales(covariance, layer, width, 1e-7).value();
+    CHECK(distance(fit.layer.weight, hidden.weight) < 1e-3);
+    CHECK(fit.layer.bias == layer.bias);
+  }
+  // A wide ridge leaves the layer as it is, and so does a factor that is not to be believed.
+  CHECK(distance(solve_scales(covariance, layer, 1, 1e6).value().layer.weight, layer.weight) <
+        1e-4);
+  Layer tiny = layer;
+  for (float& value : tiny.weight.mutable_data<float>())
+    value *= 0.01f;
+  CHECK(solve_scales(covariance, tiny, 2, 1e-7).value().layer.weight == tiny.weight);
+}
+
 }  // namespace
 }  // namespace rtai::prune

@@ -76,20 +76,24 @@ TEST_CASE("rows of zeros and of denormals get scales that are normal") {
 
 TEST_CASE("a loud column costs little where its range is shared with the weight") {
   const Tensor weight = random_weight(24, 48);
-  const QuantizedSite plain = quantize_dynamic(weight, source_rows(200, 48)).value();
-  const QuantizedSite loud = quantize_dynamic(weight, source_rows(200, 48, 3)).value();
+  const QuantizedSite plain =
+      *quantize_linear(weight, source_rows(200, 48), WantedForms::dynamic)->dynamic;
+  const QuantizedSite loud =
+      *quantize_linear(weight, source_rows(200, 48, 3), WantedForms::dynamic)->dynamic;
   CHECK(loud.smoothing > 0);
   REQUIRE(loud.src_factor.size() == 48);
   CHECK(loud.src_factor[3] < 0.2 * loud.src_factor[4]);
   CHECK(loud.error < 20 * plain.error);
-  const QuantizedSite fixed = quantize_static(weight, source_rows(200, 48, 3)).value();
+  const QuantizedSite fixed =
+      *quantize_linear(weight, source_rows(200, 48, 3), WantedForms::fixed)->fixed;
   CHECK(fixed.src_scale > 0);
   CHECK(fixed.error < 40 * plain.error);
 }
 
 TEST_CASE("a static scale covers the rows, but for what clipping pays for") {
   const SourceRows source = source_rows(300, 16);
-  const QuantizedSite site = quantize_static(random_weight(8, 16), source).value();
+  const QuantizedSite site =
+      *quantize_linear(random_weight(8, 16), source, WantedForms::fixed)->fixed;
   CHECK(site.clip > 0.5);
   CHECK(site.error < 1e-3);
   CHECK(site.bias_shift.size() == 8);
@@ -98,7 +102,8 @@ TEST_CASE("a static scale covers the rows, but for what clipping pays for") {
 TEST_CASE("a source of zeros gives a layer that works") {
   SourceRows zeros{.rows = Tensor::from<float>({2, 4}, std::vector<float>(8, 0.0f)),
                    .absmax = std::vector<float>(4, 0.0f)};
-  const QuantizedSite site = quantize_static(random_weight(3, 4), zeros).value();
+  const QuantizedSite site =
+      *quantize_linear(random_weight(3, 4), zeros, WantedForms::fixed)->fixed;
   CHECK(std::isnormal(site.src_scale));
   CHECK(site.error == 0);
 }

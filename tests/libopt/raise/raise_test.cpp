@@ -147,6 +147,54 @@ TEST_CASE("a lower triangle beside the padding makes attention causal") {
   CHECK(only(graph, Op::attention).attributes().integer("causal", 0) == 1);
 }
 
+TEST_CASE("a mask may be the number of real tokens") {
+  AttentionText text;
+  std::string full = text.str();
+  full.replace(full.find("%mask: i64[b, s]"), 16, "%mask: i64[b]");
+  full.replace(full.find("%m = unsqueeze(%mask, @inner) : i64"), 35, R"(
+      %length = shape(%x) {start = 1, end = 2} : i64
+      %last = squeeze(%length) : i64
+      %places = range(@i0, %last, @i1) : i64
+      %counts = unsqueeze(%mask, @inner1) : i64
+      %seen = less(%places, %counts) : bool
+      %as_number = cast(%seen) {to = "i64"} : i64
+      %m = unsqueeze(%as_number, @inner) : i64)");
+  full.insert(full.find("@i0: i64"), "@i1: i64 = [1]\n @inner1: i64[1] = [1]\n");
+  CHECK(ops(raised(full)) == "linear attention linear");
+}
+
+TEST_CASE("choices of a question are sequences of their own") {
+  // [batch, choices, seq] -> one number for each choice -> [batch, choices]
+  const auto text = [](std::string_view ids) {
+    return "graph (%ids: i64[" + std::string(ids) + R"(], %mask: i64[b, c, s]) {
+      @words: f32[50, 6] = random
+      @w: f32[6, 1] = random
+      @flat: i64[2] = [-1, 1]
+      @two: i64[1] = [2]
+      @i0: i64 = [0]
+      @minus: i64[1] = [-1]
+      %length = shape(%ids) {start = 2} : i64
+      %rows = concat(@minus, %length) {axis = 0} : i64
+      %ids2 = reshape(%ids, %rows) : i64
+      %mask2 = reshape(%mask, %rows) : i64
+      %e = gather(@words, %ids2) : f32
+      %real = cast(%mask2) {to = "f32"} : f32
+      %column = unsqueeze(%real, @two) : f32
+      %kept = mul(%e, %column) : f32
+      %first = gather(%e, @i0) {axis = 1} : f32
+      %y = matmul(%first, @w) : f32
+      %choices = shape(%ids) {start = 1, end = 2} : i64
+      %answers = concat(@minus, %choices) {axis = 0} : i64
+      %logits = reshape(%y, %answers) : f32
+      return %logits
+    })";
+  };
+  const ir::Graph graph = raised(text("b, c, s"));
+  CHECK(ops(graph) == "embedding first_token linear");
+  CHECK(to_string(graph.type(graph.outputs()[0])) == "f32[sequences, 1]");
+  CHECK(refusal(text("b, 4, s")).find("with any number of choices") != std::string::npos);
+}
+
 TEST_CASE("masks that are neither are refused with the place that differs") {
   AttentionText text;
   SECTION("padding that stays visible") {

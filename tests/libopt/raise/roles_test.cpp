@@ -108,7 +108,9 @@ TEST_CASE("sizes that the file prescribes must agree") {
       @words: f32[50, 4] = random
       %1 = gather(@words, %ids) : f32
       return %1
-    })") == "input 'ids' is i64[n], expected [batch, seq]");
+    })") ==
+        "input 'ids' is i64[n], expected [batch, seq], or [batch, choices, seq] with any number of "
+        "choices");
 }
 
 }  // namespace rtai::raise

@@ -9,6 +9,7 @@
 
 #include <catch2/catch.hpp>
 
+#include <algorithm>
 #include <cstring>
 
 namespace rtai::engine {
@@ -93,6 +94,29 @@ TEST_CASE("a change of any bit is noticed") {
       REQUIRE_FALSE(read);
       bytes[at] ^= flip;
     }
+  }
+}
+
+TEST_CASE("of several changed blocks of large weights the first is named, whoever found it") {
+  // Enough blocks for several threads.
+  const Engine engine =
+      lower(testing::make_model(
+                {.layers = 1, .hidden = 512, .heads = 2, .ffn = 512, .vocabulary = 12000}))
+          .value();
+  REQUIRE(engine.weights.size() > 20 * 1024 * 1024);
+  std::vector<std::byte> bytes = serialize(engine).value();
+  REQUIRE(parse_copy(bytes));
+  const auto weights =
+      static_cast<std::size_t>(std::search(bytes.begin(), bytes.end(), engine.weights.begin(),
+                                           engine.weights.begin() + 4096) -
+                               bytes.begin());
+  for (const std::size_t block : {300, 250, 40}) {
+    bytes[weights + block * kChecksumBlock + 7] ^= std::byte{1};
+    const Result<Engine> read = parse_copy(bytes);
+    REQUIRE_FALSE(read);
+    CHECK(read.error().code() == ErrorCode::corrupt);
+    CHECK_THAT(read.error().message(),
+               Catch::Contains("bytes " + std::to_string(block * kChecksumBlock) + " to"));
   }
 }
 

@@ -1,7 +1,9 @@
 #include "runtime/exec/session.h"
 
 #include "libopt/lower/lower.h"
+#include "libopt/pass/pipeline.h"
 #include "libopt/reference/interpret.h"
+#include "passes/passes.h"
 #include "runtime/exec/team.h"
 #include "runtime/kernels/target.h"
 #include "tests/support/allocations.h"
@@ -91,6 +93,20 @@ TEST_CASE("a session gives the reference's floats on every target, batch and thr
           CHECK(max_difference(run(session, tokens), reference(graph, tokens)) < 1e-5);
         }
       }
+    }
+  }
+}
+
+TEST_CASE("a session with 16-bit weights gives the reference's answers on every target") {
+  ir::Graph graph = make_model({.hidden = 48, .heads = 3, .head_dim = 8, .ffn = 81});
+  PassContext context;
+  REQUIRE(run_pipeline("narrow-weights", graph, context, passes::make));
+  for (const std::string& target : available_targets()) {
+    Session session = make_session(graph, {.threads = 2, .target = target});
+    for (const std::vector<int>& lengths : kBatches) {
+      const TokenSequences tokens = random_sequences(lengths, 101);
+      INFO(target << ", " << lengths.size() << " sequences of " << lengths[0]);
+      CHECK(max_difference(run(session, tokens), reference(graph, tokens)) < 1e-5);
     }
   }
 }

@@ -69,7 +69,12 @@ TEST_CASE("logits that mean nothing are refused") {
         "a logit is not a number");
 }
 
-std::vector<std::string> words_in(std::string_view text, const WordPieceSettings& settings = {}) {
+TokenizerSettings bert(bool clean_text = true, bool handle_chinese_chars = true) {
+  return {.normalizer = bert_normalizer(clean_text, handle_chinese_chars, true, true)};
+}
+
+std::vector<std::string> words_in(std::string_view text,
+                                  const TokenizerSettings& settings = bert()) {
   std::vector<std::string> words;
   for (const Word& word : split_words(text, settings))
     words.emplace_back(word.in(text));
@@ -82,9 +87,7 @@ TEST_CASE("words stand between whitespace, and Chinese characters alone") {
   CHECK(words_in("\u6211\u7231Berlin \u4eac") == Words{"\u6211", "\u7231", "Berlin", "\u4eac"});
   CHECK(words_in(" \t\n").empty());
   CHECK(words_in("").empty());
-  WordPieceSettings together;
-  together.handle_chinese_chars = false;
-  CHECK(words_in("\u6211\u7231Berlin", together) == Words{"\u6211\u7231Berlin"});
+  CHECK(words_in("\u6211\u7231Berlin", bert(true, false)) == Words{"\u6211\u7231Berlin"});
 }
 
 TEST_CASE("controls neither make nor split words") {
@@ -93,15 +96,13 @@ TEST_CASE("controls neither make nor split words") {
   CHECK(words_in("a\x0b"
                  "b") == Words{"a\x0b"
                                "b"});  // BERT drops this whitespace, too
-  WordPieceSettings dirty;
-  dirty.clean_text = false;
   CHECK(words_in("a\x0b"
                  "b",
-                 dirty) == Words{"a", "b"});
+                 bert(false)) == Words{"a", "b"});
 }
 
 TEST_CASE("words know where they are in code points and in bytes") {
-  const std::vector<Word> words = split_words("\u00e9a \xff\U0001f600", {});
+  const std::vector<Word> words = split_words("\u00e9a \xff\U0001f600", bert());
   REQUIRE(words.size() == 2);
   CHECK(words[0].characters == Offset{0, 2});
   CHECK(words[0].bytes == Offset{0, 3});
@@ -117,7 +118,7 @@ TEST_CASE("tokens belong to the word they begin in") {
   REQUIRE(tokenizer);
   const std::string text = "ab'c \u200b a'  [M]c";
   const Encoding encoding = tokenizer->encode(text);
-  CHECK(words_of_tokens(encoding, split_words(text, settings)) ==
+  CHECK(words_of_tokens(encoding, split_words(text, tokenizer->settings())) ==
         std::vector<std::int32_t>{-1, 0, 0, 0, 0, 1, 1, 2, 2, -1});
   CHECK(words_of_tokens(encoding, {}) == std::vector<std::int32_t>(10, -1));
 }

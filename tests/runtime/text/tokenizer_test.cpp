@@ -322,7 +322,7 @@ TEST_CASE("ids of tokens are known, those of absent ones are not") {
   CHECK_FALSE(tokenizer.id_of("<y>"));
   CHECK(tokenizer.class_id() == 2);
   CHECK(tokenizer.separator_id() == 3);
-  CHECK(tokenizer.unknown_id() == 1);
+  CHECK(tokenizer.id_of("[UNK]") == 1);
   CHECK(tokenizer.id_limit() == 78);
 }
 
@@ -335,7 +335,7 @@ TEST_CASE("a vocabulary without its special tokens is refused by name") {
   CHECK(refusal(pieces(), settings) == "special token '</s>' is not in the vocabulary");
   // [PAD] and [MASK] are for others: nothing here needs them.
   const std::vector<std::string> least = {"[CLS]", "[SEP]", "[UNK]"};
-  CHECK(Tokenizer::create(least, {}));
+  CHECK(Tokenizer::create(least, WordPieceSettings{}));
 }
 
 TEST_CASE("settings that contradict each other are refused with a reason") {

@@ -1,0 +1,34 @@
+// dst = src weight^T + bias
+#include "libopt/grad/internal/operators.h"
+
+namespace rtai::grad {
+namespace {
+
+using L = ir::Linear;
+
+Result<ir::Tensor> forward(const Call& call) {
+  if (call[L::weight].dtype() != DType::f32 || call.has(L::src_factor))
+    return Error{ErrorCode::unsupported, "int8 weights have no derivative"};
+  const Rows src = rows_of(call[L::src]);
+  const Rows weight = rows_of(call[L::weight]);
+  RTAI_TRY(ir::Tensor result, ir::Tensor::zeros(DType::f32, {src.rows(), weight.rows()}));
+  MutableRows dst = rows_of(result);
+  dst.noalias() = src * weight.transpose();
+  if (call.has(L::bias)) dst.rowwise() += rows_of(call[L::bias]).row(0);
+  return result;
+}
+
+void backward(const Call& call, const ir::Tensor& d_dst, Slots slots) {
+  const Rows d = rows_of(d_dst);
+  if (slots[L::src] != nullptr) rows_of(*slots[L::src]).noalias() += d * rows_of(call[L::weight]);
+  if (slots[L::weight] != nullptr)
+    rows_of(*slots[L::weight]).noalias() += d.transpose() * rows_of(call[L::src]);
+  if (slots.size() > L::bias && slots[L::bias] != nullptr)
+    rows_of(*slots[L::bias]).row(0) += d.colwise().sum();
+}
+
+}  // namespace
+
+const Operator kLinear = {ir::Op::linear, forward, backward};
+
+}  // namespace rtai::grad

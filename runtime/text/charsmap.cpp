@@ -1,0 +1,64 @@
+#include "runtime/text/internal/charsmap.h"
+
+#include "runtime/text/utf8.h"
+
+#include <cstring>
+#include <utility>
+
+namespace rtai::text {
+namespace {
+
+// The fields of a unit of a Darts double array.
+bool has_leaf(std::uint32_t unit) {
+  return (unit >> 8 & 1) != 0;
+}
+std::uint32_t label(std::uint32_t unit) {
+  return unit & (1u << 31 | 0xffu);
+}
+std::uint32_t offset(std::uint32_t unit) {
+  return (unit >> 10) << ((unit & 1u << 9) >> 6);
+}
+std::uint32_t value(std::uint32_t unit) {
+  return unit & ((1u << 31) - 1);
+}
+
+}  // namespace
+
+Result<Charsmap> Charsmap::create(std::string_view bytes) {
+  const auto malformed = [](const char* what) {
+    return Error{ErrorCode::invalid_input, std::string("the precompiled charsmap ") + what};
+  };
+  std::uint32_t trie_bytes = 0;
+  if (bytes.size() < sizeof(trie_bytes)) return malformed("is too short");
+  std::memcpy(&trie_bytes, bytes.data(), sizeof(trie_bytes));
+  bytes.remove_prefix(sizeof(trie_bytes));
+  if (trie_bytes == 0 || trie_bytes % sizeof(std::uint32_t) != 0 || trie_bytes > bytes.size()) {
+    return malformed("does not hold the trie that it announces");
+  }
+  Charsmap map;
+  map.units_.resize(trie_bytes / sizeof(std::uint32_t));
+  std::memcpy(map.units_.data(), bytes.data(), trie_bytes);
+  map.texts_ = bytes.substr(trie_bytes);
+  if (!is_valid_utf8(map.texts_)) return malformed("is not UTF-8");
+  return map;
+}
+
+std::optional<std::string_view> Charsmap::find(std::string_view text) const {
+  std::size_t node = offset(units_[0]);
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte == 0) break;
+    node ^= byte;
+    if (node >= units_.size() || label(units_[node]) != byte) return std::nullopt;
+    const std::uint32_t unit = units_[node];
+    node ^= offset(unit);
+    if (!has_leaf(unit)) continue;
+    if (node >= units_.size()) return std::nullopt;
+    const std::size_t begin = value(units_[node]);
+    if (begin > texts_.size()) return std::nullopt;
+    return std::string_view(texts_).substr(begin, texts_.find('\0', begin) - begin);
+  }
+  return std::nullopt;
+}
+
+}  // namespace rtai::text

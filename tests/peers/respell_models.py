@@ -1,0 +1,99 @@
+"""Writes exported models in the further spellings that users have them in.
+
+usage: respell_models.py EXPORTS OUT [--only PATTERN]...    (ONNX and ONNX Runtime installed)
+For each exported model of EXPORTS: `fused` (ONNX Runtime's transformer optimizer: com.microsoft operators), `fused16` (the
+same in float16), `fp16` (weights and arithmetic in float16 behind float32 inputs and outputs), `int32` (int32 ids and masks),
+`external` (weights in a file beside), `shapeless` (no value_info, no dimensions of inputs), `unsorted` (nodes in another order).
+"""
+import argparse
+import copy
+import fnmatch
+import pathlib
+import random
+import sys
+import warnings
+
+try:
+    import onnx
+    from onnxruntime.transformers import float16, optimizer
+except ImportError as error:
+    print(f"skipped: {error}")
+    sys.exit(77)
+
+FUSION = {"bert": "bert", "minilm": "bert", "roberta": "bert", "xlm-roberta": "bert", "camembert": "bert",
+          "distilbert": "bert", "electra": "bert"}
+HEADS = {"minilm": (3, 24)}
+
+
+def fused(path, half=False):
+    architecture = path.name.split("-seq")[0].split("-tok")[0].split("-qa")[0]
+    if architecture not in FUSION:
+        return None
+    heads, hidden = HEADS.get(architecture, (4, 32))
+    optimized = optimizer.optimize_model(str(path), FUSION[architecture], num_heads=heads, hidden_size=hidden, opt_level=0)
+    if half:
+        optimized.convert_float_to_float16(keep_io_types=True)
+    return optimized.model
+
+
+def int32(model):
+    """Inputs become int32; where they were read, a cast makes them int64 again but where nothing cares."""
+    for given in model.graph.input:
+        given.type.tensor_type.elem_type = onnx.TensorProto.INT32
+        name = given.name + "_as_int64"
+        for node in model.graph.node:
+            # Gather and Cast take either.
+            if node.op_type not in ("Gather", "Cast"):
+                for i, used in enumerate(node.input):
+                    if used == given.name:
+                        node.input[i] = name
+        model.graph.node.insert(0, onnx.helper.make_node("Cast", [given.name], [name], to=onnx.TensorProto.INT64))
+    return model
+
+
+def shapeless(model):
+    del model.graph.value_info[:]
+    for value in [*model.graph.input, *model.graph.output]:
+        value.type.tensor_type.ClearField("shape")
+    return model
+
+
+def unsorted(model):
+    nodes = list(model.graph.node)
+    random.Random(5).shuffle(nodes)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("exports", type=pathlib.Path)
+    parser.add_argument("out", type=pathlib.Path)
+    parser.add_argument("--only", action="append")
+    flags = parser.parse_args()
+    warnings.simplefilter("ignore")
+    flags.out.mkdir(parents=True, exist_ok=True)
+    for path in sorted(flags.exports.rglob("*.onnx")):
+        if flags.out in path.parents or (flags.only and not any(fnmatch.fnmatch(path.name, p) for p in flags.only)):
+            continue
+        plain = onnx.load(path)
+        made = {"int32": lambda: int32(copy.deepcopy(plain)), "shapeless": lambda: shapeless(copy.deepcopy(plain)),
+                "unsorted": lambda: unsorted(copy.deepcopy(plain)), "fused": lambda: fused(path),
+                "fused16": lambda: fused(path, half=True),
+                "fp16": lambda: float16.convert_float_to_float16(copy.deepcopy(plain), keep_io_types=True)}
+        for kind, make in made.items():
+            try:
+                model = make()
+            except Exception as error:  # noqa: BLE001  what the peer cannot make is not our matter
+                print(f"{path.stem}-{kind}: {type(error).__name__}: {str(error)[:100]}")
+                continue
+            if model is not None:
+                onnx.save(model, flags.out / f"{path.stem}-{kind}.onnx")
+        external = f"{path.stem}-external.onnx"
+        onnx.save(copy.deepcopy(plain), flags.out / external, save_as_external_data=True, location=external + ".data",
+                  size_threshold=0)
+
+
+if __name__ == "__main__":
+    main()

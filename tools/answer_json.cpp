@@ -1,0 +1,148 @@
+#include "tools/answer_json.h"
+
+#include <fmt/format.h>
+
+namespace rtai::tools {
+namespace {
+
+Json rows_json(const SampleOutput& output) {
+  Json rows = Json::array();
+  for (Index r = 0; r < output.rows; ++r)
+    rows.push_back(std::vector<float>(output.row(r).begin(), output.row(r).end()));
+  return rows;
+}
+
+/// The classes of a sequence are one list; tokens are a list of lists.
+Json output_json(const engine::Program& program, std::size_t i, const SampleOutput& output) {
+  const auto rows = program.values[static_cast<std::size_t>(program.outputs[i].value)].rows;
+  return rows == engine::Rows::tokens ? rows_json(output) : rows_json(output)[0];
+}
+
+/// Names for every class the model can give.
+std::vector<std::string> all_names(const Model& model, Index classes) {
+  std::vector<std::string> names;
+  for (Index i = 0; i < classes; ++i)
+    names.push_back(label_name(model, static_cast<std::size_t>(i)));
+  return names;
+}
+
+Result<std::vector<text::LabelledSpan>> spans_of(const std::vector<std::string>& names,
+                                                 const Answer& answer) {
+  std::vector<text::WordLabel> labels;
+  for (const AnsweredWord& word : answer.words)
+    labels.push_back(word.label);
+  return text::find_spans(labels, names);
+}
+
+Json spans_json(const Answer& answer,
+                const std::vector<text::LabelledSpan>& spans,
+                const std::string& text) {
+  Json list = Json::array();
+  for (const text::LabelledSpan& span : spans) {
+    const std::uint32_t start = answer.words[span.begin].characters.begin;
+    const std::uint32_t end = answer.words[span.end - 1].characters.end;
+    list.push_back({{"label", span.label},
+                    {"start", start},
+                    {"end", end},
+                    {"text", code_point_range(text, start, end)}});
+  }
+  return list;
+}
+
+Json words_json(const Answer& answer, const std::vector<std::string>& names) {
+  Json words = Json::array();
+  for (const AnsweredWord& word : answer.words) {
+    const bool labelled = word.label.label != text::WordLabel::kNone;
+    words.push_back({{"word", word.word},
+                     {"start", word.characters.begin},
+                     {"end", word.characters.end},
+                     {"label", labelled ? Json(names[static_cast<std::size_t>(word.label.label)])
+                                        : Json(nullptr)},
+                     {"score", labelled ? Json(word.label.score) : Json(nullptr)}});
+  }
+  return words;
+}
+
+}  // namespace
+
+Result<Json> answer_json(const Model& model,
+                         const Sample& sample,
+                         const text::Encoding& encoding,
+                         const std::vector<SampleOutput>& outputs) {
+  RTAI_TRY(const Answer answer, make_answer(model, sample, encoding, outputs));
+  const std::vector<std::string> names = all_names(model, outputs.front().columns);
+  Json line = {{"text", sample.text}};
+  if (sample.text_b) line["text_b"] = *sample.text_b;
+  switch (model.task) {
+    case Task::sequence_classification: {
+      line["label"] = names[answer.classes.label];
+      line["score"] = answer.classes.score;
+      Json scores = Json::object();
+      for (std::size_t i = 0; i < answer.classes.scores.size(); ++i)
+        scores[names[i]] = answer.classes.scores[i];
+      line["scores"] = std::move(scores);
+      return line;
+    }
+    case Task::token_classification: {
+      line["words"] = words_json(answer, names);
+      RTAI_TRY(const std::vector<text::LabelledSpan> spans, spans_of(names, answer));
+      line["spans"] = spans_json(answer, spans, sample.text);
+      return line;
+    }
+    default:
+      line["embedding"] = answer.embedding;
+      return line;
+  }
+}
+
+Json logits_json(const engine::Program& program,
+                 const text::Encoding& encoding,
+                 const std::vector<SampleOutput>& outputs) {
+  Json keys = {{"input_ids", encoding.ids}, {"logits", output_json(program, 0, outputs[0])}};
+  if (outputs.size() == 1) return keys;
+  Json all = Json::object();
+  for (std::size_t i = 0; i < outputs.size(); ++i)
+    all[program.outputs[i].name] = output_json(program, i, outputs[i]);
+  keys["outputs"] = std::move(all);
+  return keys;
+}
+
+Result<Json> line_json(const Model& model,
+                       const engine::Program& program,
+                       const Sample& sample,
+                       const text::Encoding& encoding,
+                       const std::vector<SampleOutput>& outputs,
+                       bool logits) {
+  Json line = Json::object();
+  const bool has_text = sample.ids.empty();
+  if (has_text && (model.task != Task::unknown || !logits)) {
+    RTAI_TRY(line, answer_json(model, sample, encoding, outputs));
+  }
+  if (logits) line.update(logits_json(program, encoding, outputs));
+  if (line.empty()) line["logits"] = output_json(program, 0, outputs[0]);
+  return line;
+}
+
+std::string answer_text(const Json& line) {
+  if (line.contains("label"))
+    return fmt::format("{} ({:.1f} %)\n", line["label"].get<std::string>(),
+                       100 * line["score"].get<double>());
+  if (line.contains("spans")) {
+    std::string text;
+    for (const Json& span : line["spans"]) {
+      text += fmt::format("{:<24} {}\n", span["label"].get<std::string>(),
+                          span["text"].get<std::string>());
+    }
+    return text.empty() ? std::string("(no spans)\n") : text;
+  }
+  if (line.contains("embedding")) {
+    return fmt::format("[{:.5f}]\n", fmt::join(line["embedding"].get<std::vector<float>>(), ", "));
+  }
+  return one_line(line) + "\n";
+}
+
+std::string one_line(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+}  // namespace rtai::tools

@@ -1,0 +1,41 @@
+// Answers as JSON: the one shape that `rtai run --json` prints and `rtai serve` sends.
+#pragma once
+
+#include "tools/json.h"
+#include "tools/predict.h"
+
+#include <string>
+#include <vector>
+
+namespace rtai::tools {
+
+/// {"text", "label", "score", "scores"}, {"text", "words", "spans"} or {"text", "embedding"}, by
+/// the model's task.
+///
+/// Errors: unsupported if the task has no answers; invalid_input if the outputs hold NaN.
+Result<Json> answer_json(const Model& model,
+                         const Sample& sample,
+                         const text::Encoding& encoding,
+                         const std::vector<SampleOutput>& outputs);
+
+/// The keys that --logits adds: "input_ids", "logits", and "outputs" where there are several.
+Json logits_json(const engine::Program& program,
+                 const text::Encoding& encoding,
+                 const std::vector<SampleOutput>& outputs);
+
+/// The answer and, if asked for or if there is nothing else to say of ids, the logits: a line of
+/// `rtai run --json`.
+Result<Json> line_json(const Model& model,
+                       const engine::Program& program,
+                       const Sample& sample,
+                       const text::Encoding& encoding,
+                       const std::vector<SampleOutput>& outputs,
+                       bool logits);
+
+/// An answer for people, made of its JSON: the label, the spans a line, or the vector.
+std::string answer_text(const Json& line);
+
+/// The JSON on one line; what is not UTF-8 is replaced.
+std::string one_line(const Json& json);
+
+}  // namespace rtai::tools

@@ -1,0 +1,117 @@
+// The queue and the thread that computes: what waits is run together, as much as fits one batch.
+#pragma once
+
+#include "tools/serve/cache.h"
+#include "tools/serve/chooser.h"
+#include "tools/serve/engines.h"
+#include "tools/serve/http_message.h"
+#include "tools/serve/metrics.h"
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+namespace rtai::serve {
+
+using Outputs = std::vector<std::vector<tools::SampleOutput>>;  // [text][output]
+
+struct BatchOptions {
+  std::size_t most_tokens = 1024;  // of a batch, unless one text alone is longer
+  std::size_t most_texts = 1024;   // in the queue
+  double most_wait_s = 0.1;        // expected: what would wait longer is refused
+  double promise_s = 0;            // latency to keep by choosing among engines; 0: none
+};
+
+/// How a job ended.
+struct JobResult {
+  enum class End : std::uint8_t { done, expired, failed, stopped };
+  End end = End::failed;
+  std::size_t engine = 0;  // of the set
+  Outputs outputs = {};
+  double queue_s = 0;  // until its first text began
+};
+
+/// The texts of one request.
+struct Job {
+  std::shared_ptr<const EngineSet> set;  // shared with other requests and the batcher
+  std::vector<text::Encoding> encodings;
+  std::optional<std::size_t> engine = {};  // asked for by the client
+  Clock::time_point arrival;
+  std::optional<Clock::time_point> deadline = {};
+  /// Called once, on the computing thread: it should only hand the result on.
+  std::function<void(Job&, JobResult)> done = {};
+};
+
+/// Why a job was not taken, and when it may be tried again.
+struct Refused {
+  enum class Reason : std::uint8_t { queue, deadline } reason{};
+  double wait_s = 0;
+};
+
+/// Jobs are served in order of arrival; one with more texts than a batch holds takes turns with the
+/// others. A batch begins as soon as there is anything to do and waits for nothing. Answers do not
+/// depend on what else is in a batch.
+class Batcher {
+ public:
+  Batcher(const BatchOptions& options, Metrics& metrics);
+  ~Batcher();
+
+  /// Queues a job. From any thread.
+  std::optional<Refused> submit(Job job);
+
+  /// Ends the thread after the batch it is at; jobs that wait end as `stopped`.
+  void stop();
+
+  /// The engine of a set that new work would go to.
+  std::size_t current_engine() const;
+
+  /// False when the computing thread has not been seen for longer than its work explains.
+  bool is_alive(Clock::time_point now) const;
+  /// Seconds for which it has not been seen.
+  double silent_s(Clock::time_point now) const;
+
+  struct Load {
+    std::size_t texts = 0;
+    std::size_t tokens = 0;
+    double expected_wait_s = 0;
+  };
+  Load load() const;
+
+ private:
+  struct Waiting;
+  struct Piece;
+
+  void work();
+  double expected_wait_s(Clock::time_point now) const;
+  bool take_expired(std::vector<std::unique_ptr<Waiting>>& expired, Clock::time_point now);
+  std::vector<Piece> take_batch(Clock::time_point now);
+  void run_batch(std::vector<Piece> batch);
+  void learn(const EngineSet& set, std::size_t engine, std::size_t tokens, double seconds);
+  std::vector<CostModel>& costs_of(const EngineSet& set);
+  std::size_t batch_tokens(const CostModel& cost) const;
+  void finish(std::unique_ptr<Waiting> waiting);
+
+  BatchOptions options_;
+  Metrics& metrics_;
+  mutable std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<std::unique_ptr<Waiting>> queue_;
+  std::size_t queued_texts_ = 0;
+  std::size_t queued_tokens_ = 0;
+  std::uint64_t generation_ = 0;  // of the set that costs_ and chooser_ are of
+  std::vector<CostModel> costs_;  // by engine
+  std::unique_ptr<EngineChooser> chooser_;
+  bool stopping_ = false;
+  Clock::time_point seen_;             // when the thread was last between batches
+  Clock::time_point running_until_{};  // when the batch that runs should end
+  bool running_ = false;
+  std::thread thread_;
+};
+
+}  // namespace rtai::serve

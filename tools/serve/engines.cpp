@@ -1,0 +1,244 @@
+#include "tools/serve/engines.h"
+
+#include "runtime/base/aligned_buffer.h"
+#include "runtime/base/digest.h"
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cmath>
+#include <fstream>
+
+namespace rtai::serve {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr std::size_t kDigestDigits = 16;
+
+/// A file without a name, in memory, that nobody else writes to.
+class PrivateFile {
+ public:
+  explicit PrivateFile(std::span<const std::byte> bytes)
+      : descriptor_(::memfd_create("rtai-engine", MFD_CLOEXEC)) {
+    while (is_whole_ && !bytes.empty()) {
+      const ssize_t written = ::write(descriptor_, bytes.data(), bytes.size());
+      is_whole_ = written > 0;
+      if (is_whole_) bytes = bytes.subspan(static_cast<std::size_t>(written));
+    }
+  }
+  PrivateFile(const PrivateFile&) = delete;
+  PrivateFile& operator=(const PrivateFile&) = delete;
+  ~PrivateFile() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+  }
+
+  bool is_whole() const { return is_whole_; }
+  /// Where it can be opened, as long as this object lives.
+  fs::path path() const { return fmt::format("/proc/self/fd/{}", descriptor_); }
+
+ private:
+  int descriptor_;
+  bool is_whole_ = true;
+};
+
+/// An engine's bytes as they were at one moment. Read, not mapped: a file that shrinks meanwhile
+/// must not end the process.
+Result<AlignedBuffer> read_engine(const fs::path& path) {
+  std::error_code status;
+  const std::uintmax_t size = fs::file_size(path, status);
+  if (status)
+    return Error{ErrorCode::not_found, fmt::format("{}: {}", path.string(), status.message())};
+  RTAI_TRY(AlignedBuffer buffer, AlignedBuffer::make(size));
+  std::ifstream file(path, std::ios::binary);
+  file.read(reinterpret_cast<char*>(buffer.data()), static_cast<std::streamsize>(size));
+  if (!file) return Error{ErrorCode::io, fmt::format("{}: cannot be read", path.string())};
+  return buffer;
+}
+
+/// Loads an engine from a copy of its file; `digest` becomes that of its bytes.
+Result<tools::Model> load_copy(const std::string& path, std::string& digest, Log& log) {
+  RTAI_TRY(const AlignedBuffer bytes, read_engine(path));
+  digest = to_hex(sha256(bytes.span())).substr(0, kDigestDigits);
+  RTAI_TRY([[maybe_unused]] const engine::Engine checked,
+           engine::parse(bytes.span(), nullptr, engine::Verify::digests).in(path));
+  const PrivateFile copy(bytes.span());
+  if (!copy.is_whole()) return Error{ErrorCode::device, fmt::format("{}: out of memory", path)};
+  RTAI_TRY(tools::Model model, tools::load_model(copy.path(), log).in(path));
+  model.name = path;
+  return model;
+}
+
+/// A name that can stand in headers, paths and labels.
+std::string plain_name(std::string name) {
+  std::ranges::replace_if(
+      name,
+      [](char c) {
+        const bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
+                           (c >= 'A' && c <= 'Z') || c == '.' || c == '-' || c == '_';
+        return !plain;
+      },
+      '_');
+  return name;
+}
+
+bool is_engine(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_regular_file(path, ignored) && path.extension() == ".rtai";
+}
+
+InputLimits limits_of(const engine::Program& program) {
+  InputLimits limits{.positions = engine::longest_sequence(program)};
+  for (const engine::Step& step : program.steps) {
+    if (step.op != engine::OpKind::embedding) continue;
+    const auto rows = [&](std::size_t which) {
+      const engine::TensorIndex tensor = step.tensors[which];
+      return tensor == engine::kNone ? 0
+                                     : program.tensors[static_cast<std::size_t>(tensor)].dims[0];
+    };
+    limits.words = rows(engine::embedding_tensor::word);
+    limits.segments = rows(engine::embedding_tensor::segment);
+  }
+  return limits;
+}
+
+bool all_finite(const std::vector<std::vector<tools::SampleOutput>>& outputs) {
+  return std::ranges::all_of(outputs, [](const auto& sample) {
+    return std::ranges::all_of(sample, [](const tools::SampleOutput& output) {
+      return std::ranges::all_of(output.values, [](float value) { return std::isfinite(value); });
+    });
+  });
+}
+
+/// Runs texts of several lengths: the first answers, the first costs.
+Result<void> try_out(LoadedEngine& loaded) {
+  constexpr std::array<std::size_t, 4> kLengths = {8, 128, 16, 64};
+  const Index words = std::max<Index>(loaded.limits.words, 1);
+  for (int round = 0; round < 2; ++round) {
+    for (const std::size_t wanted : kLengths) {
+      const auto length =
+          std::min(wanted, static_cast<std::size_t>(std::max<Index>(loaded.limits.positions, 1)));
+      text::Encoding encoding;
+      for (std::size_t i = 0; i < length; ++i)
+        encoding.ids.push_back(static_cast<std::int32_t>(static_cast<Index>(i * 37) % words));
+      encoding.segments.assign(length, 0);
+      const auto start = std::chrono::steady_clock::now();
+      RTAI_TRY(const auto outputs,
+               loaded.predictor->run(std::span(&encoding, 1), silent_log()).in(loaded.name));
+      const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
+      if (round > 0) loaded.first_costs.add(length, spent.count());  // the first ones are slower
+      if (!all_finite(outputs)) {
+        return Error{ErrorCode::invalid_input,
+                     fmt::format("{}: gives numbers that are not finite", loaded.name)};
+      }
+    }
+  }
+  return {};
+}
+
+Result<std::shared_ptr<const LoadedEngine>> load_one(const std::string& path,
+                                                     const EngineOptions& options,
+                                                     Log& log) {
+  auto loaded = std::make_shared<LoadedEngine>();
+  const fs::path file(path);
+  loaded->name = plain_name((file.has_filename() ? file : file.parent_path()).stem().string());
+  loaded->stamp = stamp_of(path);
+  if (is_engine(path)) {
+    RTAI_TRY(loaded->model, load_copy(path, loaded->digest, log));
+  } else {
+    RTAI_TRY(loaded->model, tools::load_model(path, log));
+    const auto source = loaded->model.metadata.find("source_sha256");
+    loaded->digest = source == loaded->model.metadata.end()
+                         ? std::string()
+                         : source->second.substr(0, kDigestDigits);
+  }
+  RTAI_TRY(tools::Predictor predictor,
+           tools::Predictor::create(loaded->model, options.threads, options.target).in(path));
+  loaded->limits = limits_of(predictor.engine().program);
+  loaded->predictor = std::make_unique<tools::Predictor>(std::move(predictor));
+  RTAI_TRY_VOID(try_out(*loaded));
+  return std::shared_ptr<const LoadedEngine>(std::move(loaded));
+}
+
+/// What of two engines differs that one model would have in common; empty: nothing.
+std::string_view difference(const LoadedEngine& a, const LoadedEngine& b) {
+  if (a.model.task != b.model.task || a.model.multi_label != b.model.multi_label) return "tasks";
+  if (a.model.labels != b.model.labels) return "labels";
+  if (a.model.tokenizer.has_value() != b.model.tokenizer.has_value()) return "tokenizers";
+  if (a.model.tokenizer && a.model.tokenizer->serialize() != b.model.tokenizer->serialize())
+    return "tokenizers";
+  const engine::Program& p = a.predictor->engine().program;
+  const engine::Program& q = b.predictor->engine().program;
+  const bool same_outputs =
+      std::ranges::equal(p.outputs, q.outputs, [&](const auto& x, const auto& y) {
+        const auto& v = p.values[static_cast<std::size_t>(x.value)];
+        const auto& w = q.values[static_cast<std::size_t>(y.value)];
+        return x.name == y.name && v.rows == w.rows && v.columns == w.columns;
+      });
+  return same_outputs ? std::string_view() : "outputs";
+}
+
+}  // namespace
+
+FileStamp stamp_of(const fs::path& path) {
+  struct stat status = {};
+  if (::stat(path.c_str(), &status) != 0) return {};
+  return {.device = status.st_dev,
+          .inode = status.st_ino,
+          .bytes = static_cast<std::uint64_t>(status.st_size),
+          .changed_ns = status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec};
+}
+
+Result<std::shared_ptr<const EngineSet>> load_engines(const EngineOptions& options,
+                                                      std::uint64_t generation,
+                                                      Log& log) {
+  auto set = std::make_shared<EngineSet>();
+  set->generation = generation;
+  for (const std::string& path : options.paths) {
+    RTAI_TRY(auto engine, load_one(path, options, log));
+    for (const auto& other : set->engines) {
+      if (other->name == engine->name) {
+        return Error{ErrorCode::invalid_input,
+                     fmt::format("two engines are called '{}'", engine->name)};
+      }
+    }
+    if (!set->engines.empty()) {
+      const std::string_view what = difference(set->first(), *engine);
+      if (!what.empty()) {
+        return Error{ErrorCode::invalid_input,
+                     fmt::format("{}: expected an engine of the same model as {}, their {} differ",
+                                 path, options.paths.front(), what)};
+      }
+    }
+    set->engines.push_back(std::move(engine));
+  }
+  return std::shared_ptr<const EngineSet>(std::move(set));
+}
+
+Result<void> check_encoding(const InputLimits& limits, const text::Encoding& encoding) {
+  if (encoding.ids.empty()) return Error{ErrorCode::invalid_input, "no tokens"};
+  if (limits.positions > 0 && std::ssize(encoding.ids) > limits.positions) {
+    return Error{ErrorCode::invalid_input, fmt::format("{} tokens, the model takes {}",
+                                                       encoding.ids.size(), limits.positions)};
+  }
+  const auto outside = [](const std::vector<std::int32_t>& values, Index rows) {
+    return rows > 0 && std::ranges::any_of(values, [rows](std::int32_t value) {
+             return value < 0 || value >= rows;
+           });
+  };
+  if (outside(encoding.ids, limits.words)) {
+    return Error{ErrorCode::invalid_input,
+                 fmt::format("expected token ids from 0 to {}", limits.words - 1)};
+  }
+  if (outside(encoding.segments, limits.segments)) {
+    return Error{ErrorCode::invalid_input,
+                 fmt::format("expected token types from 0 to {}", limits.segments - 1)};
+  }
+  return {};
+}
+
+}  // namespace rtai::serve

@@ -1,0 +1,70 @@
+// Engines of one model, loaded, checked and tried before anyone relies on them.
+#pragma once
+
+#include "tools/predict.h"
+#include "tools/serve/cost.h"
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace rtai::serve {
+
+/// What a file looked like when it was read: another stamp means that it was replaced or written
+/// to.
+struct FileStamp {
+  std::uint64_t device = 0;
+  std::uint64_t inode = 0;
+  std::uint64_t bytes = 0;
+  std::int64_t changed_ns = 0;
+
+  friend bool operator==(const FileStamp&, const FileStamp&) = default;
+};
+FileStamp stamp_of(const std::filesystem::path& path);
+
+/// What ids and lengths an engine takes.
+struct InputLimits {
+  Index words = 0;      // ids below; 0: no limit known
+  Index segments = 0;   // likewise
+  Index positions = 0;  // tokens of a text
+};
+
+struct LoadedEngine {
+  std::string name;    // the file's name without its ending
+  std::string digest;  // of the file: 16 hexadecimal digits
+  FileStamp stamp;
+  tools::Model model;
+  InputLimits limits;
+  CostModel first_costs;  // from trying it
+  // Used by the thread that computes, alone.
+  mutable std::unique_ptr<tools::Predictor> predictor;
+};
+
+/// All that serve one model, the most accurate first. Requests hold the set they were read with.
+struct EngineSet {
+  std::vector<std::shared_ptr<const LoadedEngine>> engines;
+  std::uint64_t generation = 0;
+
+  const LoadedEngine& first() const { return *engines.front(); }
+};
+
+struct EngineOptions {
+  std::vector<std::string> paths;
+  int threads = 0;
+  std::string target;
+};
+
+/// Loads every engine into memory of its own, so that a file that is overwritten while it serves
+/// does no harm; checks all digests; and runs each on short and long texts.
+///
+/// Errors: those of loading; invalid_input if they are not engines of one model (task, labels,
+/// tokenizer, outputs) or if one gives numbers that are not finite.
+Result<std::shared_ptr<const EngineSet>> load_engines(const EngineOptions& options,
+                                                      std::uint64_t generation,
+                                                      Log& log);
+
+/// Errors: invalid_input for ids, segments or lengths that the engine has no rows for.
+Result<void> check_encoding(const InputLimits& limits, const text::Encoding& encoding);
+
+}  // namespace rtai::serve
