@@ -1,6 +1,6 @@
 #include "tools/command_line.h"
 
-#include "tools/json_file.h"
+#include "runtime/base/mapped_file.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -35,6 +35,19 @@ Result<std::vector<std::string>> words_of(const std::string& key, const Json& va
     words.push_back(is_positional ? std::move(text) : fmt::format("{}={}", flag, text));
   }
   return words;
+}
+
+/// People write these files, so // and /* */ are allowed.
+Result<Json> read_commented_json(const std::string& path) {
+  RTAI_TRY(const MappedFile file, MappedFile::open(path));
+  constexpr std::size_t kMostBytes = 1u << 20;
+  if (file.bytes().size() > kMostBytes)
+    return Error{ErrorCode::invalid_input, path + ": larger than 1 MiB"};
+  Json document = Json::parse(file.text(), nullptr, /*allow_exceptions=*/false,
+                              /*ignore_comments=*/true);
+  if (!document.is_object())
+    return Error{ErrorCode::invalid_input, path + ": expected a JSON object"};
+  return document;
 }
 
 bool is_given(const std::vector<std::string>& words, const std::string& key) {
@@ -109,10 +122,10 @@ Result<std::vector<std::string>> expand_config(const std::vector<std::string>& w
     }
   }
   if (path.empty()) return kept;
-  RTAI_TRY(const JsonFile file, read_json(path));
+  RTAI_TRY(const Json document, read_commented_json(path));
   std::vector<std::string> expanded = kept;
-  for (const auto& [key, value] : file.document.items()) {
-    if (is_given(kept, key)) continue;
+  for (const auto& [key, value] : document.items()) {
+    if (key == "$schema" || is_given(kept, key)) continue;  // the former is for editors
     RTAI_TRY(const std::vector<std::string> more, words_of(key, value).in(path));
     expanded.insert(expanded.end(), more.begin(), more.end());
   }

@@ -15,7 +15,8 @@ namespace rtai::tools {
 
 /// Replaces `--config FILE.json` by the flags in that file: {"calib": "texts.txt", "quiet": true,
 /// "fail-if": ["p99_ms>5"], "model": "folder"}. Keys are flags without their dashes, `model` and
-/// `text` the words without one; a flag on the command line wins over the file's.
+/// `text` the words without one; a flag on the command line wins over the file's. The file may hold
+/// // comments, and a "$schema" for editors.
 ///
 /// Errors: not_found, io; invalid_input for what is not an object of texts, numbers, switches and
 /// lists of them.

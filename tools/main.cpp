@@ -2,6 +2,7 @@
 #include "runtime/base/mapped_file.h"
 #include "tools/cli.h"
 #include "tools/cmd_serve.h"
+#include "tools/cmd_shell.h"
 #include "tools/command_line.h"
 #include "tools/version.h"
 
@@ -64,6 +65,9 @@ int run(int argc, char** argv) {
   add_verify(commands);
   add_devices(commands);
   add_passes(commands);
+  add_init(commands);
+  add_completion(commands);
+  add_man(commands);
 
   std::string config;  // replaced before parsing; here for --help
   app.add_option("--config", config, "JSON file with flags: {\"seq\": 64, \"quiet\": true}");

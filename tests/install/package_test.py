@@ -24,7 +24,8 @@ def run(*command, **options):
 
 # What each package must hold; and what only one of them may.
 EXPECTED = {
-    "rtai": ["/usr/bin/rtai"],
+    "rtai": ["/usr/bin/rtai", "/usr/share/man/man1/rtai.1", "/usr/share/man/man1/rtai-bench.1",
+             "/usr/share/bash-completion/completions/rtai"],
     "librtai1": ["/librtai.so.1"],
     "librtai-dev": ["/usr/include/rtai.h", "/librtai.so", "/cmake/rtai/rtai-config.cmake", "/runtime/exec/session.h"],
 }

@@ -14,11 +14,6 @@ constexpr std::string_view kStyle = R"(
 --before:#9aa5b1;--after:#0b69c7;--good:#1a7f37;--bad:#b93815;--control:#8250df}
 @media (prefers-color-scheme:dark){:root{--paper:#14171b;--ink:#e6e9ed;--muted:#9ba5b0;--line:#333a42;--wash:#1d2127;
 --before:#6b7682;--after:#58a6ff;--good:#4ac26b;--bad:#ff8a65;--control:#b392f0}}
-@media print{:root{color-scheme:light;--paper:#fff;--ink:#000;--muted:#444;--line:#bbb;--wash:#f4f4f4;
---before:#9aa5b1;--after:#0b69c7;--good:#1a7f37;--bad:#b93815;--control:#8250df}
-body{font-size:11px}main{max-width:none;padding:0}.scroll{overflow:visible}th,td{padding:.25rem .4rem}td svg{min-width:3rem}
-figure,.tiles,tr{break-inside:avoid}h2{break-after:avoid}
-*{-webkit-print-color-adjust:exact;print-color-adjust:exact}@page{margin:15mm}}
 body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI","DejaVu Sans",sans-serif}
 main{max-width:60rem;margin:auto;padding:2rem 1.25rem 3rem}
 h1{font-size:1.6rem;line-height:1.25;margin:0 0 .5rem;overflow-wrap:anywhere}h2{font-size:1.15rem;margin:2.2rem 0 .6rem}
@@ -42,6 +37,11 @@ rect.before,circle.before{fill:var(--before)}rect.after,circle.after{fill:var(--
 rect.good,circle.good{fill:var(--good)}rect.bad,circle.bad{fill:var(--bad)}rect.control,circle.control{fill:var(--control)}
 circle.hollow{fill:var(--paper);stroke:var(--after);stroke-width:1.5}
 td.good,.tile .good{color:var(--good)}td.bad,.tile .bad{color:var(--bad)}td.dim{color:var(--muted)}
+@media print{:root{color-scheme:light;--paper:#fff;--ink:#000;--muted:#444;--line:#bbb;--wash:#f4f4f4;
+--before:#9aa5b1;--after:#0b69c7;--good:#1a7f37;--bad:#b93815;--control:#8250df}
+body{font-size:11px}main{max-width:none;padding:0}.scroll{overflow:visible}th,td{padding:.25rem .4rem}td svg{min-width:3rem}
+figure,.tiles,tr{break-inside:avoid}h2{break-after:avoid}
+*{-webkit-print-color-adjust:exact;print-color-adjust:exact}@page{margin:15mm}}
 )";
 
 std::string cell_html(const Cell& cell) {

@@ -1,0 +1,72 @@
+#include "tools/cli_description.h"
+
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <sstream>
+
+namespace rtai::tools {
+namespace {
+
+/// "TEXT:{auto,dynamic,static}" holds the values, "INT:INT in [1 - 1024]" the limits.
+std::vector<std::string> choices_of(const std::string& type) {
+  const std::size_t open = type.find('{');
+  const std::size_t close = type.rfind('}');
+  std::vector<std::string> choices;
+  if (open == std::string::npos || close == std::string::npos) return choices;
+  std::istringstream list(type.substr(open + 1, close - open - 1));
+  std::string choice;
+  while (std::getline(list, choice, ','))
+    choices.push_back(choice);
+  return choices;
+}
+
+FlagDescription flag_of(const CLI::Option& option, const std::string& group) {
+  FlagDescription flag;
+  flag.is_positional = option.get_lnames().empty() && option.get_snames().empty();
+  flag.name = flag.is_positional ? option.get_single_name() : "--" + option.get_lnames().front();
+  if (!option.get_snames().empty()) flag.short_name = "-" + option.get_snames().front();
+  flag.description = option.get_description();
+  flag.group = group;
+  flag.default_text = option.get_default_str();
+  flag.environment = option.get_envname();
+  // --help and --version have a type of their own, but take no value.
+  const bool is_switch = option.get_expected_max() == 0 || option.get_items_expected_max() == 0;
+  const std::string type = option.get_type_name();
+  if (!is_switch) flag.type = type.substr(0, type.find_first_of(": "));
+  flag.choices = choices_of(type);
+  flag.is_required = option.get_required();
+  flag.is_list = option.get_items_expected_max() > 1;
+  return flag;
+}
+
+void add_flags(const CLI::App& app, const std::string& group, std::vector<FlagDescription>& flags) {
+  for (const CLI::Option* option : app.get_options()) {
+    const std::string own = option->get_group();
+    flags.push_back(flag_of(*option, own.empty() || own == "Options" ? group : own));
+  }
+  for (const CLI::App* part : app.get_subcommands([](const CLI::App*) { return true; })) {
+    if (part->get_name().empty()) add_flags(*part, part->get_group(), flags);  // an option group
+  }
+}
+
+}  // namespace
+
+const CommandDescription* ProgramDescription::find(const std::string& name) const {
+  const auto found = std::ranges::find(commands, name, &CommandDescription::name);
+  return found == commands.end() ? nullptr : &*found;
+}
+
+ProgramDescription describe(const CLI::App& app) {
+  ProgramDescription program{.description = app.get_description(), .flags = {}, .commands = {}};
+  add_flags(app, "Options", program.flags);
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    CommandDescription described{
+        command->get_name(), command->get_description(), command->get_footer(), {}};
+    add_flags(*command, "Options", described.flags);
+    program.commands.push_back(std::move(described));
+  }
+  return program;
+}
+
+}  // namespace rtai::tools

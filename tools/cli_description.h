@@ -1,0 +1,58 @@
+// The command line as data: read once from CLI11's objects, so that completions, manual pages and
+// the schema of configuration files say what --help says.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace CLI {
+class App;
+}  // namespace CLI
+
+namespace rtai::tools {
+
+struct FlagDescription {
+  std::string name;        // "--calib", or "model" for a positional
+  std::string short_name;  // "-o", or empty
+  std::string description;
+  std::string group;                 // "Workload", or "Options"
+  std::string default_text;          // empty: none
+  std::string environment;           // a variable that gives it, or empty
+  std::string type;                  // "TEXT", "INT", "FLOAT", ...; empty: a switch
+  std::vector<std::string> choices;  // its values, where there are few
+  bool is_positional = false;
+  bool is_required = false;
+  bool is_list = false;
+
+  bool takes_value() const { return !type.empty(); }
+};
+
+struct CommandDescription {
+  std::string name;
+  std::string description;
+  std::string examples;  // the footer of --help
+  std::vector<FlagDescription> flags;
+};
+
+/// The program: `flags` are those of every command.
+struct ProgramDescription {
+  std::string description;
+  std::vector<FlagDescription> flags;
+  std::vector<CommandDescription> commands;
+
+  /// Nothing if there is no such command.
+  const CommandDescription* find(const std::string& name) const;
+};
+
+ProgramDescription describe(const CLI::App& app);
+
+/// A script for `shell`: bash, zsh or fish.
+std::string completion_script(const ProgramDescription& program, const std::string& shell);
+
+/// The manual page of a command in troff, or of the program with an empty name.
+std::string manual_page(const ProgramDescription& program, const std::string& command);
+
+/// A JSON Schema (draft 2020-12) of the files that --config takes, for one command.
+std::string config_schema(const ProgramDescription& program, const CommandDescription& command);
+
+}  // namespace rtai::tools
