@@ -22,7 +22,7 @@ RTAI = pathlib.Path(sys.argv[1]).resolve()
 REPOSITORY = pathlib.Path(sys.argv[2]).resolve()
 DEMO = REPOSITORY / "models" / "demo-snips"
 PAGES = ["start", "export", "deploy", "extend"]
-BLOCK = re.compile(r"(?:^<!-- (not run|needs|timed): (.*) -->\n)?^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"(?:^<!-- (not run|needs|timed): ([^\n]*) -->\n)?^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def is_there(need):
