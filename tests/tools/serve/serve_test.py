@@ -50,7 +50,7 @@ class ServeTest(unittest.TestCase):
         shutil.copytree(DEMO, side)
         shutil.copy(pruned, side / "model.onnx")
         done(rtai("compile", side, "-o", cls.small))
-        cls.server = Server(RTAI, cls.full, "--threads", 2, "--max-connections", 300)
+        cls.server = Server(RTAI, cls.full, "--threads", 2, "--max-connections", 300, "--queue-time", "60s")
         cls.addClassCleanup(cls.server.stop)
         cls.run_lines = [json.loads(line) for line in
                          done(rtai("run", cls.full, "--json", "--logits", "--threads", 1, *TEXTS)).splitlines()]
@@ -327,7 +327,7 @@ class ServeTest(unittest.TestCase):
                 connection.sendall(body)
                 self.assertTrue(connection.recv(4096).startswith(b"HTTP/1.1 200 "))
                 times.append(time.perf_counter() - start)
-        self.assertLess(sorted(times)[4], 0.035)  # a delayed acknowledgement takes 40 ms
+        self.assertLess(min(times), 0.035)  # a delayed acknowledgement takes 40 ms, every time
 
     # --- limits
 
@@ -528,7 +528,9 @@ class ServeTest(unittest.TestCase):
         seize, interrupt = 0x4206, 0x4207
         with Server(RTAI, self.full, "--threads", 1, "--watchdog", "4s") as server:
             tasks = pathlib.Path(f"/proc/{server.process.pid}/task")
-            worker = next(int(task.name) for task in tasks.iterdir() if (task / "comm").read_text().strip() == "rtai-compute")
+            named = lambda: [int(task.name) for task in tasks.iterdir() if (task / "comm").read_text().strip() == "rtai-compute"]
+            self.assertTrue(until(named, 5))  # a thread takes its name when it first runs
+            worker = named()[0]
             if libc.ptrace(seize, worker, None, None) != 0 or libc.ptrace(interrupt, worker, None, None) != 0:
                 self.skipTest("ptrace is not allowed here: " + os.strerror(ctypes.get_errno()))
             self.assertTrue(until(lambda: server.get("/ready")[0] == 503, seconds=3))
