@@ -45,10 +45,11 @@ Result<Understood> understand(const ir::Graph& imported, Log& log) {
            raise::prove(imported, understood.graph, {.tolerance = kLargestMove}));
   understood.difference = proof.difference;
   if (proof.difference > kNotableMove * proof.magnitude) {
-    log.warning(fmt::format(
-        "outputs move by {:.2g} of {:.2g} against the file's own 8-bit arithmetic: rtai computes "
-        "additions, normalization and softmax in floats, and sources with finer steps",
-        proof.difference, proof.magnitude));
+    log.warning(
+        fmt::format("on random ids outputs move by {:.2g} of {:.2g} against the file's own 8-bit "
+                    "arithmetic, whose "
+                    "ranges may not cover them; rtai computes what lies between products in floats",
+                    proof.difference, proof.magnitude));
   }
   understood.int8 =
       fmt::format("{}; largest difference to the file's own arithmetic {:.1e} of {:.1e}",
