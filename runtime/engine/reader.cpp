@@ -125,8 +125,8 @@ Result<void> check_weights(const Sections& sections) {
     RTAI_TRY(checksum, sums.read<std::uint32_t>());
   }
 
-  // One core neither reads memory nor maps pages as fast as two: 23 ms for 108 MB on one, 13 on two
-  // (AMD EPYC, Zen 3, 2 cores; `rtai bench` of BERT-base in int8, load).
+  // One core takes 11 ms to map the pages of 108 MB and 13 to sum them. Loads of BERT-base in int8 as a
+  // whole: 24 to 40 ms on two cores, 35 to 53 on one (AMD EPYC, Zen 3, not idle; `rtai bench`, load).
   constexpr std::uint64_t kWorthAThread = 128;  // blocks
   const std::uint64_t parts = std::clamp<std::uint64_t>(blocks / kWorthAThread, 1,
                                                         static_cast<std::uint64_t>(usable_cores()));
@@ -136,17 +136,17 @@ Result<void> check_weights(const Sections& sections) {
     const std::uint64_t found = first_changed_block(weights, checksums, blocks * part / parts, end);
     changed[part] = found == end ? blocks : found;
   };
-  std::vector<std::jthread> helpers;
+  std::vector<std::jthread> threads;
   std::uint64_t shared = 1;  // parts that have found a thread, our own included
   try {
     for (; shared < parts; ++shared)
-      helpers.emplace_back(check_part, shared);
+      threads.emplace_back(check_part, shared);
   } catch (const std::system_error&) {  // no more threads: the rest is ours
   }
   check_part(0);
   for (std::uint64_t part = shared; part < parts; ++part)
     check_part(part);
-  helpers.clear();
+  threads.clear();
 
   const std::uint64_t block = *std::min_element(changed.begin(), changed.end());
   if (block == blocks) return {};
