@@ -125,8 +125,9 @@ Result<void> check_weights(const Sections& sections) {
     RTAI_TRY(checksum, sums.read<std::uint32_t>());
   }
 
-  // One core takes 11 ms to map the pages of 108 MB and 13 to sum them. Loads of BERT-base in int8 as a
-  // whole: 24 to 40 ms on two cores, 35 to 53 on one (AMD EPYC, Zen 3, not idle; `rtai bench`, load).
+  // One core takes 11 ms to map the pages of 108 MB and 13 to sum them. Loads of BERT-base in int8
+  // as a whole: 24 to 40 ms on two cores, 35 to 53 on one (AMD EPYC, Zen 3, not idle; `rtai bench`,
+  // load).
   constexpr std::uint64_t kWorthAThread = 128;  // blocks
   const std::uint64_t parts = std::clamp<std::uint64_t>(blocks / kWorthAThread, 1,
                                                         static_cast<std::uint64_t>(usable_cores()));
