@@ -240,18 +240,6 @@ TEST_CASE("what rtai does not do exactly is refused by its name") {
         "tokenizer version '2.0' is not supported; supported: 1.0");
 }
 
-TEST_CASE("a tokenizer in other files is refused by their name") {
-  for (const std::string name : {"vocab.json", "spiece.model", "sentencepiece.bpe.model"}) {
-    const Folder folder;
-    folder.write(name, "");
-    CHECK(refusal(folder).code == ErrorCode::unsupported);
-    CHECK(refusal(folder).message ==
-          name +
-              ": a tokenizer of this form is not supported; supported: tokenizer.json, which "
-              "Transformers writes when it saves one");
-  }
-}
-
 TEST_CASE("parts of other kinds that are wrong are refused with their place") {
   const auto wrong = [](auto change) {
     const Refusal result = refusal_after(change);
