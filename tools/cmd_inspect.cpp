@@ -3,7 +3,7 @@
 #include "libopt/ir/ops.h"
 #include "libopt/ir/text.h"
 #include "libopt/onnx/outline.h"
-#include "runtime/base/mapped_file.h"
+#include "runtime/base/atomic_write.h"
 #include "runtime/exec/session.h"
 #include "tools/cli.h"
 #include "tools/json.h"

@@ -1,5 +1,5 @@
 // rtai: makes BERT-class models answer in milliseconds.
-#include "runtime/base/mapped_file.h"
+#include "runtime/base/atomic_write.h"
 #include "tools/cli.h"
 #include "tools/cmd_serve.h"
 #include "tools/cmd_shell.h"
@@ -9,12 +9,14 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <malloc.h>
+#include <sys/resource.h>
 
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <exception>
 #include <new>
+#include <system_error>
 
 namespace rtai::tools {
 namespace {
@@ -99,13 +101,21 @@ int main(int argc, char** argv) {
   // MiB after it has seen such a one freed, and a model's weights are that small.
   ::mallopt(M_MMAP_THRESHOLD, 1 << 20);
 #endif
+  const rlimit no_core = {0, 0};  // it would hold texts
+  ::setrlimit(RLIMIT_CORE, &no_core);
   std::signal(SIGINT, &rtai::tools::on_interrupt);
   std::signal(SIGTERM, &rtai::tools::on_interrupt);
   std::signal(SIGPIPE, SIG_IGN);
   try {
     return rtai::tools::run(argc, argv);
   } catch (const std::bad_alloc&) {
-    return rtai::tools::report({rtai::ErrorCode::device, "out of memory"});
+    std::fputs("rtai: out of memory\n", stderr);  // without needing any
+    return rtai::tools::exit_code(rtai::ErrorCode::device);
+  } catch (const std::system_error& error) {
+    const bool is_thread = error.code() == std::errc::resource_unavailable_try_again;
+    return rtai::tools::report(
+        is_thread ? rtai::Error{rtai::ErrorCode::device, "the system gives no more threads"}
+                  : rtai::Error{rtai::ErrorCode::internal, error.what()});
   } catch (const std::exception& error) {
     return rtai::tools::report({rtai::ErrorCode::internal, error.what()});
   }

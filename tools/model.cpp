@@ -4,6 +4,7 @@
 #include "libopt/lower/lower.h"
 #include "libopt/onnx/export.h"
 #include "libopt/onnx/import.h"
+#include "runtime/base/atomic_write.h"
 #include "runtime/base/digest.h"
 #include "runtime/base/mapped_file.h"
 #include "tools/model_files.h"
@@ -202,20 +203,8 @@ Result<void> fill_folder(const Model& model, const fs::path& folder) {
 Result<void> save_folder(const Model& model, const fs::path& folder) {
   std::error_code status;
   if (fs::is_directory(folder, status)) return fill_folder(model, folder);
-  std::string staging =
-      (folder.parent_path() / ("." + folder.filename().string() + ".XXXXXX")).string();
-  if (::mkdtemp(staging.data()) == nullptr) {
-    return Error{ErrorCode::io, fmt::format("{}: cannot be written", folder.string())};
-  }
-  Result<void> result = fill_folder(model, staging);
-  if (result) {
-    fs::permissions(staging, fs::perms(0755), status);
-    fs::rename(staging, folder, status);
-    if (status)
-      result = Error{ErrorCode::io, fmt::format("{}: {}", folder.string(), status.message())};
-  }
-  if (!result) fs::remove_all(staging, status);
-  return result;
+  return write_folder_atomically(
+      folder, [&model](const fs::path& staging) { return fill_folder(model, staging); });
 }
 
 fs::path without_trailing_slash(const fs::path& path) {

@@ -1,5 +1,6 @@
 #include "tools/tokenizer_files.h"
 
+#include "runtime/base/atomic_write.h"
 #include "runtime/base/mapped_file.h"
 #include "tools/internal/tokenizer_side_files.h"
 #include "tools/json_file.h"

@@ -2,7 +2,6 @@
 
 #include "libopt/lower/lower.h"
 #include "runtime/base/digest.h"
-#include "runtime/base/mapped_file.h"
 #include "runtime/engine/format.h"
 #include "tests/support/models.h"
 #include "tests/support/temp_folder.h"
