@@ -2,6 +2,7 @@
 
 #include "runtime/base/mapped_file.h"
 #include "tools/json_file.h"
+#include "tools/own_file.h"
 #include "tools/tokenizer_json.h"
 
 #include <fmt/format.h>
@@ -286,19 +287,25 @@ Result<std::optional<Tokenizer>> load_tokenizer(const std::filesystem::path& fol
     return std::optional<Tokenizer>();
   }
 
-  RTAI_TRY(const JsonFile config, read_json_if_there(folder / "tokenizer_config.json"));
+  const auto read_own = [&](const char* name) -> Result<JsonFile> {
+    if (!has_file(folder / name)) return JsonFile{json::object(), (folder / name).string()};
+    RTAI_TRY_VOID(expect_own_file(folder, name));
+    return read_json(folder / name);
+  };
+  RTAI_TRY(const JsonFile config, read_own("tokenizer_config.json"));
   auto max_length = read_max_length(config.root()).in(config.name);
   if (!max_length) return std::move(max_length).error();
   RTAI_TRY_VOID(check_truncation_side(config.root()).in(config.name));
 
   std::optional<Tokenizer> tokenizer;
   if (has_json) {
-    RTAI_TRY(const JsonFile file, read_json(folder / "tokenizer.json"));
+    RTAI_TRY(const JsonFile file, read_own("tokenizer.json"));
     RTAI_TRY(tokenizer, from_tokenizer_json(file.root(), config.root()).in(file.name));
   } else {
     const std::filesystem::path path = folder / "vocab.txt";
-    RTAI_TRY(const JsonFile special, read_json_if_there(folder / "special_tokens_map.json"));
-    RTAI_TRY(const JsonFile added, read_json_if_there(folder / "added_tokens.json"));
+    RTAI_TRY(const JsonFile special, read_own("special_tokens_map.json"));
+    RTAI_TRY(const JsonFile added, read_own("added_tokens.json"));
+    RTAI_TRY_VOID(expect_own_file(folder, "vocab.txt"));
     RTAI_TRY(const MappedFile file, MappedFile::open(path));
     const SideFiles files{config.root(), special.root(), added.root()};
     RTAI_TRY(tokenizer, from_vocabulary(file.text(), files).in(path.string()));
