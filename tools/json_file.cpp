@@ -53,7 +53,8 @@ Result<void> check_extent(std::string_view text) {
     if (depth > kMaxDepth) return invalid(fmt::format("nested deeper than {}", kMaxDepth));
     if (values > kMaxValues) return invalid(fmt::format("more than {} values", kMaxValues));
     if (bytes > most_bytes)
-      return invalid(fmt::format("more than {} bytes of memory for a text of this size", most_bytes));
+      return invalid(
+          fmt::format("more than {} bytes of memory for a text of this size", most_bytes));
   }
   return {};
 }

@@ -61,7 +61,8 @@ struct JsonFile {
 
 /// A JSON text of somebody else. No exception, bounded memory.
 ///
-/// Errors: invalid_input if it is not JSON, larger than 256 MiB, nested deeper than 64, of more than
+/// Errors: invalid_input if it is not JSON, larger than 256 MiB, nested deeper than 64, of more
+/// than
 ///         4,194,304 values, or would take more than 8 times its size and 160 MiB.
 Result<nlohmann::json> parse_json(std::string_view text);
 

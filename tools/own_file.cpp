@@ -10,7 +10,8 @@ namespace fs = std::filesystem;
 
 /// Part by part: "/a/bc" is not inside "/a/b".
 bool lies_in(const fs::path& path, const fs::path& folder) {
-  return std::mismatch(folder.begin(), folder.end(), path.begin(), path.end()).first == folder.end();
+  return std::mismatch(folder.begin(), folder.end(), path.begin(), path.end()).first ==
+         folder.end();
 }
 
 bool is_blob_of(const fs::path& target, const fs::path& folder) {

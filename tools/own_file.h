@@ -7,8 +7,9 @@
 
 namespace rtai::tools {
 
-/// Checks where the symbolic links of the file `name` of the model in `folder` lead: to another place
-/// in the folder, or to where the cache of Hugging Face keeps its files (snapshots/REVISION/name ->
+/// Checks where the symbolic links of the file `name` of the model in `folder` lead: to another
+/// place in the folder, or to where the cache of Hugging Face keeps its files
+/// (snapshots/REVISION/name ->
 /// ../../blobs/HASH).
 ///
 /// Errors: not_found; invalid_input if a link leads elsewhere: a folder from somebody else could

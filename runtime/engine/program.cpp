@@ -144,7 +144,8 @@ class StepVerifier {
     if (has_tensor(bias)) RTAI_TRY_VOID(vector(bias, DType::f32, n));
     if (tensor(weight).dtype == DType::i8) {
       constexpr Index kMostSummed = 1 << 16;  // 255 * 127 for each column: below 2^31
-      if (src.columns > kMostSummed) return corrupt("more columns than int8 products can be summed");
+      if (src.columns > kMostSummed)
+        return corrupt("more columns than int8 products can be summed");
       RTAI_TRY_VOID(vector(weight_scale, DType::f32, n));
       RTAI_TRY_VOID(vector(weight_sum, DType::i32, n));
     } else if (has_tensor(weight_scale) || has_tensor(weight_sum) || has_tensor(src_factor)) {
@@ -238,7 +239,8 @@ Result<void> verify_inputs(const Program& program) {
     const ValueInfo& value = program.values[i];
     if (value.dtype != DType::f32) continue;
     if (value.rows != Rows::tokens || ++hidden > 1) {
-      return corrupt("input '" + program.inputs[i] + "' is no hidden states of tokens, or the second");
+      return corrupt("input '" + program.inputs[i] +
+                     "' is no hidden states of tokens, or the second");
     }
   }
   const auto embeddings = std::count_if(program.steps.begin(), program.steps.end(),

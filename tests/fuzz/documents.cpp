@@ -25,8 +25,7 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static const bool prepared = std::filesystem::create_directory(folder.path() / "1_Pooling");
   fuzz::expect(prepared);
   folder.put("model.onnx", "x");
-  const std::vector<std::string_view> parts =
-      fuzz::split(fuzz::text_of(data + 1, size - 1), 3);
+  const std::vector<std::string_view> parts = fuzz::split(fuzz::text_of(data + 1, size - 1), 3);
   const bool is_modules = data[0] == 'm';
   const bool is_tokens = data[0] == 't';
   folder.put("config.json", data[0] == 'c' ? parts[0] : "");

@@ -1,5 +1,6 @@
 // Engine files: opened, and what opens is run on a few tokens.
 #include "runtime/engine/engine.h"
+
 #include "runtime/engine/format.h"
 #include "runtime/exec/session.h"
 #include "runtime/text/tokenizer.h"
@@ -19,7 +20,8 @@ using testing::EngineSection;
 /// The bytes on a 64-byte boundary, as a mapped file has them, with nothing behind the last one.
 std::shared_ptr<std::byte> aligned_copy(std::span<const std::byte> bytes) {
   void* memory = nullptr;
-  expect(::posix_memalign(&memory, engine::kEngineAlignment, std::max<std::size_t>(bytes.size(), 1)) == 0);
+  expect(::posix_memalign(&memory, engine::kEngineAlignment,
+                          std::max<std::size_t>(bytes.size(), 1)) == 0);
   std::copy(bytes.begin(), bytes.end(), static_cast<std::byte*>(memory));
   return {static_cast<std::byte*>(memory), std::free};
 }
@@ -94,7 +96,8 @@ void mutate_section(std::vector<std::byte>& bytes, Dice& dice, std::size_t most)
 std::vector<std::byte> mutate(EngineParts parts, Dice& dice, std::size_t most) {
   if (dice.one_in(64)) parts.version = static_cast<std::uint32_t>(telling_number(dice));
   const std::size_t count = parts.sections.size();
-  if (count > 0 && dice.one_in(32)) parts.sections.erase(parts.sections.begin() + static_cast<std::ptrdiff_t>(dice.below(count)));
+  if (count > 0 && dice.one_in(32))
+    parts.sections.erase(parts.sections.begin() + static_cast<std::ptrdiff_t>(dice.below(count)));
   if (dice.one_in(32) && parts.sections.size() < 8) {
     parts.sections.push_back({static_cast<std::uint32_t>(dice.below(8)), {}});
   }

@@ -54,7 +54,8 @@ class ModelMutator {
     Message& message = *messages_[dice_.below(messages_.size())];
     const google::protobuf::Descriptor& type = *message.GetDescriptor();
     if (type.field_count() == 0) return;
-    const Field& field = *type.field(static_cast<int>(dice_.below(static_cast<std::size_t>(type.field_count()))));
+    const Field& field =
+        *type.field(static_cast<int>(dice_.below(static_cast<std::size_t>(type.field_count()))));
     if (field.is_repeated())
       change_repeated(message, field);
     else
@@ -94,22 +95,85 @@ class ModelMutator {
   /// Another text of the model, the name of an operator or attribute, or the same but for some
   /// bytes.
   std::string text(std::string now) {
-    static constexpr auto kKnown = std::to_array<const char*>(
-        {"",          "Add",       "Attention", "BiasGelu",  "Cast",      "Clip",
-         "Concat",    "Constant",  "ConstantOfShape",        "Div",       "Dropout",
-         "EmbedLayerNormalization",              "Equal",     "Erf",       "Expand",
-         "FastGelu",  "Flatten",   "FusedMatMul","Gather",    "GatherND",  "Gelu",
-         "Gemm",      "Identity",  "If",         "LayerNormalization",     "LogSoftmax",
-         "MatMul",    "MatMulInteger",           "Max",       "Min",       "Mod",
-         "Mul",       "MultiHeadAttention",      "Neg",       "OneHot",    "Pad",
-         "Pow",       "DequantizeLinear",        "DynamicQuantizeLinear",  "QAttention",
-         "QuantizeLinear",         "Range",      "ReduceMean","ReduceSum", "Reshape",
-         "Resize",    "Shape",     "SkipLayerNormalization",  "Slice",     "Softmax",
-         "Split",     "Sqrt",      "Squeeze",    "Sub",       "Sum",       "Tile",
-         "TopK",      "Transpose", "Trilu",      "Unsqueeze", "Where",     "alpha",
-         "axes",      "axis",      "beta",       "epsilon",   "keepdims",  "perm",
-         "to",        "transA",    "transB",     "value",     "com.microsoft",
-         "ai.onnx",   "location",  "offset",     "length",    "num_heads", "allowzero"});
+    static constexpr auto kKnown = std::to_array<const char*>({"",
+                                                               "Add",
+                                                               "Attention",
+                                                               "BiasGelu",
+                                                               "Cast",
+                                                               "Clip",
+                                                               "Concat",
+                                                               "Constant",
+                                                               "ConstantOfShape",
+                                                               "Div",
+                                                               "Dropout",
+                                                               "EmbedLayerNormalization",
+                                                               "Equal",
+                                                               "Erf",
+                                                               "Expand",
+                                                               "FastGelu",
+                                                               "Flatten",
+                                                               "FusedMatMul",
+                                                               "Gather",
+                                                               "GatherND",
+                                                               "Gelu",
+                                                               "Gemm",
+                                                               "Identity",
+                                                               "If",
+                                                               "LayerNormalization",
+                                                               "LogSoftmax",
+                                                               "MatMul",
+                                                               "MatMulInteger",
+                                                               "Max",
+                                                               "Min",
+                                                               "Mod",
+                                                               "Mul",
+                                                               "MultiHeadAttention",
+                                                               "Neg",
+                                                               "OneHot",
+                                                               "Pad",
+                                                               "Pow",
+                                                               "DequantizeLinear",
+                                                               "DynamicQuantizeLinear",
+                                                               "QAttention",
+                                                               "QuantizeLinear",
+                                                               "Range",
+                                                               "ReduceMean",
+                                                               "ReduceSum",
+                                                               "Reshape",
+                                                               "Resize",
+                                                               "Shape",
+                                                               "SkipLayerNormalization",
+                                                               "Slice",
+                                                               "Softmax",
+                                                               "Split",
+                                                               "Sqrt",
+                                                               "Squeeze",
+                                                               "Sub",
+                                                               "Sum",
+                                                               "Tile",
+                                                               "TopK",
+                                                               "Transpose",
+                                                               "Trilu",
+                                                               "Unsqueeze",
+                                                               "Where",
+                                                               "alpha",
+                                                               "axes",
+                                                               "axis",
+                                                               "beta",
+                                                               "epsilon",
+                                                               "keepdims",
+                                                               "perm",
+                                                               "to",
+                                                               "transA",
+                                                               "transB",
+                                                               "value",
+                                                               "com.microsoft",
+                                                               "ai.onnx",
+                                                               "location",
+                                                               "offset",
+                                                               "length",
+                                                               "num_heads",
+                                                               "allowzero"});
     switch (dice_.below(4)) {
       case 0:
         return kKnown[dice_.below(kKnown.size())];
@@ -174,7 +238,9 @@ class ModelMutator {
     const std::size_t choice = dice_.below(6);
     if (choice == 0 && size > 0) return access.RemoveLast(&message, &field);
     if (choice == 1 && size > 1) {
-      const auto pick = [&] { return static_cast<int>(dice_.below(static_cast<std::size_t>(size))); };
+      const auto pick = [&] {
+        return static_cast<int>(dice_.below(static_cast<std::size_t>(size)));
+      };
       return access.SwapElements(&message, &field, pick(), pick());
     }
     const bool change_one = choice < 4 && size > 0;
@@ -217,8 +283,8 @@ class ModelMutator {
   }
 
   float real() {
-    static constexpr auto kReals =
-        std::to_array<float>({0, 1, -1, 0.5f, 1e-30f, 1e30f, 3e38f, __builtin_inff(), __builtin_nanf("")});
+    static constexpr auto kReals = std::to_array<float>(
+        {0, 1, -1, 0.5f, 1e-30f, 1e30f, 3e38f, __builtin_inff(), __builtin_nanf("")});
     return kReals[dice_.below(kReals.size())];
   }
 

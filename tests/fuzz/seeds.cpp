@@ -83,12 +83,15 @@ constexpr OnnxSeed kOnnxSeeds[] = {
     {"products", 17, R"((float[2, 3] x) => (float y) <float[4, 3] w = {1,2,3,4,5,6,7,8,9,1,2,3},
        float[4] b = {1, 2, 3, 4}, float[4, 2] v = {1,2,3,4,5,6,7,8}> {
        a = Gemm <transB = 1, alpha = 0.5, beta = 2.0> (x, w, b)  y = MatMul(a, v) })"},
-    {"einsum", 17, R"((float[2, 3] x) => (float y) { y = Einsum <equation = "ij,kj->ik"> (x, x) })"},
-    {"norm", 17, R"((float[2, 4] x) => (float y) <float[4] w = {1, 1, 1, 1}, float[4] b = {0, 0, 0, 0}>
+    {"einsum", 17,
+     R"((float[2, 3] x) => (float y) { y = Einsum <equation = "ij,kj->ik"> (x, x) })"},
+    {"norm", 17,
+     R"((float[2, 4] x) => (float y) <float[4] w = {1, 1, 1, 1}, float[4] b = {0, 0, 0, 0}>
        { a = LayerNormalization <axis = -1, epsilon = 0.001> (x, w, b)  b2 = Identity(a)
          c = Dropout(b2)  d = Relu(c)  e = Sigmoid(d)  f = Tanh(e)  y = Pow(f, t)
          t = Constant <value_float = 2.0> () })"},
-    {"gelu", 20, R"((float[2] x) => (float y) { a = Gelu <approximate = "tanh"> (x)  y = Gelu(a) })"},
+    {"gelu", 20,
+     R"((float[2] x) => (float y) { a = Gelu <approximate = "tanh"> (x)  y = Gelu(a) })"},
     {"logic", 17, R"((float[2] x, float[2] z) => (float y) { a = Equal(x, z)  b = Less(x, z)
        c = Or(a, b)  d = Not(c)  e = And(d, c)  f = Xor(e, a)  g = IsNaN(x)  h = Or(f, g)
        y = Where(h, x, z) })"},
@@ -118,7 +121,8 @@ constexpr OnnxSeed kOnnxSeeds[] = {
     {"branches", 17, R"((bool c, float[1] x) => (float y) {
        y = If (c) <then_branch = g1 () => (float a) { a = Identity(x) },
                    else_branch = g2 () => (float b) { b = Neg(x) }> })"},
-    {"lookup", 17, R"((int64[b, s] ids) => (float y) <float[3, 2] t = {1,2,3,4,5,6}, float[2] w = {1, 1},
+    {"lookup", 17,
+     R"((int64[b, s] ids) => (float y) <float[3, 2] t = {1,2,3,4,5,6}, float[2] w = {1, 1},
        float[2, 2] v = {1, 2, 3, 4}> { a = Gather(t, ids)  n = LayerNormalization (a, w, w)
        y = MatMul(n, v) })"},
 };
@@ -157,8 +161,15 @@ void write_onnx(const fs::path& folder) {
   model.add_functions()->set_name("f");
   write(folder / "external", model.SerializeAsString());
 
-  const testing::TinyModel tiny = {.layers = 1, .hidden = 4, .heads = 2, .head_dim = 2, .ffn = 2,
-                                   .vocabulary = 3, .positions = 4, .labels = 2, .segments = false};
+  const testing::TinyModel tiny = {.layers = 1,
+                                   .hidden = 4,
+                                   .heads = 2,
+                                   .head_dim = 2,
+                                   .ffn = 2,
+                                   .vocabulary = 3,
+                                   .positions = 4,
+                                   .labels = 2,
+                                   .segments = false};
   const Bytes encoder = onnx_io::export_onnx(testing::make_model(tiny), {}).value();
   write(folder / "encoder", encoder);
 }
@@ -166,7 +177,8 @@ void write_onnx(const fs::path& folder) {
 // --- engines
 
 constexpr std::pair<const char*, const char*> kEngineSeeds[] = {
-    {"activation", "graph (%x: f32[tokens, 3]) { %y = activation(%x) {kind = \"gelu\"} return %y }"},
+    {"activation",
+     "graph (%x: f32[tokens, 3]) { %y = activation(%x) {kind = \"gelu\"} return %y }"},
     {"rows", R"(graph (%x: f32[tokens, 4]) {
        %a = add(%x, %x)
        %b = columns(%a) {begin = 1, end = 3}
@@ -221,8 +233,14 @@ void write_engines(const fs::path& folder) {
   };
   for (const auto& [name, text] : kEngineSeeds)
     save(name, ir::parse(text).value());
-  const testing::TinyModel tiny = {.layers = 1, .hidden = 4, .heads = 1, .head_dim = 2, .ffn = 3,
-                                   .vocabulary = 4, .positions = 5, .labels = 2};
+  const testing::TinyModel tiny = {.layers = 1,
+                                   .hidden = 4,
+                                   .heads = 1,
+                                   .head_dim = 2,
+                                   .ffn = 3,
+                                   .vocabulary = 4,
+                                   .positions = 5,
+                                   .labels = 2};
   save("encoder", testing::make_model(tiny));
   save("encoder_i8", testing::make_int8_model(tiny));
   save("encoder_bf16", with(testing::make_model(tiny), "narrow-weights"));
@@ -248,7 +266,8 @@ constexpr std::pair<const char*, const char*> kTokenizerSeeds[] = {
  "decoder": {"type": "WordPiece"}, "model": {"type": "WordPiece", "unk_token": "[UNK]",
   "continuing_subword_prefix": "##", "max_input_chars_per_word": 100,
   "vocab": {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "a": 3, "b": 4, "##b": 5}}})"},
-    {"byte_pairs", R"({"added_tokens": [{"id": 0, "content": "<s>", "special": true, "lstrip": true}],
+    {"byte_pairs",
+     R"({"added_tokens": [{"id": 0, "content": "<s>", "special": true, "lstrip": true}],
  "normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Lowercase"},
   {"type": "Replace", "pattern": {"String": "``"}, "content": "x"}]},
  "pre_tokenizer": {"type": "Sequence", "pre_tokenizers": [{"type": "Whitespace"},
@@ -285,14 +304,17 @@ void write_tokenizers(const fs::path& folder) {
 
 void write_documents(const fs::path& folder) {
   const std::string zero(1, '\0');
-  write(folder / "config", R"(c{"model_type": "bert", "architectures": ["BertForTokenClassification"],
+  write(folder / "config",
+        R"(c{"model_type": "bert", "architectures": ["BertForTokenClassification"],
  "problem_type": "multi_label_classification", "id2label": {"0": "O", "1": "B-x"}})");
-  write(folder / "modules", R"(m[{"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"},
- {"type": "sentence_transformers.models.Normalize", "path": "2_Normalize"}])" + zero +
-                                R"({"pooling_mode_mean_tokens": true})");
+  write(folder / "modules",
+        R"(m[{"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"},
+ {"type": "sentence_transformers.models.Normalize", "path": "2_Normalize"}])" +
+            zero + R"({"pooling_mode_mean_tokens": true})");
   write(folder / "tokens", R"(t{"tokenizer_class": "BertTokenizer", "do_lower_case": true,
- "added_tokens_decoder": {"4": {"content": "[MASK]", "special": true}}})" + zero +
-                               R"({"additional_special_tokens": ["a"]})" + zero + R"({"x": 6})");
+ "added_tokens_decoder": {"4": {"content": "[MASK]", "special": true}}})" +
+                               zero + R"({"additional_special_tokens": ["a"]})" + zero +
+                               R"({"x": 6})");
   write(folder / "flags", R"(f{"calib": "t.txt", "quiet": true, "fail-if": ["p99_ms>5"], // why
  "batch": 2, "model": "m"})");
 }
@@ -305,7 +327,8 @@ void write_texts(const fs::path& folder) {
 )");
   write(folder / "plain", "ta b\r\n\n  \nb\xc3\xa9\xff\n");
   write(folder / "body", R"(b{"inputs": ["a", "b"], "input": "c", "x": [1, {"y": null}]})");
-  write(folder / "head", "hPOST /v2/models/m/infer HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n");
+  write(folder / "head",
+        "hPOST /v2/models/m/infer HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n");
 }
 
 }  // namespace

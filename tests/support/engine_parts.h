@@ -67,8 +67,7 @@ inline void seal_header(std::span<std::byte> file, std::uint32_t section_count) 
   header.digest = {};
   Sha256 hash;
   hash.update(std::as_bytes(std::span(&header, 1)));
-  hash.update(
-      file.subspan(sizeof(engine::Header), section_count * sizeof(engine::SectionEntry)));
+  hash.update(file.subspan(sizeof(engine::Header), section_count * sizeof(engine::SectionEntry)));
   header.digest = hash.finish();
   std::memcpy(file.data(), &header, sizeof header);
 }

@@ -3,12 +3,11 @@
 
 #include "runtime/base/tensor_view.h"
 
+#include <catch2/catch.hpp>
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <catch2/catch.hpp>
 
 #include <string>
 #include <vector>
@@ -16,7 +15,7 @@
 namespace rtai::testing {
 
 struct Outcome {
-  int exit = -1;    // -1: ended by a signal
+  int exit = -1;  // -1: ended by a signal
   int signal = 0;
   std::string errors;  // standard error
   Index peak_bytes = 0;

@@ -77,7 +77,8 @@ TEST_CASE("changes of a large engine are noticed") {
       flip(at, bit);
   }
   for (std::size_t at = tables; at < good.size(); at += 4096)
-    flip(at + at / 4096 * 37 % std::min<std::size_t>(4096, good.size() - at), static_cast<int>(at / 4096 % 8));
+    flip(at + at / 4096 * 37 % std::min<std::size_t>(4096, good.size() - at),
+         static_cast<int>(at / 4096 % 8));
   std::set<std::size_t> cuts;
   std::size_t end = tables;
   for (const EngineSection& section : parts.sections) {
@@ -105,8 +106,7 @@ void run(engine::Engine opened) {
   std::vector<float> hidden;
   for (std::size_t i = 0; i < engine->program.inputs.size(); ++i) {
     const engine::ValueInfo& value = engine->program.values[i];
-    if (value.dtype == DType::f32)
-      hidden.assign(3 * static_cast<std::size_t>(value.columns), 0.5f);
+    if (value.dtype == DType::f32) hidden.assign(3 * static_cast<std::size_t>(value.columns), 0.5f);
   }
   (void)session->run({.ids = ids, .segments = segments, .offsets = offsets, .hidden = hidden});
 }
@@ -122,7 +122,8 @@ TEST_CASE("a forged engine with right digests is refused or harmless") {
         for (const int value : {0x00, 0x01, 0x7f, 0x80, 0xff}) {
           EngineParts forged = parts;
           forged.sections[s].bytes[at] = static_cast<std::byte>(value);
-          if (is_weights) *forged.find(engine::SectionKind::checksums) = checksums_of(forged.sections[s].bytes);
+          if (is_weights)
+            *forged.find(engine::SectionKind::checksums) = checksums_of(forged.sections[s].bytes);
           Result<engine::Engine> opened = parse_copy(put_together(forged), Verify::digests);
           if (!opened) continue;
           ++accepted;

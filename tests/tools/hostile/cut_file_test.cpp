@@ -15,11 +15,12 @@ namespace {
 TEST_CASE("a mapped engine that is cut short ends the program with a message, not a signal") {
   const TempFolder folder;
   const auto path = folder / "model.rtai";
-  const auto texts = folder / "texts";      // FIFOs: standard input and output of the program
+  const auto texts = folder / "texts";  // FIFOs: standard input and output of the program
   const auto answers = folder / "answers";
   const std::vector<std::byte> file =
       small_engine_file(make_model({.layers = 1, .hidden = 64, .heads = 4, .ffn = 64}));
-  std::ofstream(path, std::ios::binary).write(reinterpret_cast<const char*>(file.data()), std::ssize(file));
+  std::ofstream(path, std::ios::binary)
+      .write(reinterpret_cast<const char*>(file.data()), std::ssize(file));
   REQUIRE(::mkfifo(texts.c_str(), 0600) == 0);
   REQUIRE(::mkfifo(answers.c_str(), 0600) == 0);
   std::thread cutter([&] {
@@ -39,7 +40,8 @@ TEST_CASE("a mapped engine that is cut short ends the program with a message, no
   INFO(outcome.errors);
   CHECK(outcome.signal == 0);
   CHECK(outcome.exit == 5);
-  CHECK(outcome.errors == "rtai: a file was cut short by another program while rtai was reading it\n");
+  CHECK(outcome.errors ==
+        "rtai: a file was cut short by another program while rtai was reading it\n");
 }
 
 }  // namespace

@@ -26,8 +26,9 @@ void expect_refused(const std::string& name,
                     const std::vector<int>& exits) {
   const Outcome outcome = run_program(words);
   const auto bytes = static_cast<Index>(std::filesystem::file_size(file));
-  INFO(name << ", " << bytes << " bytes: exit " << outcome.exit << ", signal " << outcome.signal << ", "
-            << outcome.peak_bytes / (1 << 20) << " MiB, " << outcome.cpu_seconds << " s: " << outcome.errors);
+  INFO(name << ", " << bytes << " bytes: exit " << outcome.exit << ", signal " << outcome.signal
+            << ", " << outcome.peak_bytes / (1 << 20) << " MiB, " << outcome.cpu_seconds
+            << " s: " << outcome.errors);
   CHECK(std::count(exits.begin(), exits.end(), outcome.exit) == 1);
   CHECK(outcome.peak_bytes < bytes + kMostBeyondFile);
   CHECK(outcome.cpu_seconds < kMostSeconds);
@@ -46,13 +47,22 @@ TEST_CASE("ONNX files that ask for much memory are refused at once") {
   for (int depth = 0; depth < 10'000; ++depth)
     deep = field(1, field(5, field(6, deep)));
   // A node that makes 2^40 numbers of a shape of 16 bytes.
-  const auto tensor = [](std::uint64_t type, const std::string& more) { return tag(2, 0) + varint(type) + more; };
-  const std::string shape = field(5, tensor(7, tag(1, 0) + varint(1) + field(7, varint(std::uint64_t{1} << 40)) + field(8, "s")));
-  const auto input = [](const std::string& name) {
-    return field(11, field(1, name) + field(2, field(1, tag(1, 0) + varint(7) + field(2, field(1, field(2, "b")) + field(1, field(2, "n"))))));
+  const auto tensor = [](std::uint64_t type, const std::string& more) {
+    return tag(2, 0) + varint(type) + more;
   };
-  const std::string made = model_with(field(1, field(1, "s") + field(2, "y") + field(4, "ConstantOfShape")) + shape +
-                                      input("ids") + field(12, field(1, "y")));
+  const std::string shape = field(
+      5,
+      tensor(7, tag(1, 0) + varint(1) + field(7, varint(std::uint64_t{1} << 40)) + field(8, "s")));
+  const auto input = [](const std::string& name) {
+    return field(
+        11,
+        field(1, name) +
+            field(2, field(1, tag(1, 0) + varint(7) +
+                                  field(2, field(1, field(2, "b")) + field(1, field(2, "n"))))));
+  };
+  const std::string made =
+      model_with(field(1, field(1, "s") + field(2, "y") + field(4, "ConstantOfShape")) + shape +
+                 input("ids") + field(12, field(1, "y")));
   const std::vector<std::pair<std::string, std::string>> bombs = {
       {"nodes", model_with(repeated(field(1, ""), kTimes))},
       {"tensors", model_with(repeated(field(5, ""), kTimes))},
@@ -66,7 +76,8 @@ TEST_CASE("ONNX files that ask for much memory are refused at once") {
       {"unknown fields", repeated(tag(9999, 0) + varint(1), kTimes / 2)},
       {"packed numbers", model_with(field(5, field(7, std::string(10'000'000, '\1'))))},
       {"dimensions of 2^40", model_with(field(5, dims + tag(2, 0) + varint(1) + field(8, "w")))},
-      {"a dimension of 2^40", model_with(field(5, tag(1, 0) + varint(std::uint64_t{1} << 40) + tag(2, 0) + varint(1) + field(8, "w")))},
+      {"a dimension of 2^40", model_with(field(5, tag(1, 0) + varint(std::uint64_t{1} << 40) +
+                                                      tag(2, 0) + varint(1) + field(8, "w")))},
       {"depth 10,000", model_with(deep)},
       {"a length of 4 GiB", tag(7, 2) + varint(0xffffffff)},
       {"a node that makes 2^40 numbers", made},
@@ -84,7 +95,8 @@ TEST_CASE("engines that ask for much memory are refused at once") {
   const TempFolder folder;
   const auto path = folder / "model.rtai";
   const auto expect = [&](const std::string& name, const std::vector<std::byte>& bytes) {
-    std::ofstream(path, std::ios::binary).write(reinterpret_cast<const char*>(bytes.data()), std::ssize(bytes));
+    std::ofstream(path, std::ios::binary)
+        .write(reinterpret_cast<const char*>(bytes.data()), std::ssize(bytes));
     expect_refused(name, {"run", path.string(), "a"}, path, {5});
   };
   // Every number of the program, labels, facts and tokenizer as 2^32 - 1.
@@ -92,7 +104,8 @@ TEST_CASE("engines that ask for much memory are refused at once") {
   for (const std::size_t s : {std::size_t{3}, std::size_t{4}, std::size_t{5}}) {
     EngineParts changed = parts;
     std::fill_n(changed.sections[s].bytes.begin(), 4, std::byte{0xff});
-    expect("a count of 2^32 - 1 in section " + std::to_string(changed.sections[s].kind), put_together(changed));
+    expect("a count of 2^32 - 1 in section " + std::to_string(changed.sections[s].kind),
+           put_together(changed));
   }
   // Ten megabytes of empty texts, and of values.
   EngineParts labels = parts;
@@ -125,7 +138,8 @@ TEST_CASE("JSON files and texts that ask for much memory are refused at once") {
     for (const char* file : {"config.json", "tokenizer.json", "modules.json"}) {
       const auto path = folder / file;
       std::ofstream(path) << bytes;
-      expect_refused(std::string(file) + ": " + name, {"inspect", folder.path().string()}, path, {3});
+      expect_refused(std::string(file) + ": " + name, {"inspect", folder.path().string()}, path,
+                     {3});
       std::filesystem::remove(path);
     }
   }
