@@ -17,27 +17,44 @@ Error invalid(std::string message) {
   return {ErrorCode::invalid_input, std::move(message)};
 }
 
-// Before parsing, since the parsed form takes many times the memory of the text.
+// Before parsing, since the parsed form takes many times the memory of the text: 2 bytes of an
+// empty object become 100.
 Result<void> check_extent(std::string_view text) {
   constexpr std::size_t kMaxBytes = 256u << 20;
-  constexpr std::size_t kMaxValues = 1u << 22;  // the largest vocabularies have a quarter million
+  constexpr std::size_t kMaxValues = 1u << 22;  // the largest vocabularies have a million pieces
   constexpr int kMaxDepth = 64;
+  constexpr std::size_t kValueBytes = 48;   // in a list that grows by doubling
+  constexpr std::size_t kObjectBytes = 64;  // an empty object or list
+  constexpr std::size_t kMemberBytes = 64;  // the node of an object's tree
+  constexpr std::size_t kStringBytes = 48;
+  constexpr std::size_t kSpareBytes = 160u << 20;
   if (text.size() > kMaxBytes) return invalid("larger than 256 MiB");
+  const std::size_t most_bytes = 8 * text.size() + kSpareBytes;
   std::size_t values = 0;
+  std::size_t bytes = 0;
   int depth = 0;
   bool in_string = false;
   for (std::size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
-    if (c == '"') in_string = !in_string;
+    if (c == '"') {
+      in_string = !in_string;
+      bytes += in_string ? kStringBytes : 0;
+    }
     if (in_string) {
       i += c == '\\' ? 1 : 0;
       continue;
     }
     if (c == '[' || c == '{') ++depth;
     if (c == ']' || c == '}') --depth;
-    values += c == ',' || c == '[' || c == '{' ? 1 : 0;
+    const bool opens = c == '[' || c == '{';
+    values += opens || c == ',' ? 1 : 0;
+    bytes += opens || c == ',' ? kValueBytes : 0;
+    bytes += opens ? kObjectBytes : c == ':' ? kMemberBytes : 0;
     if (depth > kMaxDepth) return invalid(fmt::format("nested deeper than {}", kMaxDepth));
     if (values > kMaxValues) return invalid(fmt::format("more than {} values", kMaxValues));
+    if (bytes > most_bytes)
+      return invalid(
+          fmt::format("more than {} bytes of memory for a text of this size", most_bytes));
   }
   return {};
 }
@@ -103,18 +120,18 @@ std::vector<JsonValue> JsonValue::children() const {
   return children;
 }
 
-Result<JsonFile> read_json(const std::filesystem::path& path) {
-  RTAI_TRY(const MappedFile file, MappedFile::open(path));
-  RTAI_TRY_VOID(check_extent(file.text()).in(path.string()));
-  JsonFile result{json::parse(file.text(), nullptr, /*allow_exceptions=*/false), path.string()};
-  if (!result.document.is_object()) return invalid("expected a JSON object").in(path.string());
-  return result;
+Result<json> parse_json(std::string_view text) {
+  RTAI_TRY_VOID(check_extent(text));
+  json document = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (document.is_discarded()) return invalid("expected JSON");
+  return document;
 }
 
-Result<JsonFile> read_json_if_there(const std::filesystem::path& path) {
-  std::error_code error;
-  if (std::filesystem::exists(path, error)) return read_json(path);
-  return JsonFile{json::object(), path.string()};
+Result<JsonFile> read_json(const std::filesystem::path& path) {
+  RTAI_TRY(const MappedFile file, MappedFile::open(path));
+  RTAI_TRY(json document, parse_json(file.text()).in(path.string()));
+  if (!document.is_object()) return invalid("expected a JSON object").in(path.string());
+  return JsonFile{std::move(document), path.string()};
 }
 
 }  // namespace rtai::tools

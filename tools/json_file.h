@@ -59,11 +59,14 @@ struct JsonFile {
   JsonValue root() const { return {&document, ""}; }
 };
 
-/// Errors: not_found; io; invalid_input if it is not a JSON object, larger than 256 MiB, nested
-///         deeper than 64 or of more than 4,194,304 values. No exception, bounded memory.
-Result<JsonFile> read_json(const std::filesystem::path& path);
+/// A JSON text of somebody else. No exception, bounded memory.
+///
+/// Errors: invalid_input if it is not JSON, larger than 256 MiB, nested deeper than 64, of more
+/// than
+///         4,194,304 values, or would take more than 8 times its size and 160 MiB.
+Result<nlohmann::json> parse_json(std::string_view text);
 
-/// An empty object if there is no such file.
-Result<JsonFile> read_json_if_there(const std::filesystem::path& path);
+/// Errors: not_found; io; invalid_input as parse_json, or if it is not an object.
+Result<JsonFile> read_json(const std::filesystem::path& path);
 
 }  // namespace rtai::tools

@@ -10,12 +10,14 @@
 #include <fmt/format.h>
 #include <malloc.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <exception>
 #include <new>
+#include <string_view>
 #include <system_error>
 
 namespace rtai::tools {
@@ -24,6 +26,16 @@ namespace {
 void on_interrupt(int signal) {
   discard_unfinished_writes();
   ::_exit(128 + signal);
+}
+
+/// Another program has cut off pages of a file that is mapped here. What was read is gone, so there
+/// is nothing to go on with; writers that replace a file by renaming do not cause this.
+void on_lost_pages(int) {
+  discard_unfinished_writes();
+  constexpr std::string_view kMessage =
+      "rtai: a file was cut short by another program while rtai was reading it\n";
+  const ssize_t written = ::write(STDERR_FILENO, kMessage.data(), kMessage.size());
+  ::_exit(written < 0 ? 1 : exit_code(ErrorCode::corrupt));
 }
 
 int report(const Error& error) {
@@ -106,6 +118,7 @@ int main(int argc, char** argv) {
   std::signal(SIGINT, &rtai::tools::on_interrupt);
   std::signal(SIGTERM, &rtai::tools::on_interrupt);
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGBUS, &rtai::tools::on_lost_pages);
   try {
     return rtai::tools::run(argc, argv);
   } catch (const std::bad_alloc&) {

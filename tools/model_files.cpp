@@ -1,6 +1,8 @@
 #include "tools/model_files.h"
 
 #include "runtime/base/mapped_file.h"
+#include "tools/json_file.h"
+#include "tools/own_file.h"
 #include "tools/tokenizer_files.h"
 
 #include <fmt/format.h>
@@ -25,11 +27,11 @@ Error bad_file(const fs::path& path, std::string_view what) {
   return {ErrorCode::invalid_input, fmt::format("{}: {}", path.string(), what)};
 }
 
-Result<Json> read_json(const fs::path& path) {
-  RTAI_TRY(const MappedFile file, MappedFile::open(path));
-  Json json = Json::parse(file.text(), nullptr, false);
-  if (json.is_discarded()) return bad_file(path, "expected JSON");
-  return json;
+/// The file `name` of the model in `folder`, which links may not lead out of.
+Result<Json> read_json(const fs::path& folder, const fs::path& name) {
+  RTAI_TRY_VOID(expect_own_file(folder, name));
+  RTAI_TRY(const MappedFile file, MappedFile::open(folder / name));
+  return parse_json(file.text()).in((folder / name).string());
 }
 
 std::string string_of(const Json& object, const char* key) {
@@ -70,8 +72,9 @@ std::optional<Task> task_of_architecture(const Json& config) {
   return std::nullopt;
 }
 
-Result<void> read_config(const fs::path& path, ModelFiles& files) {
-  RTAI_TRY(const Json config, read_json(path));
+Result<void> read_config(const fs::path& folder, ModelFiles& files) {
+  const fs::path path = folder / "config.json";
+  RTAI_TRY(const Json config, read_json(folder, "config.json"));
   if (!config.is_object()) return bad_file(path, "expected an object");
   RTAI_TRY(files.labels, read_labels(config, path));
   files.task = task_of_architecture(config);
@@ -86,7 +89,7 @@ Result<void> read_config(const fs::path& path, ModelFiles& files) {
 Result<std::optional<Pooling>> read_pooling(const fs::path& folder) {
   const fs::path modules_path = folder / "modules.json";
   if (!is_file(modules_path)) return std::optional<Pooling>{};
-  RTAI_TRY(const Json modules, read_json(modules_path));
+  RTAI_TRY(const Json modules, read_json(folder, "modules.json"));
   if (!modules.is_array()) return bad_file(modules_path, "expected a list");
   std::optional<Pooling> pooling;
   for (const Json& module : modules) {
@@ -100,7 +103,7 @@ Result<std::optional<Pooling>> read_pooling(const fs::path& folder) {
                       fmt::format("\"path\": expected the name of a folder, found '{}'", name));
     }
     const fs::path config_path = folder / name / "config.json";
-    RTAI_TRY(const Json config, read_json(config_path));
+    RTAI_TRY(const Json config, read_json(folder, fs::path(name) / "config.json"));
     const auto flag = [&](const char* key) {
       const auto found = config.is_object() ? config.find(key) : config.end();
       return found != config.end() && found->is_boolean() && found->get<bool>();
@@ -136,7 +139,7 @@ Result<ModelFiles> find_model_files(const fs::path& path, Log& log) {
   std::error_code ignored;
   fs::path folder = fs::is_directory(path, ignored) ? path : files.onnx.parent_path();
   if (folder.empty()) folder = ".";
-  if (is_file(folder / "config.json")) RTAI_TRY_VOID(read_config(folder / "config.json", files));
+  if (is_file(folder / "config.json")) RTAI_TRY_VOID(read_config(folder, files));
   RTAI_TRY(files.pooling, read_pooling(folder));
   Result<std::optional<text::Tokenizer>> tokenizer = load_tokenizer(folder);
   if (tokenizer)

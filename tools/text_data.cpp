@@ -1,6 +1,7 @@
 #include "tools/text_data.h"
 
 #include "runtime/base/mapped_file.h"
+#include "tools/json_file.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -130,8 +131,8 @@ Result<Sample> text_sample(const Json& object) {
 }  // namespace
 
 Result<Sample> parse_sample(std::string_view line) {
-  const Json object = Json::parse(line, nullptr, false);
-  if (object.is_discarded() || !object.is_object()) return bad_line("expected a JSON object");
+  RTAI_TRY(const Json object, parse_json(line));
+  if (!object.is_object()) return bad_line("expected a JSON object");
   if (object.contains("input_ids")) return ids_sample(object);
   if (object.contains("tokens")) return words_sample(object);
   if (object.contains("text_a")) return pair_sample(object);

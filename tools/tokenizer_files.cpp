@@ -4,6 +4,7 @@
 #include "runtime/base/mapped_file.h"
 #include "tools/internal/tokenizer_side_files.h"
 #include "tools/json_file.h"
+#include "tools/own_file.h"
 #include "tools/tokenizer_json.h"
 
 #include <fmt/format.h>
@@ -172,6 +173,11 @@ Result<std::optional<Tokenizer>> load_tokenizer(const std::filesystem::path& fol
       std::begin(kVocabularyFiles), std::end(kVocabularyFiles),
       [&](const VocabularyFile& candidate) { return has_file(folder / candidate.name); });
   if (vocabulary == std::end(kVocabularyFiles)) return std::optional<Tokenizer>();
+
+  for (const char* name : {vocabulary->name, "merges.txt", "tokenizer_config.json",
+                           "special_tokens_map.json", "added_tokens.json", "config.json"}) {
+    if (has_file(folder / name)) RTAI_TRY_VOID(expect_own_file(folder, name));
+  }
 
   RTAI_TRY(const JsonFile config, read_json_if_there(folder / "tokenizer_config.json"));
   auto max_length = read_max_length(config.root()).in(config.name);

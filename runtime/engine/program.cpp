@@ -24,6 +24,7 @@ class StepVerifier {
   StepVerifier(const Program& program, const Step& step) : program_(program), step_(step) {}
 
   Result<void> run() const {
+    RTAI_TRY_VOID(nothing_else());
     switch (step_.op) {
       case OpKind::embedding:
         return embedding();
@@ -56,6 +57,24 @@ class StepVerifier {
   bool has_tensor(std::size_t slot) const { return step_.tensors[slot] != kNone; }
   const TensorInfo& tensor(std::size_t slot) const {
     return program_.tensors[static_cast<std::size_t>(step_.tensors[slot])];
+  }
+
+  /// Sources and tensors that the operator does not have are not given: a plan may look at them.
+  Result<void> nothing_else() const {
+    struct Most {
+      std::size_t sources;
+      std::size_t tensors;
+    };
+    static constexpr std::array<Most, kOpKindCount> kMost = {
+        {{0, 0}, {2, 6}, {1, 5}, {1, 2}, {1, 0}, {1, 0}, {2, 0}, {1, 0}, {1, 0}, {1, 0}, {1, 0}}};
+    const Most& most = kMost[static_cast<std::size_t>(step_.op)];
+    for (std::size_t i = most.sources; i < step_.src.size(); ++i) {
+      if (step_.src[i] != kNone) return corrupt("source " + std::to_string(i) + " is one too many");
+    }
+    for (std::size_t i = most.tensors; i < step_.tensors.size(); ++i) {
+      if (has_tensor(i)) return corrupt("tensor " + std::to_string(i) + " is one too many");
+    }
+    return {};
   }
 
   Result<void> source(std::size_t i, DType dtype) const {
@@ -98,12 +117,15 @@ class StepVerifier {
     }
     if (!has_tensor(word)) return corrupt("tensor 0 is missing");
     for (const std::size_t table : {word, position, segment}) {
-      if (!has_tensor(table)) continue;
       const std::size_t scale = table + word_scale;
+      const bool is_i8 = has_tensor(table) && tensor(table).dtype == DType::i8;
+      if (has_tensor(scale) && !is_i8) return corrupt("a scale of a table without integers");
+      if (!has_tensor(table)) continue;
       const Index rows = tensor(table).dims[0];
+      if (rows < 1) return corrupt("tensor " + std::to_string(table) + " has no rows");
       RTAI_TRY_VOID(
           is_tensor(table, {DType::f32, DType::i8}, Layout::row_major, {rows, dst().columns}));
-      if (tensor(table).dtype == DType::i8) RTAI_TRY_VOID(vector(scale, DType::f32, rows));
+      if (is_i8) RTAI_TRY_VOID(vector(scale, DType::f32, rows));
     }
     if (step_.first < 0) return corrupt("negative position offset");
     if (has_tensor(position) && step_.first >= tensor(position).dims[0]) {
@@ -121,8 +143,13 @@ class StepVerifier {
         is_tensor(weight, {DType::f32, DType::bf16, DType::i8}, Layout::panels, {n, src.columns}));
     if (has_tensor(bias)) RTAI_TRY_VOID(vector(bias, DType::f32, n));
     if (tensor(weight).dtype == DType::i8) {
+      constexpr Index kMostSummed = 1 << 16;  // 255 * 127 for each column: below 2^31
+      if (src.columns > kMostSummed)
+        return corrupt("more columns than int8 products can be summed");
       RTAI_TRY_VOID(vector(weight_scale, DType::f32, n));
       RTAI_TRY_VOID(vector(weight_sum, DType::i32, n));
+    } else if (has_tensor(weight_scale) || has_tensor(weight_sum) || has_tensor(src_factor)) {
+      return corrupt("scales of a weight without integers");
     }
     if (!std::isfinite(step_.real) || step_.real < 0) return corrupt("impossible source scale");
     if (has_tensor(src_factor)) {
@@ -205,6 +232,23 @@ Result<void> verify_tensor(const TensorInfo& tensor, std::uint64_t weights_bytes
   return {};
 }
 
+/// What a batch brings: ids and segments for one embedding, or hidden states of its tokens.
+Result<void> verify_inputs(const Program& program) {
+  int hidden = 0;
+  for (std::size_t i = 0; i < program.inputs.size(); ++i) {
+    const ValueInfo& value = program.values[i];
+    if (value.dtype != DType::f32) continue;
+    if (value.rows != Rows::tokens || ++hidden > 1) {
+      return corrupt("input '" + program.inputs[i] +
+                     "' is no hidden states of tokens, or the second");
+    }
+  }
+  const auto embeddings = std::count_if(program.steps.begin(), program.steps.end(),
+                                        [](const Step& s) { return s.op == OpKind::embedding; });
+  if (embeddings > 1) return corrupt("more than one embedding");
+  return {};
+}
+
 Result<void> verify_indices(const Program& program, const Step& step, std::size_t made) {
   const auto known = [&](ValueIndex i) { return i >= 0 && static_cast<std::size_t>(i) < made; };
   for (const ValueIndex src : step.src) {
@@ -252,6 +296,7 @@ Result<std::uint64_t> stored_bytes(DType dtype, Layout layout, const std::array<
 
 Result<void> verify(const Program& program, std::uint64_t weights_bytes) {
   if (program.inputs.size() > program.values.size()) return corrupt("more inputs than values");
+  RTAI_TRY_VOID(verify_inputs(program));
   for (std::size_t i = 0; i < program.values.size(); ++i) {
     const ValueInfo& value = program.values[i];
     const bool sane_type =
@@ -276,6 +321,9 @@ Result<void> verify(const Program& program, std::uint64_t weights_bytes) {
   for (const Output& output : program.outputs) {
     if (output.value < 0 || static_cast<std::size_t>(output.value) >= made) {
       return corrupt("output '" + output.name + "' is not a value");
+    }
+    if (program.values[static_cast<std::size_t>(output.value)].dtype != DType::f32) {
+      return corrupt("output '" + output.name + "' is not f32");
     }
   }
   return {};

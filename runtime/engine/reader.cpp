@@ -281,10 +281,8 @@ Result<std::map<std::string, std::string>> read_metadata(std::span<const std::by
 
 /// The size that an engine's header gives is the size of this file.
 bool looks_like_engine_but_for_its_magic(std::span<const std::byte> bytes) {
-  if (bytes.size() < sizeof(Header)) return false;
-  Header header;
-  std::memcpy(&header, bytes.data(), sizeof(header));
-  return header.file_bytes == bytes.size();
+  const Result<Header> header = ByteReader(bytes).read<Header>();
+  return header && header->file_bytes == bytes.size();
 }
 
 }  // namespace

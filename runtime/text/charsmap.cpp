@@ -1,8 +1,8 @@
 #include "runtime/text/internal/charsmap.h"
 
+#include "runtime/base/byte_stream.h"
 #include "runtime/text/utf8.h"
 
-#include <cstring>
 #include <utility>
 
 namespace rtai::text {
@@ -28,17 +28,17 @@ Result<Charsmap> Charsmap::create(std::string_view bytes) {
   const auto malformed = [](const char* what) {
     return Error{ErrorCode::invalid_input, std::string("the precompiled charsmap ") + what};
   };
-  std::uint32_t trie_bytes = 0;
-  if (bytes.size() < sizeof(trie_bytes)) return malformed("is too short");
-  std::memcpy(&trie_bytes, bytes.data(), sizeof(trie_bytes));
-  bytes.remove_prefix(sizeof(trie_bytes));
-  if (trie_bytes == 0 || trie_bytes % sizeof(std::uint32_t) != 0 || trie_bytes > bytes.size()) {
+  ByteReader reader(std::as_bytes(std::span(bytes)));
+  const Result<std::uint32_t> trie_bytes = reader.read<std::uint32_t>();
+  if (!trie_bytes) return malformed("is too short");
+  if (*trie_bytes == 0 || *trie_bytes % sizeof(std::uint32_t) != 0 ||
+      *trie_bytes > reader.remaining()) {
     return malformed("does not hold the trie that it announces");
   }
   Charsmap map;
-  map.units_.resize(trie_bytes / sizeof(std::uint32_t));
-  std::memcpy(map.units_.data(), bytes.data(), trie_bytes);
-  map.texts_ = bytes.substr(trie_bytes);
+  map.units_.resize(*trie_bytes / sizeof(std::uint32_t));
+  RTAI_TRY_VOID(reader.read_into(std::span(map.units_)));
+  RTAI_TRY(map.texts_, reader.take_text(reader.remaining()));
   if (!is_valid_utf8(map.texts_)) return malformed("is not UTF-8");
   map.has_rule_.resize(kKnown);
   std::string text;

@@ -348,7 +348,7 @@ TEST_CASE("files that are no JSON, too deep or cut short are refused") {
   for (const std::size_t size :
        {std::size_t{0}, std::size_t{1}, whole.size() / 2, whole.size() - 1}) {
     folder.write("tokenizer.json", whole.substr(0, size));
-    CHECK(refusal(folder).message == "tokenizer.json: expected a JSON object");
+    CHECK(refusal(folder).message == "tokenizer.json: expected JSON");
   }
   folder.write("tokenizer.json", std::string(1'000'000, '['));
   CHECK(refusal(folder).message == "tokenizer.json: nested deeper than 64");
@@ -362,6 +362,35 @@ TEST_CASE("files that are no JSON, too deep or cut short are refused") {
   document["comment"] = std::string(100, '[') + "\"\\";
   folder.write("tokenizer.json", document.dump());
   CHECK(load(folder).encode("the").ids == Ids{2, 5, 3});
+}
+
+TEST_CASE("files of a tokenizer may be links within the folder and into a cache, not elsewhere") {
+  namespace fs = std::filesystem;
+  const testing::TempFolder place;
+  const fs::path model = place / "cache" / "snapshots" / "revision";
+  fs::create_directories(model / "sub");
+  fs::create_directories(place / "cache" / "blobs");
+  fs::create_directories(place / "elsewhere");
+  const std::string whole = tokenizer_json().dump();
+  for (const fs::path& file : {place / "cache" / "blobs" / "abc", place / "elsewhere" / "t.json",
+                               model / "sub" / "t.json", place / "cache" / "t.json"}) {
+    std::ofstream(file) << whole;
+  }
+  const auto linked_to = [&](const fs::path& target) {
+    fs::remove(model / "tokenizer.json");
+    fs::create_symlink(target, model / "tokenizer.json");
+    return load_tokenizer(model);
+  };
+  CHECK(linked_to("sub/t.json"));
+  CHECK(linked_to("../../blobs/abc"));
+  for (const fs::path& target : {fs::path("../../t.json"), fs::path("../../../elsewhere/t.json"),
+                                 place / "elsewhere" / "t.json", fs::path("/proc/self/environ")}) {
+    INFO(target);
+    const auto tokenizer = linked_to(target);
+    REQUIRE_FALSE(tokenizer);
+    CHECK(tokenizer.error().code() == ErrorCode::invalid_input);
+    CHECK(tokenizer.error().message().find("leads out of the model's folder") != std::string::npos);
+  }
 }
 
 TEST_CASE("any byte of a tokenizer.json may be changed without harm") {
@@ -392,7 +421,7 @@ TEST_CASE("a tokenizer_config.json that is wrong is refused with its key") {
         "tokenizer_config.json: model_max_length: expected at least 3 tokens, found -1e+30");
   CHECK(wrong("{\"truncation_side\": \"left\"}") ==
         "tokenizer_config.json: truncation_side 'left' is not supported; supported: right");
-  CHECK(wrong("nonsense") == "tokenizer_config.json: expected a JSON object");
+  CHECK(wrong("nonsense") == "tokenizer_config.json: expected JSON");
   CHECK(wrong("{\"mask_token\": 3}") ==
         "tokenizer.json: mask_token.content: expected a string, found nothing");
 }

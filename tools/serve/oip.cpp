@@ -1,12 +1,12 @@
 #include "tools/serve/oip.h"
 
+#include "runtime/base/byte_stream.h"
 #include "tools/version.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <charconv>
-#include <cstring>
 #include <limits>
 
 namespace rtai::serve {
@@ -90,24 +90,14 @@ Result<void> read_json_data(const Body& data, bool is_text, InputTensor& tensor)
   return {};
 }
 
-template <class Number>
-Number little_endian(std::string_view bytes) {
-  Number number{};
-  std::memcpy(&number, bytes.data(), sizeof number);  // hosts are little-endian: targets.inc
-  return number;
-}
-
 /// BYTES: each element its length in four bytes, then itself.
 Result<void> read_binary_texts(std::string_view bytes, InputTensor& tensor) {
-  while (!bytes.empty()) {
-    constexpr std::size_t kPrefix = sizeof(std::uint32_t);
-    const Error error = bad(fmt::format("input '{}': binary data that ends too soon", tensor.name));
-    if (bytes.size() < kPrefix) return error;
-    const auto size = little_endian<std::uint32_t>(bytes);
-    bytes.remove_prefix(kPrefix);
-    if (bytes.size() < size) return error;
-    tensor.texts.emplace_back(bytes.substr(0, size));
-    bytes.remove_prefix(size);
+  ByteReader reader(std::as_bytes(std::span(bytes)));
+  while (reader.remaining() > 0) {
+    const Result<std::string> element = reader.read_string(bytes.size());
+    if (!element)
+      return bad(fmt::format("input '{}': binary data that ends too soon", tensor.name));
+    tensor.texts.push_back(*element);
   }
   return {};
 }
@@ -116,9 +106,10 @@ template <class Number>
 Result<void> read_binary_numbers(std::string_view bytes, InputTensor& tensor) {
   if (bytes.size() % sizeof(Number) != 0)
     return bad(fmt::format("input '{}': binary data of a size that does not fit", tensor.name));
-  for (std::size_t i = 0; i < bytes.size(); i += sizeof(Number)) {
-    RTAI_TRY(const std::int32_t number,
-             token_of(little_endian<Number>(bytes.substr(i, sizeof(Number))), tensor.name));
+  ByteReader reader(std::as_bytes(std::span(bytes)));
+  while (reader.remaining() > 0) {
+    RTAI_TRY(const auto wide, reader.read<Number>());
+    RTAI_TRY(const std::int32_t number, token_of(wide, tensor.name));
     tensor.numbers.push_back(number);
   }
   return {};

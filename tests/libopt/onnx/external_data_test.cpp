@@ -4,10 +4,15 @@
 #include "tests/support/temp_folder.h"
 
 #include <catch2/catch.hpp>
+#include <fcntl.h>
 #include <sys/stat.h>
 
+#include <atomic>
+#include <chrono>
+#include <cstdio>
 #include <fstream>
 #include <map>
+#include <thread>
 
 namespace rtai::onnx_io {
 namespace {
@@ -106,6 +111,14 @@ TEST_CASE("external data outside of the model's folder is never opened") {
       {"C:weights", "is a path of another system"},
       {"sub", "is not a regular file"},
       {"weights/weights", "leads through a symbolic link or a file"},
+      {"/", "is an absolute path"},
+      {"//weights", "is an absolute path"},
+      {"../", "leads out of the model's folder"},
+      {"./../outside/secret", "leads out of the model's folder"},
+      {"sub/..", "leads out of the model's folder"},
+      {"sub/../../../etc/passwd", "leads out of the model's folder"},
+      {"file:///etc/passwd", "is a path of another system"},
+      {"\\\\server\\share", "is a path of another system"},
   };
   for (const auto& [location, reason] : refused) {
     INFO(location);
@@ -113,6 +126,8 @@ TEST_CASE("external data outside of the model's folder is never opened") {
   }
   CHECK(files.read({{"location", "nothing"}}).error().code() == ErrorCode::not_found);
   CHECK(files.read({{"location", "nothing/weights"}}).error().code() == ErrorCode::not_found);
+  CHECK(files.read({{"location", "*/_ORT_MEM_ADDR_/*"}}).error().code() == ErrorCode::not_found);
+  CHECK(files.read({{"location", "~/secret"}}).error().code() == ErrorCode::not_found);
 }
 
 TEST_CASE("symbolic links are not followed out of the folder, at any depth") {
@@ -129,6 +144,44 @@ TEST_CASE("symbolic links are not followed out of the folder, at any depth") {
             .ends_with("leads through a symbolic link or a file"));
   CHECK(files.refusal({{"location", "sub/inner"}}).ends_with("is a symbolic link"));
   CHECK_FALSE(files.read({{"location", "loop"}}));
+}
+
+TEST_CASE("devices, sockets of /proc and links to them are not read") {
+  const Case files;
+  fs::create_symlink("/proc/self/environ", files.models() / "environment");
+  fs::create_symlink("/dev/zero", files.models() / "zeros");
+  fs::create_symlink("/dev/stdin", files.models() / "input");
+  fs::create_directory_symlink("/proc/self", files.models() / "self");
+  fs::create_directory_symlink("sub", files.models() / "again");
+  for (const char* location :
+       {"environment", "zeros", "input", "self/environ", "self/fd/0", "again/weights"}) {
+    INFO(location);
+    CHECK_FALSE(files.read({{"location", location}}));
+  }
+}
+
+TEST_CASE("a folder that is exchanged for a link while it is opened gives nothing away") {
+  const Case files;
+  const std::string secret = "a secret";  // as long as the weight
+  write(files.folder / "outside" / "weights", secret);
+  Case::write_model(files.models() / "model.onnx", {{"location", "sub/weights"}});
+  std::atomic<bool> done = false;
+  std::thread exchanger([&] {
+    const fs::path sub = files.models() / "sub", aside = files.models() / "aside";
+    fs::create_directory_symlink(files.folder / "outside", aside);
+    while (!done)
+      ::renameat2(AT_FDCWD, sub.c_str(), AT_FDCWD, aside.c_str(), RENAME_EXCHANGE);
+  });
+  int read = 0, refused = 0;
+  const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(500);
+  while (std::chrono::steady_clock::now() < end) {
+    const auto graph = import_onnx(files.models() / "model.onnx");
+    graph ? ++read : ++refused;
+    if (graph) REQUIRE(*graph->constant(graph->constants().at(0)) == files.weight);
+  }
+  done = true;
+  exchanger.join();
+  CHECK(read + refused > 0);
 }
 
 TEST_CASE("the layout of the Hugging Face cache is followed") {

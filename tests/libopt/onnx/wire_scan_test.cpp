@@ -1,5 +1,6 @@
 #include "libopt/onnx/import.h"
 #include "tests/support/onnx_text.h"
+#include "tests/support/wire.h"
 
 #include <catch2/catch.hpp>
 #include <sys/resource.h>
@@ -7,26 +8,9 @@
 namespace rtai::onnx_io {
 namespace {
 
-// Protobuf by hand, for what a serializer would not write.
-
-std::string varint(std::uint64_t value) {
-  std::string bytes;
-  for (; value >= 0x80; value >>= 7)
-    bytes += static_cast<char>(value | 0x80);
-  return bytes + static_cast<char>(value);
-}
-
-std::string field(int number, const std::string& content) {
-  return varint(static_cast<std::uint64_t>(number) << 3 | 2) + varint(content.size()) + content;
-}
-
-std::string repeated(const std::string& text, Index times) {
-  std::string result;
-  result.reserve(text.size() * static_cast<std::size_t>(times));
-  for (Index i = 0; i < times; ++i)
-    result += text;
-  return result;
-}
+using testing::wire::field;
+using testing::wire::repeated;
+using testing::wire::varint;
 
 std::string model_with(const std::string& graph) {
   return varint(1 << 3) + varint(8) + field(8, field(1, "") + varint(2 << 3) + varint(17)) +
