@@ -1,5 +1,6 @@
 #include "tools/serve/service.h"
 
+#include "tools/memory_reserve.h"
 #include "tools/serve/oip.h"
 #include "tools/serve/text_api.h"
 #include "tools/version.h"
@@ -429,6 +430,7 @@ void Service::refuse(Exchange& exchange,
 }
 
 void Service::look_around() {
+  tools::hold_memory_reserve();
   reloader_.look_at_files();
   const double silent = batcher_.silent_s(Clock::now());
   if (silent < options_.watchdog_s) return;
