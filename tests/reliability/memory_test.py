@@ -142,7 +142,7 @@ class MemoryTest(unittest.TestCase):
             self.assertGreater(seen.get(200, 0), calls // 2)  # what needs little gets it from the reserve
 
     def test_a_service_that_may_not_grow_refuses_and_lives(self):
-        small, large = {"texts": [TEXT]}, {"texts": ["word1 " * 300_000]}
+        small, large = {"texts": [TEXT]}, {"texts": ["word1 " * 20_000]}
         with self.serving() as (server, _):
             self.assertEqual(self.status(server, small), 200)
             pid, infinite = server.process.pid, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)

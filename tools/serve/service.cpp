@@ -122,6 +122,7 @@ bool Service::is_allowed(const HttpRequest& request) const {
 }
 
 void Service::handle(HttpRequest request, Respond respond) {
+  tools::hold_memory_reserve();  // the request before may have needed it
   auto exchange = std::make_shared<Exchange>();
   exchange->arrival = request.arrival;
   exchange->respond = std::move(respond);
@@ -430,7 +431,6 @@ void Service::refuse(Exchange& exchange,
 }
 
 void Service::look_around() {
-  tools::hold_memory_reserve();
   reloader_.look_at_files();
   const double silent = batcher_.silent_s(Clock::now());
   if (silent < options_.watchdog_s) return;
