@@ -4,6 +4,7 @@
 #include "tools/cmd_serve.h"
 #include "tools/cmd_shell.h"
 #include "tools/command_line.h"
+#include "tools/memory_reserve.h"
 #include "tools/version.h"
 
 #include <CLI/CLI.hpp>
@@ -15,6 +16,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <new>
 #include <string_view>
@@ -36,6 +38,23 @@ void on_lost_pages(int) {
       "rtai: a file was cut short by another program while rtai was reading it\n";
   const ssize_t written = ::write(STDERR_FILENO, kMessage.data(), kMessage.size());
   ::_exit(written < 0 ? 1 : exit_code(ErrorCode::corrupt));
+}
+
+constexpr const char* kOutOfMemory = "rtai: out of memory\n";  // said without needing any
+
+/// Where no exception gets past. JSON values need memory to be destroyed, and have none while one
+/// tells of that.
+[[noreturn]] void on_terminate() {
+  discard_unfinished_writes();
+  try {
+    if (std::current_exception()) throw;
+  } catch (const std::bad_alloc&) {
+    std::fputs(kOutOfMemory, stderr);
+    ::_exit(exit_code(ErrorCode::device));
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "rtai: %s\n", error.what());
+  }
+  std::abort();
 }
 
 int report(const Error& error) {
@@ -115,6 +134,8 @@ int main(int argc, char** argv) {
 #endif
   const rlimit no_core = {0, 0};  // it would hold texts
   ::setrlimit(RLIMIT_CORE, &no_core);
+  std::set_terminate(&rtai::tools::on_terminate);
+  rtai::tools::hold_memory_reserve();
   std::signal(SIGINT, &rtai::tools::on_interrupt);
   std::signal(SIGTERM, &rtai::tools::on_interrupt);
   std::signal(SIGPIPE, SIG_IGN);
@@ -122,7 +143,7 @@ int main(int argc, char** argv) {
   try {
     return rtai::tools::run(argc, argv);
   } catch (const std::bad_alloc&) {
-    std::fputs("rtai: out of memory\n", stderr);  // without needing any
+    std::fputs(rtai::tools::kOutOfMemory, stderr);
     return rtai::tools::exit_code(rtai::ErrorCode::device);
   } catch (const std::system_error& error) {
     const bool is_thread = error.code() == std::errc::resource_unavailable_try_again;

@@ -1,14 +1,15 @@
 """Out of memory, or of threads, is a message: exit 6, no signal; a service answers and lives.
 
 usage: memory_test.py RTAI TINY_FOLDER FAILING_CALLS.so [--all]
-Fails the N-th call that asks for memory or a thread, and the N-th with all that follow: every N of loading and running
-an engine, some N of the rest (--all: every one, which takes long).
+Fails the N-th call that asks for memory or a thread and the one after it, and the N-th with all that follow: every N of
+loading and running an engine, some N of the rest (--all: every one, which takes long).
 """
 import concurrent.futures
 import contextlib
 import http.client
 import os
 import pathlib
+import resource
 import struct
 import sys
 import tempfile
@@ -24,6 +25,9 @@ RTAI, MAKER, SHIM = sys.argv[1:4]
 ALL = "--all" in sys.argv
 TEXT = "word1 word2 word3"
 OUT_OF_MEMORY = 6
+# rtai holds a reserve back: where the first call fails, operator new gives that up and tries again.
+ANOTHER_TRY = 1
+FOR_GOOD = 1 << 40
 
 
 class Control:
@@ -34,9 +38,9 @@ class Control:
         os.close(handle)
         self.fail(0)
 
-    def fail(self, number, all_after=False):
+    def fail(self, number, more=0):
         with open(self.path, "r+b") as file:
-            file.write(struct.pack("=4q", number, all_after, 0, 0))
+            file.write(struct.pack("=4q", number, more, 0, 0))
 
     def counts(self):
         """Calls until now, and how many of them failed."""
@@ -69,11 +73,11 @@ class MemoryTest(unittest.TestCase):
         self.assertEqual(result.returncode, 0, result.stderr)
         return control.counts()[0], result.stdout
 
-    def check(self, command, number, all_after, expected):
+    def check(self, command, number, more, expected):
         control = self.control()
-        control.fail(number, all_after)
+        control.fail(number, more)
         result = self.tiny.run(*command, env=control.environment())
-        place = f"{command[0]}: call {number}{' and all after' if all_after else ''}: {result.returncode} {result.stderr}"
+        place = f"{command[0]}: call {number} and {more} more: {result.returncode} {result.stderr}"
         if result.returncode == 0:  # it could be done without
             return "" if result.stdout == expected and control.counts()[1] > 0 else f"{place}, another answer"
         message = result.stderr.removeprefix("rtai: ")
@@ -81,7 +85,7 @@ class MemoryTest(unittest.TestCase):
         return "" if result.returncode == OUT_OF_MEMORY and is_line else place
 
     def every(self, command, numbers, expected):
-        jobs = [(command, number, all_after, expected) for number in numbers for all_after in (False, True)]
+        jobs = [(command, number, more, expected) for number in numbers for more in (ANOTHER_TRY, FOR_GOOD)]
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             problems = [problem for problem in pool.map(lambda job: self.check(*job), jobs) if problem]
         print(f"{command[0]}: {len(jobs)} runs")
@@ -138,22 +142,22 @@ class MemoryTest(unittest.TestCase):
                 self.assertIsNone(server.process.poll(), f"call {number}: {''.join(server.lines)}")
                 self.assertEqual(self.status(server, body), 200, f"after call {number}")
             print(f"serve: {calls} calls of a request, answers {seen}")
-            self.assertGreater(seen.get(503, 0), 0)
-            # Most requests that miss memory are told so; few lose their connection.
-            self.assertLess(seen.get(None, 0), seen.get(503, 0))
+            self.assertGreater(seen.get(200, 0), calls // 2)  # what needs little gets it from the reserve
 
-    def test_a_service_survives_a_while_without_memory(self):
-        body = {"texts": [TEXT] * 8}
-        with self.serving() as (server, control):
-            self.assertEqual(self.status(server, body), 200)
-            for number in range(1, 60, 7):
-                control.fail(number, True)
-                begun = time.monotonic()
-                while time.monotonic() - begun < 0.2:
-                    self.assertIn(self.status(server, body), (200, 500, 503, None))
-                control.fail(0)
-                self.assertIsNone(server.process.poll(), "".join(server.lines))
-                self.assertEqual(self.status(server, body), 200)
+    def test_a_service_that_may_not_grow_refuses_and_lives(self):
+        small, large = {"texts": [TEXT]}, [{"texts": ["word1 " * count]} for count in (20_000, 50_000, 100_000, 200_000, 300_000)]
+        with self.serving() as (server, _):
+            self.assertEqual(self.status(server, small), 200)
+            pid, infinite = server.process.pid, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+            pages = int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[0])
+            resource.prlimit(pid, resource.RLIMIT_AS, (pages * resource.getpagesize(), resource.RLIM_INFINITY))
+            seen = [self.status(server, body) for body in 4 * large]
+            self.assertIsNone(server.process.poll(), "".join(server.lines))
+            print(f"serve without memory: answers {({status: seen.count(status) for status in seen})}")
+            self.assertTrue({200} < {200, *seen} <= {200, 500, 503, None}, seen)
+            resource.prlimit(pid, resource.RLIMIT_AS, infinite)
+            self.assertEqual(self.status(server, large[-1]), 200)
+            self.assertEqual(self.status(server, small), 200)
 
     def test_a_reload_without_memory_leaves_what_serves(self):
         body = {"texts": [TEXT]}

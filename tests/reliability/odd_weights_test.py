@@ -144,7 +144,7 @@ class OddWeightsTest(unittest.TestCase):
         result = self.tiny.run("run", model, "--data", self.tiny.texts, "--json", "--logits")
         if result.returncode != 0:
             return result
-        return [value for line in result.stdout.splitlines() for value in itertools.chain.from_iterable(json.loads(line)["logits"])]
+        return [value for line in result.stdout.splitlines() for value in json.loads(line)["logits"]]
 
     def outcome(self, name, what, change, command):
         """'refused', or whether the answers are 'finite' or 'not finite'; else what is wrong."""

@@ -44,7 +44,7 @@ class OldEnginesTest(unittest.TestCase):
                 self.assertEqual(len(now), len(before))
                 for old, new in zip(before, now):
                     self.assertEqual((new["label"], new["input_ids"]), (old["label"], old["input_ids"]))
-                    for a, b in zip(old["logits"][0], new["logits"][0], strict=True):
+                    for a, b in zip(old["logits"], new["logits"], strict=True):
                         self.assertTrue(math.isclose(a, b, abs_tol=MOST), f"{a} {b}")
 
 

@@ -68,7 +68,7 @@ class SameFileTest(unittest.TestCase):
 
     def test_prune_vocab(self):
         for output in ("v", "v.rtai"):
-            self.check(output, "prune-vocab", "MODEL", "--calib", "TEXTS")
+            self.check(output, "prune-vocab", "MODEL", "--calib", "TEXTS", "--seq", "8")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import shutil
 import sys
 import tempfile
 import unittest
+import xml.etree.ElementTree
 
 from tiny import Tiny, need
 
@@ -26,6 +27,7 @@ CALLS = ("openat,open,creat,write,pwrite64,writev,pwritev,pwritev2,sendfile,copy
          "ftruncate,truncate,fallocate,link,linkat,rename,renameat,renameat2,mkdir,mkdirat,unlink,unlinkat,rmdir,chmod,fchmod,symlinkat")
 FAULTS = {"ENOSPC": "error=ENOSPC", "EIO": "error=EIO", "SIGKILL": "signal=KILL", "SIGINT": "signal=INT"}
 OPENED_TO_WRITE = re.compile(r"O_WRONLY|O_RDWR|O_CREAT|O_DIRECTORY")
+MISSED = 7  # a goal that is measured may be missed on a busy machine; all is written all the same
 LEFTOVER = ".rtai-part."
 
 
@@ -56,11 +58,10 @@ def cases(tiny):
              ["q.rtai", *report_files], over=True, same=False),
         Case("prune", ["prune", model, "-o", "OUT/p.onnx", "--keep-ffn", "0.5", "--calib", texts, *reports, *work],
              ["p.onnx", *report_files], same=False),
-        Case("prune-vocab", ["prune-vocab", model, "-o", "OUT/v", "--calib", texts], ["v"]),
+        Case("prune-vocab", ["prune-vocab", model, "-o", "OUT/v", "--calib", texts, "--seq", "8"], ["v"]),
         Case("optimize", ["optimize", model, "-o", "OUT/o.rtai", "--speedup", "1.1", "--calib", texts, *reports, *work],
              ["o.rtai", *report_files], same=False),
-        Case("bench", [*bench, "--json", "OUT/r.json", "--html", "OUT/r.html", "--markdown", "OUT/r.md", "--junit", "OUT/r.xml",
-                       "--fail-if", "p99_ms>1000000"], report_files, over=True, same=False),
+        Case("bench", [*bench, "--json", "OUT/r.json"], ["r.json"], over=True, same=False),
         Case("eval", ["eval", str(tiny.engine), "--data", labelled, "--json", "OUT/e.json"], ["e.json"]),
         Case("compare", ["compare", str(tiny.engine), str(tiny.engine), "--data", texts, "--json", "OUT/c.json", *work], ["c.json"],
              same=False),
@@ -106,7 +107,7 @@ class WriteTest(unittest.TestCase):
         log = folder.with_suffix(".log")
         # Other threads are followed to see that none of them writes.
         result = self.tiny.run(*words, prefix=["strace", "-f", "-y", "-qq", "-e", f"trace={CALLS}", "-o", log])
-        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn(result.returncode, (0, MISSED), result.stderr)
         counts, found, main = {}, [], None
         for line in log.read_text().splitlines():
             thread, _, rest = line.partition(" ")
@@ -122,19 +123,22 @@ class WriteTest(unittest.TestCase):
         self.assertEqual(leftovers(folder), [])
         return found, folder
 
-    def whole(self, name, data, old, new, same):
+    def whole(self, folder, name, data, old, new, same):
         """Whether a file is the old one or a new one."""
-        if data == old.get(name) or (same and data == new[name]):
-            return True
-        if same:
-            return False
-        try:
-            text = data.decode()
+        if same or data == old.get(name):
+            return data in (old.get(name), new[name])
+        try:  # what is written of times differs from run to run
             if name.endswith(".json"):
-                json.loads(text)
-            return data[-20:] == new[name][-20:] or name.endswith((".json", ".md"))
-        except ValueError:  # engines and ONNX files
-            return len(data) == len(new[name])
+                json.loads(data)
+            elif name.endswith((".xml", ".svg")):
+                xml.etree.ElementTree.fromstring(data)
+            elif name.endswith(".html"):
+                return data.rstrip().endswith(b"</html>")
+            elif name.endswith((".rtai", ".onnx")):
+                return self.tiny.run("inspect", folder / name).returncode == 0
+            return len(data) > 0
+        except (ValueError, xml.etree.ElementTree.ParseError):
+            return False
 
     def meet(self, case, before, new, call, number, fault):
         """Runs the command with one fault; the problems found, and whether a leftover was there until the next run."""
@@ -148,7 +152,7 @@ class WriteTest(unittest.TestCase):
         if fault.startswith("SIG"):
             allowed = (-9, 137) if fault == "SIGKILL" else (130,)
         else:
-            allowed = (0, 3)
+            allowed = (0, 3, MISSED)
             if "INJECTED" not in log.read_text():
                 problems.append("the call was not met")
             if result.returncode == 3 and result.stderr.count("\n") != 1:
@@ -162,9 +166,9 @@ class WriteTest(unittest.TestCase):
         for name in old.keys() - now.keys():
             problems.append(f"lost: {name}")
         for name, data in now.items():
-            if not self.whole(name, data, old, new, case.same):
+            if not self.whole(folder, name, data, old, new, case.same):
                 problems.append(f"neither old nor new: {name}, {len(data)} bytes")
-        if result.returncode == 0 and now.keys() != new.keys():
+        if result.returncode in (0, MISSED) and now.keys() != new.keys():
             problems.append(f"says it is done, and is not: {sorted(now)}")
         for engine in folder.glob("*.rtai"):
             if self.tiny.run("verify", engine).returncode != 0:
@@ -176,7 +180,7 @@ class WriteTest(unittest.TestCase):
             if case.name == "init" and (folder / "rtai.json").exists():
                 (folder / "rtai.json").unlink()
             again = self.tiny.run(*words)
-            if again.returncode != 0 or leftovers(folder):
+            if again.returncode not in (0, MISSED) or leftovers(folder):
                 problems.append(f"after the next run: {again.returncode}, {leftovers(folder)} {again.stderr}")
         shutil.rmtree(folder)
         return [f"{place}: {problem}" for problem in problems], bool(left)
@@ -189,7 +193,7 @@ class WriteTest(unittest.TestCase):
                     before = None
                     if case.over:
                         before, words = self.fresh(case)
-                        self.assertEqual(self.tiny.run(*words).returncode, 0)
+                        self.assertIn(self.tiny.run(*words).returncode, (0, MISSED))
                     points, reference = self.points(case, before)
                     new = contents(reference, case.targets)
                     faults = list(FAULTS)

@@ -24,10 +24,10 @@ extern "C" void* __libc_memalign(std::size_t, std::size_t);
 namespace {
 
 struct Control {
-  std::atomic<std::int64_t> until;      // calls until one fails; 0: none does
-  std::atomic<std::int64_t> all_after;  // whether those after it fail too
-  std::atomic<std::int64_t> calls;      // until now
-  std::atomic<std::int64_t> failed;     // of them
+  std::atomic<std::int64_t> until;   // calls until one fails; 0: none does
+  std::atomic<std::int64_t> more;    // how many fail after it, in a row
+  std::atomic<std::int64_t> calls;   // until now
+  std::atomic<std::int64_t> failed;  // of them
 };
 
 Control no_control{};
@@ -38,7 +38,10 @@ bool fails() {
   if (!is_running) return false;
   ++control->calls;
   if (control->until <= 0 || --control->until != 0) return false;
-  if (control->all_after != 0) control->until = 1;
+  if (control->more > 0) {
+    --control->more;
+    control->until = 1;
+  }
   ++control->failed;
   errno = ENOMEM;
   return true;

@@ -1,5 +1,6 @@
 #include "tools/serve/service.h"
 
+#include "tools/memory_reserve.h"
 #include "tools/serve/oip.h"
 #include "tools/serve/text_api.h"
 #include "tools/version.h"
@@ -121,6 +122,7 @@ bool Service::is_allowed(const HttpRequest& request) const {
 }
 
 void Service::handle(HttpRequest request, Respond respond) {
+  tools::hold_memory_reserve();  // the request before may have needed it
   auto exchange = std::make_shared<Exchange>();
   exchange->arrival = request.arrival;
   exchange->respond = std::move(respond);

@@ -299,14 +299,14 @@ TEST_CASE("a profile names every step and its weights") {
 
 TEST_CASE("every member of a team works and they meet at barriers") {
   for (const int size : {1, 2, 5}) {
-    Team team(size);
+    const std::unique_ptr<Team> team = Team::start(size).value();
     struct Shared {
       Team* team;
       std::atomic<int> first{0};
       std::atomic<int> wrong{0};
-    } shared{&team};
+    } shared{team.get()};
     for (int round = 1; round <= 200; ++round) {
-      team.run(
+      team->run(
           [](void* data, int) noexcept {
             auto& s = *static_cast<Shared*>(data);
             ++s.first;
