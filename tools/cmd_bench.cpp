@@ -1,24 +1,23 @@
-// rtai bench: latency of models on a workload, measured in turn.
-#include "runtime/exec/team.h"
+// rtai bench: latency of models on workloads, measured in turn.
 #include "runtime/kernels/target.h"
+#include "tools/bench.h"
 #include "tools/cli.h"
 #include "tools/gates.h"
 #include "tools/json.h"
+#include "tools/json_file.h"
 #include "tools/machine.h"
 #include "tools/metrics.h"
 #include "tools/model.h"
 #include "tools/remote.h"
-#include "tools/report/optimization.h"
-#include "tools/report/table.h"
-#include "tools/timing.h"
-#include "tools/version.h"
+#include "tools/report/bench.h"
+#include "tools/report/bench_page.h"
+#include "tools/report/files.h"
+#include "tools/sweep.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
-#include <sys/resource.h>
 
 #include <algorithm>
-#include <chrono>
 #include <map>
 
 namespace rtai::tools {
@@ -28,227 +27,158 @@ struct BenchFlags {
   std::vector<std::string> models;
   WorkloadFlags workload;
   BenchOptions options;
+  bool has_iterations = false;  // then nothing but --duration asks for a time
+  bool has_duration = false;
+  std::optional<std::string> sweep;
   std::optional<std::string> evaluation;
+  std::string format = "text";
   std::optional<std::string> json;
+  std::optional<std::string> save;
+  std::optional<std::string> against;
+  bool relative = false;
+  ReportFlags reports;
   std::vector<std::string> fail_if;
   LoadFlags load;
 };
 
-/// One model under measurement.
-struct Contestant {
-  std::string name;
-  std::string dtype;
-  std::uint64_t bytes = 0;
-  double load_ms = 0;
-  BenchSession session;
-  BenchRun run = {};
-  std::optional<Quality> quality = {};  // with --eval; agreement is with the first model
-};
-
-Result<Contestant> make_contestant(const std::string& name,
-                                   const Workload& workload,
-                                   bool profile,
-                                   Log& log) {
-  const auto start = std::chrono::steady_clock::now();
-  RTAI_TRY(const Model model, load_model(name, log));
-  RTAI_TRY(const auto engine, make_engine(model));
-  RTAI_TRY(BenchSession session, BenchSession::create(engine, workload, profile).in(name));
-  const std::chrono::duration<double, std::milli> load = std::chrono::steady_clock::now() - start;
-  return Contestant{.name = name,
-                    .dtype = model.dtype(),
-                    .bytes = engine->file_bytes != 0 ? engine->file_bytes : model.bytes,
-                    .load_ms = load.count() - session.first_run_ms(),
-                    .session = std::move(session)};
-}
-
-/// Rounds of a few runs of each, so that a change of the machine's mood meets all of them alike.
-Result<void> measure(std::vector<Contestant>& contestants, const BenchOptions& options, Log& log) {
-  constexpr int kRunsOfARound = 5;
-  for (Contestant& contestant : contestants)
-    RTAI_TRY_VOID(contestant.session.measure(options.warmup, false));
-  const auto finished = [&](const Contestant& c) {
-    return c.session.count() >= options.iterations &&
-           c.session.total_ms() >= options.duration_s * 1e3;
-  };
-  bool all_done = false;
-  while (!all_done) {
-    all_done = true;
-    double done = 0;
-    for (Contestant& contestant : contestants) {
-      const int left = options.iterations - contestant.session.count();
-      const int runs = left > 0 ? std::min(left, kRunsOfARound) : kRunsOfARound;
-      if (!finished(contestant)) RTAI_TRY_VOID(contestant.session.measure(runs, true));
-      all_done = all_done && finished(contestant);
-      done += std::min(
-          1.0, static_cast<double>(contestant.session.count()) / std::max(1, options.iterations));
-    }
-    log.progress("measuring", done, static_cast<double>(contestants.size()));
-  }
-  log.progress("measuring", 0, 0);
-  for (Contestant& contestant : contestants)
-    contestant.run = contestant.session.finish();
-  return {};
-}
-
-/// Answers the labelled texts with every model.
-Result<void> judge(std::vector<Contestant>& contestants,
-                   const std::string& data,
-                   const Workload& workload,
-                   Log& log) {
+/// Answers the labelled texts with every model; all results of a model get the same quality.
+Result<void> judge_quality(std::vector<BenchResult>& results,
+                           const std::vector<LoadedModel>& models,
+                           const std::string& data,
+                           const Workload& workload,
+                           Log& log) {
   RTAI_TRY(const std::vector<Sample> samples, read_samples(data));
   std::optional<Model> first;
   std::vector<Answer> first_answers;
-  for (Contestant& contestant : contestants) {
-    RTAI_TRY(Model model, load_model(contestant.name, log));
+  for (std::size_t i = 0; i < models.size(); ++i) {
+    RTAI_TRY(Model model, load_model(models[i].name, log));
     RTAI_TRY(Evaluation evaluation,
              evaluate(model, samples, workload.threads, workload.target, log));
-    contestant.quality = Quality{evaluation.score.metric, evaluation.score.value, std::nullopt};
-    if (first) {
-      contestant.quality->agreement = agreement(model, evaluation.answers, *first, first_answers);
-      continue;
-    }
+    Quality quality{evaluation.score.metric, evaluation.score.value, std::nullopt};
+    if (first) quality.agreement = agreement(model, evaluation.answers, *first, first_answers);
+    for (std::size_t r = i; r < results.size(); r += models.size())
+      results[r].quality = quality;
+    if (first) continue;
     first = std::move(model);
     first_answers = std::move(evaluation.answers);
   }
   return {};
 }
 
-Json latency_json(const LatencySummary& latency) {
-  return {{"min", latency.min}, {"mean", latency.mean}, {"p50", latency.p50}, {"p90", latency.p90},
-          {"p95", latency.p95}, {"p99", latency.p99},   {"max", latency.max}, {"mad", latency.mad}};
-}
-
-double share_of(const StepProfile& step, double total) {
-  return total > 0 ? step.seconds / total : 0;
-}
-
-Json ops_json(const BenchRun& run, const Peaks& peaks) {
-  double total = 0;
-  for (const StepProfile& step : run.profile)
-    total += step.seconds;
-  Json ops = Json::array();
-  for (const StepProfile& step : run.profile) {
-    const double percent = percent_of_peak(step, peaks);
-    ops.push_back({{"name", step.name},
-                   {"kind", step.kind},
-                   {"dtype", dtype_name(step.dtype)},
-                   {"p50_us", step.seconds * 1e6},
-                   {"share", share_of(step, total)},
-                   {"bytes", step.bytes},
-                   {"gop", step.operations * 1e-9},
-                   {"percent_of_peak", percent > 0 ? Json(percent) : Json(nullptr)}});
+/// The results of an earlier run.
+class Baseline {
+ public:
+  /// Errors: those of reading; invalid_input if it is not what --save or --json writes.
+  static Result<Baseline> read(const std::string& path) {
+    RTAI_TRY(const JsonFile file, read_json(path));
+    Baseline baseline;
+    baseline.path_ = path;
+    baseline.document_ = file.document;
+    const Json& d = baseline.document_;
+    const auto is_result = [](const Json& r) {
+      return r.is_object() && r.contains("model") && r.contains("latency_ms") &&
+             r["latency_ms"].is_object();
+    };
+    if (!d.contains("results") || !d["results"].is_array() ||
+        !std::ranges::all_of(d["results"], is_result))
+      return Error{ErrorCode::invalid_input,
+                   fmt::format("{}: expected the results of `rtai bench --save`", path)};
+    return baseline;
   }
-  return ops;
-}
 
-std::uint64_t peak_rss_bytes() {
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
-  return static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
-}
-
-Json result_json(const Contestant& c, const Workload& workload, const std::optional<Peaks>& peaks) {
-  const double seconds = c.run.latency.p50 * 1e-3;
-  Json result = {{"model", c.name},
-                 {"engine_bytes", c.bytes},
-                 {"dtype", c.dtype},
-                 {"device", workload.device},
-                 {"batch", workload.batch},
-                 {"seq", workload.lengths.empty() ? Json(workload.seq) : Json(nullptr)},
-                 {"threads", c.run.threads},
-                 {"load_ms", c.load_ms},
-                 {"first_run_ms", c.run.first_run_ms},
-                 {"iterations", c.run.samples.size()},
-                 {"latency_ms", latency_json(c.run.latency)},
-                 {"throughput_per_s", workload.batch / seconds},
-                 {"tokens_per_s", static_cast<double>(c.run.tokens) / seconds},
-                 {"peak_rss_bytes", peak_rss_bytes()}};
-  if (c.run.device_latency) result["device_latency_ms"] = latency_json(*c.run.device_latency);
-  if (c.quality) result["quality"] = quality_json(c.quality);
-  if (peaks) result["ops"] = ops_json(c.run, *peaks);
-  return result;
-}
-
-Figures figures_of(const BenchRun& run, const Contestant& c, const Workload& workload) {
-  const LatencySummary& l = run.latency;
-  return {{"min_ms", l.min},
-          {"mean_ms", l.mean},
-          {"p50_ms", l.p50},
-          {"p90_ms", l.p90},
-          {"p95_ms", l.p95},
-          {"p99_ms", l.p99},
-          {"max_ms", l.max},
-          {"load_ms", c.load_ms},
-          {"first_run_ms", run.first_run_ms},
-          {"engine_bytes", static_cast<double>(c.bytes)},
-          {"throughput_per_s", workload.batch / (l.p50 * 1e-3)}};
-}
-
-std::string summary_text(const std::vector<Contestant>& contestants, const Workload& workload) {
-  const Contestant& first = contestants.front();
-  std::string text =
-      fmt::format("{} | {} threads | target {} | batch {} | {}\n\n", cpu_name(), first.run.threads,
-                  first.run.target, workload.batch,
-                  workload.lengths.empty() ? fmt::format("{} tokens each", workload.seq)
-                                           : fmt::format("{} tokens in all", first.run.tokens));
-  std::vector<std::string> head = {"model", "dtype", "size", "load",       "min",
-                                   "p50",   "p90",   "p99",  "per second", "speed-up"};
-  if (first.quality) {
-    head.push_back(first.quality->metric);
-    head.push_back("agreement");
-  }
-  Table table(std::move(head));
-  for (const Contestant& c : contestants) {
-    const LatencySummary& l = c.run.latency;
-    std::vector<std::string> row = {c.name,
-                                    c.dtype,
-                                    human_bytes(static_cast<double>(c.bytes)),
-                                    human_ms(c.load_ms),
-                                    human_ms(l.min),
-                                    human_ms(l.p50),
-                                    human_ms(l.p90),
-                                    human_ms(l.p99),
-                                    fmt::format("{:.0f}", workload.batch / (l.p50 * 1e-3)),
-                                    fmt::format("{:.2f}x", first.run.latency.p50 / l.p50)};
-    if (c.quality) {
-      row.push_back(c.quality->value ? fmt::format("{:.4f}", *c.quality->value) : "");
-      row.push_back(c.quality->agreement ? fmt::format("{:.2f} %", 100 * *c.quality->agreement)
-                                         : "");
+  /// The result of the same workload; of the same model, or of the only one there was.
+  Result<Figures> figures_for(const BenchResult& result) const {
+    std::vector<const Json*> candidates;
+    for (const Json& old : document_["results"]) {
+      const bool is_same_seq = result.workload.lengths.empty()
+                                   ? old.value("seq", Json()) == result.workload.seq
+                                   : old.value("seq", Json()).is_null();
+      if (is_same_seq && old.value("batch", Json()) == result.workload.batch &&
+          old.value("threads", Json()) == result.run.threads)
+        candidates.push_back(&old);
     }
-    table.add(std::move(row));
+    for (const Json* old : candidates) {
+      if ((*old)["model"] == result.model) return checked_figures(*old);
+    }
+    if (candidates.size() == 1) return checked_figures(*candidates.front());
+    return Error{ErrorCode::invalid_input, fmt::format("{}: no result for {} ({})", path_,
+                                                       result.model, workload_text(result))};
   }
-  text += table.text();
-  for (const Contestant& c : contestants) {
-    if (!c.run.device_latency) continue;
-    text +=
-        fmt::format("\n{}: {} on the device at p50, {} at p99; the table is end to end\n", c.name,
-                    human_ms(c.run.device_latency->p50), human_ms(c.run.device_latency->p99));
+
+  /// The processor it was measured on.
+  std::string cpu() const {
+    const Json machine = document_.value("machine", Json::object());
+    return machine.is_object() && machine.contains("cpu") && machine["cpu"].is_string()
+               ? machine["cpu"].get<std::string>()
+               : "";
   }
-  text += fmt::format("\n{} runs each, in turn; tokenization and loading are not in the latency\n",
-                      first.run.samples.size());
-  return text;
+
+ private:
+  Result<Figures> checked_figures(const Json& result) const {
+    for (const auto& [key, value] : result["latency_ms"].items()) {
+      if (!value.is_number() || value.get<double>() <= 0)
+        return Error{ErrorCode::invalid_input,
+                     fmt::format("{}: latency_ms.{}: expected a number above 0", path_, key)};
+    }
+    return figures_of(result);
+  }
+
+  std::string path_;
+  Json document_;
+};
+
+/// Figures of every result, and of what each is compared with: --against, or the first model.
+Result<void> judge_gates_of(BenchReport& report,
+                            const std::vector<Gate>& gates,
+                            const std::optional<Baseline>& baseline) {
+  const Json document = report.json();
+  Figures of_first;
+  for (std::size_t i = 0; i < report.results.size(); ++i) {
+    BenchResult& result = report.results[i];
+    const Figures figures = figures_of(document["results"][i]);
+    Figures before = of_first;
+    if (!result.against_first) {
+      of_first = figures;
+      before.clear();
+    }
+    if (baseline) {
+      RTAI_TRY(before, baseline->figures_for(result));
+      result.baseline_p50_ms = before.at("p50_ms");
+    }
+    for (const Gate& gate : gates) {
+      // The first model is what the others are compared with.
+      if (gate.times_baseline && before.empty() && i + 1 < report.results.size() &&
+          report.results[i + 1].against_first)
+        continue;
+      RTAI_TRY(const std::vector<JudgedGate> judged, judge_gates({gate}, figures, before));
+      result.gates.insert(result.gates.end(), judged.begin(), judged.end());
+    }
+  }
+  return {};
 }
 
-std::string profile_text(const Contestant& c, const Peaks& peaks) {
-  double total = 0;
-  for (const StepProfile& step : c.run.profile)
-    total += step.seconds;
-  std::string text =
-      c.run.device_latency
-          ? fmt::format("\n{}: {} a run, every launch by itself\n\n", c.name, human_ms(total * 1e3))
-          : fmt::format("\n{}: {} a run on thread 0; limit {:.0f} int8 GOPS, {:.0f} f32 GFLOPS\n\n",
-                        c.name, human_ms(total * 1e3), peaks.int8_gops, peaks.f32_gflops);
-  Table table({"step", "kernel", "time", "share", "weights", "GOP", "of limit"});
-  for (const StepProfile& step : c.run.profile) {
-    const double percent = percent_of_peak(step, peaks);
-    table.add({step.name, step.kernel.empty() ? step.kind : step.kernel,
-               fmt::format("{:.1f} us", step.seconds * 1e6),
-               fmt::format("{:.1f} %", 100 * share_of(step, total)),
-               step.bytes > 0 ? human_bytes(step.bytes) : "",
-               step.operations > 0 ? fmt::format("{:.3f}", step.operations * 1e-9) : "",
-               percent > 0 ? fmt::format("{:.0f} %", percent) : ""});
-  }
-  return text + table.text();
+std::string formatted(const BenchReport& report, const std::string& format) {
+  if (format == "json")
+    return report.json().dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  if (format == "jsonl") return report.json_lines();
+  if (format == "csv") return report.csv();
+  if (format == "md") return report.markdown();
+  if (format == "junit") return report.junit();
+  if (format == "gha") return report.action_benchmark();
+  return report.text();
+}
+
+Result<void> write_results(const BenchFlags& flags,
+                           const GlobalFlags& global,
+                           const BenchReport& report) {
+  const bool is_text = flags.format == "text";
+  if (!is_stdout(flags.json))
+    print(is_text ? global : GlobalFlags{}, formatted(report, flags.format));
+  if (flags.json) RTAI_TRY_VOID(write_json(report.json(), *flags.json));
+  if (flags.save) RTAI_TRY_VOID(write_json(report.json(), *flags.save));
+  return write_reports(flags.reports, {.html = [&] { return bench_html(report); },
+                                       .markdown = [&] { return report.markdown(); },
+                                       .junit = [&] { return report.junit(); }});
 }
 
 Result<int> run_bench(const BenchFlags& flags, const GlobalFlags& global, Log& log) {
@@ -261,42 +191,50 @@ Result<int> run_bench(const BenchFlags& flags, const GlobalFlags& global, Log& l
     load.fail_if = flags.fail_if;
     return bench_url(flags.models.front(), load, global, log);
   }
-  RTAI_TRY(const Workload workload, flags.workload.resolve(global));
   RTAI_TRY(const std::vector<Gate> gates, parse_gates(flags.fail_if));
-  std::vector<Contestant> contestants;
-  for (const std::string& model : flags.models) {
-    RTAI_TRY(Contestant contestant, make_contestant(model, workload, flags.options.profile, log));
-    contestants.push_back(std::move(contestant));
+  std::optional<Baseline> baseline;
+  if (flags.against) {
+    RTAI_TRY(baseline, Baseline::read(*flags.against));
+    if (baseline->cpu() != cpu_name())
+      log.warning(fmt::format("{} was measured on {}, this is {}", *flags.against,
+                              baseline->cpu().empty() ? "an unknown machine" : baseline->cpu(),
+                              cpu_name()));
   }
-  RTAI_TRY_VOID(measure(contestants, flags.options, log));
-  if (flags.evaluation) RTAI_TRY_VOID(judge(contestants, *flags.evaluation, workload, log));
-  std::optional<Peaks> peaks;
-  if (flags.options.profile)
-    peaks = workload.gpu ? Peaks{} : measure_peaks(contestants.front().run.threads);
+  std::vector<LoadedModel> models;
+  for (const std::string& name : flags.models) {
+    RTAI_TRY(LoadedModel model, load_for_bench(name, log));
+    models.push_back(std::move(model));
+  }
+  const text::Tokenizer* tokenizer =
+      models.front().tokenizer ? &*models.front().tokenizer : nullptr;
+  RTAI_TRY(const Workload base, flags.workload.resolve(global, tokenizer));
+  std::vector<Workload> workloads = {base};
+  if (flags.sweep) {
+    RTAI_TRY(workloads, parse_sweep(*flags.sweep, base));
+  }
 
-  if (!is_stdout(flags.json)) {
-    std::string text = summary_text(contestants, workload);
-    if (peaks) {
-      for (const Contestant& contestant : contestants)
-        text += profile_text(contestant, *peaks);
-    }
-    print(global, text);
+  BenchOptions options = flags.options;
+  // Without any wish, at least a second: a hundred runs of a tiny model are over in a moment.
+  if (!flags.has_iterations && !flags.has_duration) options.duration_s = 1;
+  BenchReport report;
+  report.warmup = options.warmup;
+  report.is_relative = flags.relative;
+  for (const Workload& workload : workloads) {
+    RTAI_TRY(std::vector<BenchResult> results, bench_models(models, workload, options, log));
+    report.results.insert(report.results.end(), std::make_move_iterator(results.begin()),
+                          std::make_move_iterator(results.end()));
   }
-  if (flags.json) {
-    Json document = {{"rtai_version", version()},
-                     {"machine", machine_json(contestants.front().run, workload)},
-                     {"results", Json::array()}};
-    for (const Contestant& contestant : contestants) {
-      document["results"].push_back(result_json(contestant, workload, peaks));
-    }
-    RTAI_TRY_VOID(write_json(document, *flags.json));
-  }
+  if (flags.evaluation)
+    RTAI_TRY_VOID(judge_quality(report.results, models, *flags.evaluation, base, log));
+  if (options.profile)
+    report.peaks = base.gpu ? Peaks{} : measure_peaks(report.results.front().run.threads);
+  RTAI_TRY_VOID(judge_gates_of(report, gates, baseline));
+  RTAI_TRY_VOID(write_results(flags, global, report));
   int code = 0;
-  for (const Contestant& contestant : contestants) {
-    RTAI_TRY(const std::vector<std::string> missed,
-             missed_gates(gates, figures_of(contestant.run, contestant, workload)));
-    for (const std::string& line : missed) {
-      log.warning(fmt::format("{}: gate missed: {}", contestant.name, line));
+  for (const BenchResult& result : report.results) {
+    for (const JudgedGate& gate : result.gates) {
+      if (!gate.is_missed) continue;
+      log.warning(fmt::format("{}: gate missed: {}", result.model, gate.line()));
       code = exit_code(ErrorCode::gate);
     }
   }
@@ -337,26 +275,50 @@ void add_bench(Commands& commands) {
                   "ONNX files, folders or engines; or http://HOST:PORT of rtai serve")
       ->required();
   flags->workload.add_to(command);
+  command.add_option("--sweep", flags->sweep,
+                     "Every combination, as 'batch=1,8 seq=16..512*2 threads=1,2'");
   command.add_option("--warmup", flags->options.warmup, "Runs before measuring")
       ->check(CLI::Range(0, 1'000'000))
       ->capture_default_str();
-  command.add_option("--iterations", flags->options.iterations, "Runs to measure, at least")
-      ->check(CLI::Range(1, 10'000'000))
-      ->capture_default_str();
-  command
-      .add_option("--duration", flags->options.duration_s, "Time to measure, at least: 30s, 2min")
-      ->transform(CLI::AsNumberWithUnit(
-          std::map<std::string, double>{{"ms", 1e-3}, {"s", 1}, {"min", 60}}));
+  CLI::Option* iterations =
+      command.add_option("--iterations", flags->options.iterations, "Runs to measure, at least")
+          ->check(CLI::Range(1, 10'000'000))
+          ->capture_default_str();
+  CLI::Option* duration =
+      command
+          .add_option("--duration", flags->options.duration_s,
+                      "Time to measure each model, at least: 30s, 2min (default: 1s without "
+                      "--iterations)")
+          ->transform(CLI::AsNumberWithUnit(
+              std::map<std::string, double>{{"ms", 1e-3}, {"s", 1}, {"min", 60}}));
   add_load_flags(command, flags->load);
   command.add_flag("--profile", flags->options.profile,
                    "Time every step, against the machine's measured limits");
   command.add_option("--eval", flags->evaluation,
                      "Judge quality on these labelled texts too, as `rtai eval` does");
+  command.add_flag("--relative", flags->relative,
+                   "Say how the models compare with the first, with a 95 % confidence interval");
+  command
+      .add_option("--format", flags->format,
+                  "Of standard output: text, json, jsonl, csv, md, junit, gha")
+      ->check(CLI::IsMember({"text", "json", "jsonl", "csv", "md", "junit", "gha"}))
+      ->capture_default_str();
   command.add_option("--json", flags->json,
                      "Write the results as JSON to this file, - for standard output");
-  command.add_option("--fail-if", flags->fail_if, "Exit with 7 if this holds, as in 'p99_ms>5'");
-  command.footer("Example: rtai bench model.onnx model.rtai --batch 1 --seq 128");
-  command.callback([flags, &commands] {
+  command.add_option("--save", flags->save, "Write the results to this file, for --against");
+  command.add_option("--against", flags->against, "Compare with these results of --save");
+  command.add_option(
+      "--fail-if", flags->fail_if,
+      "Exit with 7 if this holds, as in 'p99_ms>5' or 'p50_ms>1.05*baseline'; the baseline "
+      "is --against, or else the first model");
+  flags->reports.add_to(command);
+  command.footer(
+      "Examples: rtai bench model.onnx model.rtai --relative --html report.html\n"
+      "          rtai bench model.rtai --sweep 'batch=1,8 seq=16..128*2' --format csv\n"
+      "          rtai bench model.rtai --against baseline.json --fail-if 'p50_ms>1.05*baseline'");
+  command.callback([flags, iterations, duration, &commands] {
+    flags->has_iterations = iterations->count() > 0;
+    flags->has_duration = duration->count() > 0;
     commands.chosen = [flags, &global = commands.flags](Log& log) {
       return run_bench(*flags, global, log);
     };

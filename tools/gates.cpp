@@ -16,26 +16,44 @@ std::string_view trimmed(std::string_view text) {
 
 }  // namespace
 
-bool Gate::misses(double value) const {
+bool Gate::misses(double value, double bound) const {
   if (std::isnan(value)) return true;  // a figure that could not be had passes no gate
-  if (comparison == "<") return value < limit;
-  if (comparison == "<=") return value <= limit;
-  if (comparison == ">") return value > limit;
-  return value >= limit;
+  if (comparison == "<") return value < bound;
+  if (comparison == "<=") return value <= bound;
+  if (comparison == ">") return value > bound;
+  return value >= bound;
+}
+
+std::string JudgedGate::line() const {
+  std::string line = fmt::format("{}: {:.6g}", gate.text, value);
+  if (gate.times_baseline) line += fmt::format(", at the limit of {:.6g}", limit);
+  return line;
 }
 
 Result<Gate> parse_gate(const std::string& text) {
   const Error error{
       ErrorCode::invalid_input,
-      fmt::format("--fail-if '{}': expected FIGURE<NUMBER or FIGURE>NUMBER, as in 'p99_ms>5'",
+      fmt::format("--fail-if '{}': expected FIGURE<NUMBER or FIGURE>NUMBER, as in 'p99_ms>5' or "
+                  "'p50_ms>1.05*baseline'",
                   text)};
   const std::size_t at = text.find_first_of("<>");
   if (at == std::string::npos || at == 0) return error;
   Gate gate{.text = text,
             .figure = std::string(trimmed(std::string_view(text).substr(0, at))),
             .comparison = text.substr(at, text.compare(at + 1, 1, "=") == 0 ? 2 : 1)};
-  const std::string_view number =
-      trimmed(std::string_view(text).substr(at + gate.comparison.size()));
+  std::string_view number = trimmed(std::string_view(text).substr(at + gate.comparison.size()));
+  constexpr std::string_view kBaseline = "baseline";
+  if (number.ends_with(kBaseline)) {
+    gate.times_baseline = true;
+    number = trimmed(number.substr(0, number.size() - kBaseline.size()));
+    if (number.empty()) {
+      number = "1";
+    } else if (number.ends_with('*')) {
+      number = trimmed(number.substr(0, number.size() - 1));
+    } else {
+      return error;
+    }
+  }
   const char* end = number.data() + number.size();
   const auto [stop, status] = std::from_chars(number.data(), end, gate.limit);
   if (status != std::errc{} || stop != end || !std::isfinite(gate.limit) || gate.figure.empty())
@@ -52,9 +70,10 @@ Result<std::vector<Gate>> parse_gates(const std::vector<std::string>& texts) {
   return gates;
 }
 
-Result<std::vector<std::string>> missed_gates(const std::vector<Gate>& gates,
-                                              const Figures& figures) {
-  std::vector<std::string> missed;
+Result<std::vector<JudgedGate>> judge_gates(const std::vector<Gate>& gates,
+                                            const Figures& figures,
+                                            const Figures& baseline) {
+  std::vector<JudgedGate> judged;
   for (const Gate& gate : gates) {
     const auto found = figures.find(gate.figure);
     if (found == figures.end()) {
@@ -65,8 +84,26 @@ Result<std::vector<std::string>> missed_gates(const std::vector<Gate>& gates,
                    fmt::format("--fail-if '{}': unknown figure '{}'; known: {}", gate.text,
                                gate.figure, fmt::join(known, ", "))};
     }
-    if (gate.misses(found->second))
-      missed.push_back(fmt::format("{}: {:.6g}", gate.text, found->second));
+    double limit = gate.limit;
+    if (gate.times_baseline) {
+      const auto before = baseline.find(gate.figure);
+      if (before == baseline.end())
+        return Error{
+            ErrorCode::invalid_input,
+            fmt::format("--fail-if '{}': there is no baseline with this figure", gate.text)};
+      limit *= before->second;
+    }
+    judged.push_back({gate, found->second, limit, gate.misses(found->second, limit)});
+  }
+  return judged;
+}
+
+Result<std::vector<std::string>> missed_gates(const std::vector<Gate>& gates,
+                                              const Figures& figures) {
+  RTAI_TRY(const std::vector<JudgedGate> judged, judge_gates(gates, figures));
+  std::vector<std::string> missed;
+  for (const JudgedGate& one : judged) {
+    if (one.is_missed) missed.push_back(one.line());
   }
   return missed;
 }

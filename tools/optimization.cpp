@@ -103,8 +103,9 @@ Result<Optimization> Optimization::start(std::string command,
                                          Log& log,
                                          Deployment deployment) {
   RTAI_TRY_VOID(check_output_path(flags.output));
-  RTAI_TRY(Workload workload, flags.workload.resolve(global));
   RTAI_TRY(Model model, load_model(flags.model, log));
+  RTAI_TRY(Workload workload,
+           flags.workload.resolve(global, model.tokenizer ? &*model.tokenizer : nullptr));
   if (!model.graph) {
     return Error{ErrorCode::unsupported,
                  fmt::format("{}: an engine is finished; {} the ONNX model it was made from",

@@ -31,6 +31,11 @@ LatencySummary summarize(std::vector<double> samples) {
   summary.p90 = percentile(samples, 0.90);
   summary.p95 = percentile(samples, 0.95);
   summary.p99 = percentile(samples, 0.99);
+  summary.p999 = percentile(samples, 0.999);
+  double squares = 0;
+  for (const double sample : samples)
+    squares += (sample - summary.mean) * (sample - summary.mean);
+  summary.stddev = std::sqrt(squares / static_cast<double>(samples.size()));
   for (double& sample : samples)
     sample = std::fabs(sample - summary.p50);
   summary.mad = median_of(std::move(samples));
@@ -39,15 +44,21 @@ LatencySummary summarize(std::vector<double> samples) {
 
 Result<BenchSession> BenchSession::create(std::shared_ptr<const engine::Engine> engine,
                                           const Workload& workload,
-                                          bool profile) {
-  RTAI_TRY(WorkloadTokens tokens, make_tokens(engine->program, workload));
-  RTAI_TRY(Session session,
-           Session::create(std::move(engine), {.threads = workload.threads,
-                                               .target = workload.target,
-                                               .max_tokens = std::ssize(tokens.ids),
-                                               .max_sequences = workload.batch,
-                                               .profile = profile,
-                                               .gpu = workload.gpu}));
+                                          bool profile,
+                                          int batches) {
+  std::vector<WorkloadTokens> tokens;
+  Index most_tokens = 0;
+  for (int i = 0; i < batches; ++i) {
+    RTAI_TRY(WorkloadTokens one, make_tokens(engine->program, workload, i * workload.batch));
+    most_tokens = std::max(most_tokens, std::ssize(one.ids));
+    tokens.push_back(std::move(one));
+  }
+  RTAI_TRY(Session session, Session::create(std::move(engine), {.threads = workload.threads,
+                                                                .target = workload.target,
+                                                                .max_tokens = most_tokens,
+                                                                .max_sequences = workload.batch,
+                                                                .profile = profile,
+                                                                .gpu = workload.gpu}));
   BenchSession bench(std::move(session), std::move(tokens));
   RTAI_TRY(const Sample first, bench.run_once());
   bench.first_run_ms_ = first.ms;
@@ -55,10 +66,12 @@ Result<BenchSession> BenchSession::create(std::shared_ptr<const engine::Engine> 
 }
 
 Result<BenchSession::Sample> BenchSession::run_once() {
-  const Batch batch{.ids = tokens_.ids,
-                    .segments = tokens_.segments,
-                    .offsets = tokens_.offsets,
-                    .hidden = tokens_.hidden};
+  const WorkloadTokens& tokens = batches_[next_];
+  next_ = (next_ + 1) % batches_.size();
+  const Batch batch{.ids = tokens.ids,
+                    .segments = tokens.segments,
+                    .offsets = tokens.offsets,
+                    .hidden = tokens.hidden};
   const auto start = std::chrono::steady_clock::now();
   RTAI_TRY_VOID(session_.run(batch));
   const std::chrono::duration<double, std::milli> time = std::chrono::steady_clock::now() - start;
@@ -75,6 +88,12 @@ Result<void> BenchSession::measure(int count, bool keep) {
   }
   if (!keep) session_.take_profile();
   return {};
+}
+
+void BenchSession::drop_first(int count) {
+  samples_.erase(samples_.begin(), samples_.begin() + count);
+  if (!device_samples_.empty())
+    device_samples_.erase(device_samples_.begin(), device_samples_.begin() + count);
 }
 
 bool BenchSession::is_settled() const {
@@ -95,7 +114,8 @@ BenchRun BenchSession::finish() {
   run.first_run_ms = first_run_ms_;
   run.threads = session_.threads();
   run.target = std::string(session_.target());
-  run.tokens = std::ssize(tokens_.ids);
+  for (const WorkloadTokens& tokens : batches_)
+    run.tokens += static_cast<double>(tokens.ids.size()) / static_cast<double>(batches_.size());
   return run;
 }
 

@@ -22,6 +22,8 @@ struct LatencySummary {
   double p99 = 0;
   double max = 0;
   double mad = 0;  // median of the distances to the median
+  double p999 = 0;
+  double stddev = 0;
 };
 
 /// `samples` in milliseconds; at least one.
@@ -42,16 +44,18 @@ struct BenchRun {
   std::vector<StepProfile> profile;
   int threads = 0;
   std::string target;
-  Index tokens = 0;  // of one run
+  double tokens = 0;  // of one run, the mean
 };
 
 /// One session that is measured a few runs at a time, so that several can take turns.
 class BenchSession {
  public:
-  /// Makes the session and times its first run.
+  /// Makes the session and times its first run. With `batches` above one, as many different ones
+  /// with the next of the workload's lengths are run in turn.
   static Result<BenchSession> create(std::shared_ptr<const engine::Engine> engine,
                                      const Workload& workload,
-                                     bool profile);
+                                     bool profile,
+                                     int batches = 1);
 
   /// Adds `count` samples, or discards them.
   Result<void> measure(int count, bool keep);
@@ -59,14 +63,17 @@ class BenchSession {
   /// Milliseconds measured so far, summed.
   double total_ms() const { return total_ms_; }
   int count() const { return static_cast<int>(samples_.size()); }
+  /// Forgets the first `count` samples.
+  void drop_first(int count);
+  std::span<const double> samples() const { return samples_; }
   /// True once several runs took about as long as the shortest one: then nothing disturbed them.
   bool is_settled() const;
   double first_run_ms() const { return first_run_ms_; }
   BenchRun finish();
 
  private:
-  BenchSession(Session session, WorkloadTokens tokens)
-      : session_(std::move(session)), tokens_(std::move(tokens)) {}
+  BenchSession(Session session, std::vector<WorkloadTokens> batches)
+      : session_(std::move(session)), batches_(std::move(batches)) {}
 
   struct Sample {
     double ms = 0;
@@ -75,9 +82,10 @@ class BenchSession {
   Result<Sample> run_once();
 
   Session session_;
-  WorkloadTokens tokens_;
+  std::vector<WorkloadTokens> batches_;
+  std::size_t next_ = 0;  // of batches_
   std::vector<double> samples_;
-  std::vector<double> device_samples_;
+  std::vector<double> device_samples_;  // as many, or none
   double total_ms_ = 0;
   double first_run_ms_ = 0;
 };

@@ -2,6 +2,7 @@
 
 #include "runtime/base/mapped_file.h"
 #include "runtime/cuda/backend.h"
+#include "tools/text_data.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -14,26 +15,50 @@
 namespace rtai::tools {
 namespace {
 
-/// One whole number a line, or any text lines counted by their words plus the two special tokens.
-Result<std::vector<int>> read_lengths(const std::string& path) {
+std::string_view trimmed(std::string_view line) {
+  const std::size_t begin = line.find_first_not_of(" \t\r");
+  if (begin == std::string_view::npos) return {};
+  return line.substr(begin, line.find_last_not_of(" \t\r") - begin + 1);
+}
+
+/// The length that a line of digits tells.
+std::optional<int> length_of(std::string_view line) {
+  int length = 0;
+  const auto [stop, status] = std::from_chars(line.data(), line.data() + line.size(), length);
+  if (status != std::errc{} || stop != line.data() + line.size() || length < 1) return std::nullopt;
+  return length;
+}
+
+Result<std::vector<int>> lengths_of_texts(const std::string& path,
+                                          const text::Tokenizer& tokenizer) {
+  RTAI_TRY(const std::vector<Sample> samples, read_samples(path));
+  std::vector<int> lengths;
+  for (const Sample& sample : samples) {
+    RTAI_TRY(const text::Encoding encoding, encode(sample, &tokenizer).in(path));
+    lengths.push_back(static_cast<int>(encoding.ids.size()));
+  }
+  return lengths;
+}
+
+/// One whole number a line, or texts whose tokens are counted.
+Result<std::vector<int>> read_lengths(const std::string& path, const text::Tokenizer* tokenizer) {
   RTAI_TRY(const MappedFile file, MappedFile::open(path));
   std::vector<int> lengths;
   std::string_view rest = file.text();
   while (!rest.empty()) {
     const std::size_t end = std::min(rest.find('\n'), rest.size());
-    const std::string_view line = rest.substr(0, end);
+    const std::string_view line = trimmed(rest.substr(0, end));
     rest.remove_prefix(std::min(end + 1, rest.size()));
-    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    int length = 0;
-    const auto [stop, status] = std::from_chars(line.data(), line.data() + line.size(), length);
-    const std::string_view after(stop, static_cast<std::size_t>(line.data() + line.size() - stop));
-    if (status != std::errc{} || length < 1 ||
-        after.find_first_not_of(" \t\r") != std::string_view::npos) {
+    if (line.empty()) continue;
+    const std::optional<int> length = length_of(line);
+    if (!length && lengths.empty() && tokenizer != nullptr)
+      return lengths_of_texts(path, *tokenizer);
+    if (!length) {
       return Error{ErrorCode::invalid_input,
                    fmt::format("{}: expected one length in tokens a line, found '{}'", path,
                                line.substr(0, 40))};
     }
-    lengths.push_back(length);
+    lengths.push_back(*length);
   }
   if (lengths.empty())
     return Error{ErrorCode::invalid_input, fmt::format("{}: no lengths in this file", path)};
@@ -66,8 +91,9 @@ void WorkloadFlags::add_to(CLI::App& command) {
       ->capture_default_str()
       ->group(group);
   command
-      .add_option("--lengths", lengths_file,
-                  "File with a length in tokens a line, instead of --seq")
+      .add_option(
+          "--lengths", lengths_file,
+          "Instead of --seq: texts (.txt, .jsonl), or a length in tokens a line; taken in turn")
       ->group(group);
   command.add_option("--threads", workload.threads, "Threads (default: usable cores)")
       ->check(CLI::Range(1, 1024))
@@ -82,7 +108,8 @@ void WorkloadFlags::add_to(CLI::App& command) {
       ->group(group);
 }
 
-Result<Workload> WorkloadFlags::resolve(const GlobalFlags& flags) const {
+Result<Workload> WorkloadFlags::resolve(const GlobalFlags& flags,
+                                        const text::Tokenizer* tokenizer) const {
   Workload resolved = workload;
   resolved.seed = flags.seed;
   if (resolved.device != "cpu") {
@@ -95,12 +122,14 @@ Result<Workload> WorkloadFlags::resolve(const GlobalFlags& flags) const {
     }
   }
   if (!lengths_file.empty()) {
-    RTAI_TRY(resolved.lengths, read_lengths(lengths_file));
+    RTAI_TRY(resolved.lengths, read_lengths(lengths_file, tokenizer));
   }
   return resolved;
 }
 
-Result<WorkloadTokens> make_tokens(const engine::Program& program, const Workload& workload) {
+Result<WorkloadTokens> make_tokens(const engine::Program& program,
+                                   const Workload& workload,
+                                   int first) {
   Index vocabulary = 1;
   for (const engine::Step& step : program.steps) {
     if (step.op != engine::OpKind::embedding) continue;
@@ -108,14 +137,14 @@ Result<WorkloadTokens> make_tokens(const engine::Program& program, const Workloa
     vocabulary = program.tensors[word].dims[0];
   }
   const Index longest = engine::longest_sequence(program);
-  std::mt19937_64 random(workload.seed);
+  std::mt19937_64 random(workload.seed + static_cast<std::uint64_t>(first));
   WorkloadTokens tokens;
   tokens.offsets.push_back(0);
   for (int s = 0; s < workload.batch; ++s) {
     const int length =
         workload.lengths.empty()
             ? workload.seq
-            : workload.lengths[static_cast<std::size_t>(s) % workload.lengths.size()];
+            : workload.lengths[static_cast<std::size_t>(first + s) % workload.lengths.size()];
     if (length > longest) {
       return Error{
           ErrorCode::invalid_input,

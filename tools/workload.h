@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime/engine/engine.h"
+#include "runtime/text/tokenizer.h"
 #include "tools/cli.h"
 
 #include <optional>
@@ -27,8 +28,11 @@ struct WorkloadFlags {
   std::string lengths_file;
 
   void add_to(CLI::App& command);
+  /// With a tokenizer, --lengths may name a file of texts.
+  ///
   /// Errors: those of reading --lengths; device for a device that is not there.
-  Result<Workload> resolve(const GlobalFlags& flags) const;
+  Result<Workload> resolve(const GlobalFlags& flags,
+                           const text::Tokenizer* tokenizer = nullptr) const;
 };
 
 /// Random but valid tokens for one run of the workload.
@@ -39,7 +43,11 @@ struct WorkloadTokens {
   std::vector<float> hidden;  // for programs that begin in the middle
 };
 
+/// `first` is the number of the first sequence, which decides its length and its tokens.
+///
 /// Errors: invalid_input if the sequences are longer than the model allows.
-Result<WorkloadTokens> make_tokens(const engine::Program& program, const Workload& workload);
+Result<WorkloadTokens> make_tokens(const engine::Program& program,
+                                   const Workload& workload,
+                                   int first = 0);
 
 }  // namespace rtai::tools

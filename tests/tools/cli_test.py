@@ -300,7 +300,7 @@ class CliTest(unittest.TestCase):
             self.assertEqual(rtai(*args).returncode, 2, args)
 
     def test_help_has_defaults_and_an_example(self):
-        self.assertIn("Example: rtai bench", self.ok(rtai("bench", "--help")))
+        self.assertIn("Examples: rtai bench", self.ok(rtai("bench", "--help")))
         self.assertIn("0.1.0", self.ok(rtai("--version")))
 
     def test_missing_files(self):

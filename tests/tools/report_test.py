@@ -1,8 +1,10 @@
-"""Reports as pipelines and people meet them: schema, pages, summaries, gates.
+"""Measurements and reports as pipelines meet them: schemas, formats, pages, gates against a baseline.
 
 usage: report_test.py RTAI REPOSITORY [unittest arguments]
 """
+import csv
 import html.parser
+import io
 import json
 import pathlib
 import subprocess
@@ -20,6 +22,7 @@ except ImportError:
 RTAI = str(pathlib.Path(sys.argv[1]).resolve())
 REPOSITORY = pathlib.Path(sys.argv[2]).resolve()
 DEMO = REPOSITORY / "models" / "demo-snips"
+SMALL = ["--threads", "1", "--seq", "8", "--iterations", "6", "--warmup", "1"]
 
 
 def rtai(*args, cwd=None):
@@ -89,6 +92,28 @@ class ReportTest(unittest.TestCase):
         self.assertIn("@media print", text)
         return reader.words
 
+    def test_bench_json_follows_its_schema(self):
+        out = self.ok(rtai("bench", self.engine, self.pruned, "--profile", "--fail-if", "p50_ms>1000", "--json", "-", *SMALL))
+        document = json.loads(out)
+        jsonschema.validate(document, schema("bench-1.json"))
+        first, second = document["results"]
+        self.assertNotIn("relative", first)
+        low, ratio, high = (second["relative"][key] for key in ("low", "ratio", "high"))
+        self.assertLessEqual(low, high)
+        self.assertGreater(ratio, 0)
+        self.assertIsNone(first["stable"])  # six runs tell nothing
+        self.assertIn("too few", first["unstable_because"])
+        self.assertTrue(all(gate["passed"] for gate in first["gates"]))
+
+    def test_enough_runs_tell_whether_they_are_stable(self):
+        out = self.ok(rtai("bench", self.engine, "--threads", 1, "--seq", 8, "--iterations", 60, "--json", "-"))
+        result = json.loads(out)["results"][0]
+        windows = result["window_p50_ms"]
+        self.assertEqual(len(windows), 3)
+        self.assertEqual(result["stable"], max(windows) <= 1.1 * min(windows))
+        self.assertEqual(result["stable"], result["unstable_because"] is None)
+        self.assertGreaterEqual(result["iterations"], 60)
+
     def test_optimization_report_follows_its_schema(self):
         self.ok(self.optimized)
         report = json.loads((self.folder / "prune.json").read_text())
@@ -104,18 +129,30 @@ class ReportTest(unittest.TestCase):
         words = self.page(self.folder / "prune.html")
         for part in ("met", "Before and after", "Layer by layer", "Quality against speed", "chosen", "prune-obs"):
             self.assertIn(part, words)
+        bench = self.folder / "bench.html"
+        self.ok(rtai("bench", self.engine, self.pruned, "--profile", "--html", bench, *SMALL))
+        words = self.page(bench)
+        for part in ("a & <b>.rtai", "p99", "linear_f32", "layer 0", "of the machine's limit", "not in the latency"):
+            self.assertIn(part, words)
 
     def test_markdown_is_added_to_the_summary(self):
         summary = self.folder / "summary.md"
+        self.assertIn("| size |", summary.read_text())
         before = summary.read_text()
-        self.assertIn("| size |", before)
-        self.ok(rtai("quantize", self.pruned, "-o", self.folder / "q.rtai", "--markdown", summary, "--threads", 1, "--seq", 8))
+        self.ok(rtai("bench", self.engine, "--markdown", summary, *SMALL))
         self.assertTrue(summary.read_text().startswith(before))
-        self.assertIn("### rtai quantize", summary.read_text()[len(before):])
+        self.assertIn("### rtai bench", summary.read_text()[len(before):])
 
-    def test_junit_has_a_case_for_the_verdict(self):
-        suite = xml.parse(self.folder / "prune.xml").getroot()
-        self.assertEqual((suite.get("tests"), suite.get("failures")), ("1", "0"))
+    def test_junit_has_a_case_for_each_gate(self):
+        self.assertEqual(xml.parse(self.folder / "prune.xml").getroot().get("failures"), "0")
+        path = self.folder / "bench.xml"
+        gates = ["--fail-if", "p50_ms>1000", "--fail-if", "p50_ms>0"]
+        self.ok(rtai("bench", self.engine, "--junit", path, *gates, *SMALL), 7)
+        suite = xml.parse(path).getroot()
+        self.assertEqual((suite.get("tests"), suite.get("failures")), ("2", "1"))
+        self.assertEqual([case.find("failure") is not None for case in suite], [False, True])
+
+    def test_a_missed_goal_is_a_failed_case(self):
         path = self.folder / "missed.xml"
         self.ok(rtai("prune", DEMO, "-o", self.folder / "missed", "--keep-heads", 0.5, "--method", "magnitude", "--eval", DEMO / "test.jsonl",
                      "--max-drop", 0, "--junit", path, "--threads", 1, "--seq", 8), 7)
@@ -128,6 +165,72 @@ class ReportTest(unittest.TestCase):
         self.assertIn("nothing was written", out)
         self.assertIn("quantize-int8", out)
         self.assertEqual(set(self.folder.iterdir()), before)
+
+    def test_formats(self):
+        both = [self.engine, self.pruned]
+        lines = self.ok(rtai("bench", *both, "--format", "jsonl", *SMALL)).splitlines()
+        self.assertEqual([json.loads(line)["model"] for line in lines], [str(path) for path in both])
+        rows = list(csv.DictReader(io.StringIO(self.ok(rtai("bench", *both, "--format", "csv", *SMALL)))))
+        self.assertEqual(rows[0]["model"], str(self.engine))
+        self.assertGreater(float(rows[1]["p99_ms"]), 0)
+        entries = json.loads(self.ok(rtai("bench", self.engine, "--format", "gha", *SMALL)))
+        self.assertEqual({tuple(sorted(entry)) for entry in entries}, {("extra", "name", "range", "unit", "value")})
+        self.assertEqual(xml.fromstring(self.ok(rtai("bench", self.engine, "--format", "junit", *SMALL))).tag, "testsuite")
+        self.assertIn("| --- |", self.ok(rtai("bench", self.engine, "--format", "md", *SMALL)))
+        jsonschema.validate(json.loads(self.ok(rtai("bench", self.engine, "--format", "json", *SMALL))), schema("bench-1.json"))
+
+    def test_sweep_measures_every_combination(self):
+        out = self.ok(rtai("bench", self.engine, "--sweep", "batch=1,3 seq=8..32*2", "--format", "csv", "--threads", 1, "--iterations", 3))
+        rows = [(row["batch"], row["seq"]) for row in csv.DictReader(io.StringIO(out))]
+        self.assertEqual(rows, [(b, s) for b in ("1", "3") for s in ("8", "16", "32")])
+        for wrong in ("batch", "batch=", "depth=3", "seq=8..4*2", "seq=8..64*1", "seq=8..64", "batch=0", ""):
+            with self.subTest(wrong):
+                result = rtai("bench", self.engine, "--sweep", wrong, *SMALL)
+                self.assertEqual(result.returncode, 3)
+                self.assertIn("--sweep", result.stderr)
+
+    def test_lengths_come_from_texts(self):
+        texts = self.folder / "texts.txt"
+        texts.write_text("play\nplay the new album by westbam on google music\n")
+        result = json.loads(self.ok(rtai("bench", self.engine, "--lengths", texts, "--json", "-", *SMALL[:2], "--iterations", 6)))["results"][0]
+        self.assertIsNone(result["seq"])
+        self.assertGreater(result["tokens"], 4)  # the mean of 3 and more than 9
+        numbers = self.folder / "lengths.txt"
+        numbers.write_text("4\n8\n")
+        result = json.loads(self.ok(rtai("bench", self.engine, "--lengths", numbers, "--json", "-", *SMALL[:2], "--iterations", 6)))["results"][0]
+        self.assertEqual(result["tokens"], 6)
+
+    def test_gates_against_a_baseline(self):
+        saved = self.folder / "baseline.json"
+        self.ok(rtai("bench", self.engine, "--save", saved, *SMALL))
+        # What was ten thousand times slower is beaten by today's run, what was as much faster is not.
+        document = json.loads(saved.read_text())
+        figures = document["results"][0]["latency_ms"]
+        for factor, code in ((1e4, 0), (1e-4, 7)):
+            document["results"][0]["latency_ms"] = {key: value * factor for key, value in figures.items()}
+            changed = self.folder / "changed.json"
+            changed.write_text(json.dumps(document))
+            result = rtai("bench", self.engine, "--against", changed, "--fail-if", "p50_ms>1.05*baseline", *SMALL)
+            self.ok(result, code)
+            self.assertIn("to baseline", result.stdout)
+        self.assertIn("p50_ms>1.05*baseline", result.stderr)
+        other = rtai("bench", self.engine, "--against", saved, "--seq", 16, "--threads", 1, "--iterations", 3)
+        self.assertEqual(other.returncode, 3)
+        self.assertIn("no result for", other.stderr)
+        none = rtai("bench", self.engine, "--fail-if", "p50_ms>1.05*baseline", *SMALL)
+        self.assertEqual(none.returncode, 3)
+        self.assertIn("no baseline", none.stderr)
+        broken = self.folder / "broken.json"
+        broken.write_text('{"results": [3]}')
+        self.assertEqual(rtai("bench", self.engine, "--against", broken, *SMALL).returncode, 3)
+
+    def test_the_first_model_is_a_baseline_too(self):
+        self.ok(rtai("bench", self.engine, self.engine, "--fail-if", "p50_ms>1000*baseline", *SMALL))
+        self.ok(rtai("bench", self.engine, self.engine, "--fail-if", "p50_ms>0.001*baseline", *SMALL), 7)
+
+    def test_relative_says_how_sure_it_is(self):
+        out = self.ok(rtai("bench", self.engine, self.engine, "--relative", "--threads", 1, "--seq", 8, "--iterations", 60))
+        self.assertRegex(out, r"against .*: (no difference shown|\d\.\d\dx \+- \d\.\d\d (faster|slower))")
 
     def test_inspect_draws_the_graph(self):
         path = self.folder / "graph.svg"
