@@ -147,7 +147,8 @@ Kind content_of(Kind message, int number) {
   return found == kFields.end() ? Kind::unknown : found->content;
 }
 
-constexpr Index kAllocation = 24;  // the allocator's header and the pointer in the list
+// The allocator's header, and the pointer in a list that grows by doubling.
+constexpr Index kAllocation = 40;
 constexpr Index kStringBytes = static_cast<Index>(sizeof(std::string)) + kAllocation;
 constexpr Index kNumberBytes = 16;  // a number outside of a packed list, kept as an unknown field
 

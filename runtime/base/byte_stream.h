@@ -3,7 +3,6 @@
 
 #include "runtime/base/result.h"
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -63,23 +62,8 @@ class ByteReader {
                                            std::to_string(count) + " bytes, at most " +
                                            std::to_string(longest)};
     }
-    RTAI_TRY(const std::string_view text, take_text(count));
-    return std::string(text);
-  }
-
-  /// `count` bytes as characters; a view of the file's own.
-  Result<std::string_view> take_text(std::size_t count) {
     RTAI_TRY(const std::span<const std::byte> text, take(count));
-    return std::string_view(reinterpret_cast<const char*>(text.data()), text.size());
-  }
-
-  /// As many numbers as `numbers` has room for.
-  template <class T>
-  Result<void> read_into(std::span<T> numbers) {
-    static_assert(std::is_trivially_copyable_v<T>);
-    RTAI_TRY(const std::span<const std::byte> source, take(numbers.size_bytes()));
-    std::copy(source.begin(), source.end(), std::as_writable_bytes(numbers).begin());
-    return {};
+    return std::string(reinterpret_cast<const char*>(text.data()), text.size());
   }
 
  private:

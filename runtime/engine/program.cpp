@@ -66,7 +66,7 @@ class StepVerifier {
       std::size_t tensors;
     };
     static constexpr std::array<Most, kOpKindCount> kMost = {
-        {{0, 0}, {2, 6}, {1, 5}, {1, 2}, {1, 0}, {1, 0}, {2, 0}, {1, 0}, {1, 0}, {1, 0}, {1, 0}}};
+        {{2, 6}, {2, 6}, {1, 5}, {1, 2}, {1, 0}, {1, 0}, {2, 0}, {1, 0}, {1, 0}, {1, 0}, {1, 0}}};
     const Most& most = kMost[static_cast<std::size_t>(step_.op)];
     for (std::size_t i = most.sources; i < step_.src.size(); ++i) {
       if (step_.src[i] != kNone) return corrupt("source " + std::to_string(i) + " is one too many");

@@ -37,8 +37,10 @@ Result<Charsmap> Charsmap::create(std::string_view bytes) {
   }
   Charsmap map;
   map.units_.resize(*trie_bytes / sizeof(std::uint32_t));
-  RTAI_TRY_VOID(reader.read_into(std::span(map.units_)));
-  RTAI_TRY(map.texts_, reader.take_text(reader.remaining()));
+  for (std::uint32_t& unit : map.units_) {
+    RTAI_TRY(unit, reader.read<std::uint32_t>());
+  }
+  map.texts_ = bytes.substr(reader.position());
   if (!is_valid_utf8(map.texts_)) return malformed("is not UTF-8");
   map.has_rule_.resize(kKnown);
   std::string text;

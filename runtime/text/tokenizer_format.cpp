@@ -225,8 +225,9 @@ Result<std::vector<std::uint32_t>> read_piece_ends(ByteReader& reader) {
 
 Result<Vocabulary> read_vocabulary(ByteReader& reader, std::string_view continuation) {
   RTAI_TRY(std::vector<std::uint32_t> ends, read_piece_ends(reader));
-  RTAI_TRY(const std::string_view text, reader.take_text(reader.remaining()));
-  return Vocabulary::create(std::string(text), std::move(ends), continuation);
+  RTAI_TRY(const auto text, reader.take(reader.remaining()));
+  return Vocabulary::create(std::string(reinterpret_cast<const char*>(text.data()), text.size()),
+                            std::move(ends), continuation);
 }
 
 template <class List, class WriteOne>

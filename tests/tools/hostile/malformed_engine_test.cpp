@@ -94,7 +94,7 @@ class Kinds {
     Program program = parse_copy(file).value().program;
     change(program);
     *parts.find(SectionKind::program) = program_section(program);
-    add(std::move(name), put_together(parts), kCorrupt, "program: " + message);
+    add(std::move(name), put_together(parts), kCorrupt, std::move(message));
   }
 
   Bytes good_ = small_encoder_file();
@@ -276,7 +276,7 @@ void add_sections(Kinds& kinds) {
         weights.resize(64);
         *p.find(SectionKind::checksums) = checksums_of(weights);
       },
-      "program: tensor 'embedding.word': lies outside the weights");
+      "lies outside the weights");
   Bytes padded = kinds.good();
   padded[padded.size() - 1] = std::byte{1};
   kinds.add("padding used", padded, kCorrupt, "padding is not zero");
@@ -451,7 +451,7 @@ void add_steps(Kinds& kinds) {
   step(
       "a source of ids", OpKind::layer_norm, [](Step& s) { s.src[0] = 0; }, "source 0 is not f32");
   step(
-      "ids from floats", OpKind::embedding, [](Step& s) { s.tensors[2] = kNone; },
+      "segments without their table", OpKind::embedding, [](Step& s) { s.tensors[2] = kNone; },
       "segments and their table go together");
   step(
       "a source too many", OpKind::linear, [](Step& s) { s.src[1] = s.src[0]; },

@@ -97,7 +97,7 @@ void add_bytes(Kinds& kinds) {
   kinds.bytes("a length of 4 GiB", wire::tag(7, 2) + wire::varint(0xffffffff), kUnusable,
               "damaged at byte");
   kinds.bytes("a length of 2^63", wire::tag(7, 2) + wire::varint(std::uint64_t{1} << 63), kUnusable,
-              "damaged at byte");
+              damaged);
   kinds.bytes("field 0", wire::tag(0, 2) + wire::varint(0), kUnusable, "damaged at byte");
   kinds.bytes("a group", wire::tag(7, 3) + wire::tag(7, 4), kUnusable, "damaged at byte");
   kinds.bytes("wire type 6", wire::tag(7, 6), kUnusable, "damaged at byte");
@@ -360,7 +360,7 @@ void add_weights(Kinds& kinds) {
       "element 1 is -1, outside of u8");
   second(
       "a bool of 2", [](T& i) { i.set_data_type(T::BOOL), i.set_int32_data(0, 2); },
-      "element 0 is 3, outside of bool");
+      "element 0 is 2, outside of bool");
   second(
       "a raw bool of 2",
       [](T& i) { i.set_data_type(T::BOOL), i.clear_int32_data(), i.set_raw_data("\x02\x01"); },
