@@ -28,8 +28,8 @@ Result<std::shared_ptr<const engine::Engine>> deployed_engine_of(const ir::Graph
 /// Runs of one session before the next has its turn. The first of them is not counted: the others
 /// had the caches in between.
 constexpr int kRunsOfATurn = 4;
-/// Runs of all sessions together need take no longer than this; of large models there are fewer.
-constexpr double kEnoughMs = 10'000;
+/// Runs of a session need take no longer than this together; of a large model there are fewer.
+constexpr double kEnoughMs = 5'000;
 constexpr int kLeastRuns = 8;
 /// Times as many runs as asked for are made at most until the shortest ones agree.
 constexpr int kMostPatience = 4;
@@ -109,7 +109,8 @@ Result<std::vector<LatencySummary>> EngineEvaluator::bench_deployed(
     double spent_ms = 0;
     for (const BenchSession& session : sessions)
       spent_ms += session.total_ms();
-    return (spent_ms >= kEnoughMs && count >= kLeastRuns) || count >= kMostPatience * iterations ||
+    return (spent_ms >= kEnoughMs * static_cast<double>(sessions.size()) && count >= kLeastRuns) ||
+           count >= kMostPatience * iterations ||
            (count >= iterations && std::ranges::all_of(sessions, &BenchSession::is_settled));
   };
   while (!is_enough()) {
