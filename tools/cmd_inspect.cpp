@@ -42,6 +42,7 @@ std::string step_shape(const engine::Program& program, const engine::Step& step)
 }
 
 std::string step_precision(const engine::Program& program, const engine::Step& step) {
+  if (engine::is_int8_attention(step)) return "i8";
   const engine::TensorIndex weight = step.tensors[0];
   if (weight == engine::kNone) return "f32";
   const DType dtype = program.tensors[static_cast<std::size_t>(weight)].dtype;
