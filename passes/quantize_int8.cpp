@@ -145,7 +145,8 @@ class Quantizer {
       if (node.op() == ir::Op::linear && is_float_matrix(node.input(ir::Linear::weight)))
         linears_.push_back(id);
       if (node.op() == ir::Op::attention && options_.attention == "int8" &&
-          node.attributes().integer("bits", 0) != 8) {
+          node.attributes().integer("bits", 0) != 8 &&
+          node.inputs().size() == 1) {  // int8 attention knows no distances
         attentions_.push_back(id);
       }
     }

@@ -31,8 +31,7 @@ struct InspectFlags {
 /// A linear or attention step of an engine with its shape.
 std::string step_shape(const engine::Program& program, const engine::Step& step) {
   const engine::ValueInfo& dst = program.values[static_cast<std::size_t>(step.dst)];
-  if (step.op == engine::OpKind::attention)
-    return fmt::format("{} heads of {}", step.heads, step.head_dim);
+  if (engine::is_attention(step)) return fmt::format("{} heads of {}", step.heads, step.head_dim);
   if (step.op == engine::OpKind::linear) {
     const auto weight = static_cast<std::size_t>(step.tensors[engine::linear_tensor::weight]);
     return fmt::format("{} -> {}", program.tensors[weight].dims[1],

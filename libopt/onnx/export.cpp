@@ -1,6 +1,7 @@
 #include "libopt/onnx/export.h"
 
 #include "libopt/ir/ops.h"
+#include "libopt/onnx/internal/export_relative.h"
 #include "libopt/onnx/internal/model_writer.h"
 
 #include <fmt/format.h>
@@ -424,6 +425,24 @@ class Exporter {
     return write_.node("Transpose", {split}, part(node, what), {{"perm", std::move(perm)}});
   }
 
+  Index span_of(ValueId table) const { return graph_.constant(table)->dim(1) / 2 + 1; }
+
+  std::string relative_product(const Node& node,
+                               const std::string& rows,
+                               ir::Attention::Input input,
+                               std::string_view what) {
+    const auto [heads, head_dim] = ir::head_shape(node);
+    const ValueId table = node.input(input);
+    return relative_.product({.rows = rows,
+                              .table = constant(table),
+                              .heads = heads,
+                              .head_dim = head_dim,
+                              .span = span_of(table),
+                              .of_keys = input == ir::Attention::relative_query,
+                              .prefix = part(node, what)},
+                             seq());
+  }
+
   Result<void> attention(const Node& node) {
     const auto [heads, head_dim] = ir::head_shape(node);
     const Index width = heads * head_dim;
@@ -438,9 +457,24 @@ class Exporter {
       k = in_steps_and_back(node, k, "k", -2);
     }
     const std::string v = by_heads(node, qkv[2], "v", {0, 2, 1, 3});
-    const std::string product = write_.node("MatMul", {q, k}, part(node, "product"));
+    std::string product = write_.node("MatMul", {q, k}, part(node, "product"));
+    using A = ir::Attention;
+    if (node.input(A::relative_key) != ir::kNoValue) {
+      const std::string more = relative_product(node, q, A::relative_key, "by_query");
+      product = write_.node("Add", {product, more}, part(node, "product_q"));
+    }
+    if (node.input(A::relative_query) != ir::kNoValue) {
+      const std::string keys = write_.node("Transpose", {k}, part(node, "k_by_token"),
+                                           {{"perm", std::vector<Index>{0, 1, 3, 2}}});
+      const std::string more = relative_product(node, keys, A::relative_query, "by_key");
+      product = write_.node("Add", {product, more}, part(node, "product_k"));
+    }
     const std::string scale = write_.real(node.attributes().real("scale", 1.0f));
-    const std::string scores = write_.node("Mul", {product, scale}, part(node, "scores"));
+    std::string scores = write_.node("Mul", {product, scale}, part(node, "scores"));
+    if (const ValueId bias = node.input(A::bias); bias != ir::kNoValue) {
+      const std::string shifts = relative_.bias(constant(bias), span_of(bias), seq());
+      scores = write_.node("Add", {scores, shifts}, part(node, "biased"));
+    }
     const bool causal = node.attributes().integer("causal", 0) != 0;
     const std::string masked =
         write_.node("Add", {scores, causal ? causal_bias() : mask_bias()}, part(node, "masked"));
@@ -535,6 +569,7 @@ class Exporter {
   const ir::Graph& graph_;
   DynamicScale dynamic_scale_;
   ModelWriter write_;
+  RelativeWriter relative_{write_};
   Names names_;  // of each value, once it is written
   std::map<std::pair<ValueId, bool>, std::string> constants_;
   std::string real_mask_;

@@ -70,6 +70,8 @@ TEST_CASE("a session gives the reference's floats on every target, batch and thr
   const std::vector<TinyModel> shapes = {
       {},
       {.segments = false, .pooled = true},
+      {.relative = true},
+      {.relative = true, .pooled = true},
       {.hidden = 48, .heads = 3, .head_dim = 8, .ffn = 80, .labels = 3, .activation = "gelu_tanh"},
       {.layers = 1,
        .hidden = 40,
@@ -130,8 +132,7 @@ TEST_CASE("an int8 session gives the reference's answers on every target") {
 
 TEST_CASE(
     "a sequence gets the same bytes whatever else is in the batch, on any number of threads") {
-  for (const bool quantized : {false, true}) {
-    const ir::Graph graph = quantized ? make_int8_model() : make_model();
+  for (const ir::Graph& graph : {make_model(), make_int8_model(), make_model({.relative = true})}) {
     for (const std::string& target : available_targets()) {
       const TokenSequences all = random_sequences({7, 33, 1, 40, 21, 2, 38}, 101);
       std::vector<std::vector<float>> alone;
