@@ -110,6 +110,8 @@ class OddWeightsTest(unittest.TestCase):
         cls.tiny = Tiny(RTAI, MAKER, cls.temporary.name)
         cls.onnx = (cls.tiny.model / "model.onnx").read_bytes()
         cls.tensors = tensors(cls.onnx)
+        if not ALL:  # one of each shape
+            cls.tensors = {name: found for found, name in {str(found[0]): (found, name) for name, found in cls.tensors.items()}.values()}
 
     @classmethod
     def tearDownClass(cls):
