@@ -111,7 +111,7 @@ class OddWeightsTest(unittest.TestCase):
         cls.onnx = (cls.tiny.model / "model.onnx").read_bytes()
         cls.tensors = tensors(cls.onnx)
         if not ALL:  # one of each shape
-            cls.tensors = {name: found for found, name in {str(found[0]): (found, name) for name, found in cls.tensors.items()}.values()}
+            cls.tensors = dict({str(found[0]): (name, found) for name, found in cls.tensors.items()}.values())
 
     @classmethod
     def tearDownClass(cls):
