@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 
 namespace rtai::raise {
 namespace {
@@ -115,6 +116,20 @@ Result<std::vector<ir::Tensor>> packed_inputs(const ir::Graph& raised,
   return inputs;
 }
 
+/// A model with a weight that is no number answers nothing: that is its fault, not the import's.
+Result<void> expect_numbers(const ir::Graph& graph) {
+  for (const ir::ValueId id : graph.constants()) {
+    const ir::Tensor& tensor = *graph.constant(id);
+    if (tensor.dtype() != DType::f32) continue;
+    const std::span<const float> values = tensor.data<float>();
+    const auto odd = std::ranges::find_if_not(values, [](float x) { return std::isfinite(x); });
+    if (odd == values.end()) continue;
+    return Error{ErrorCode::invalid_input,
+                 fmt::format("'{}' holds {} at {}", graph.name(id), *odd, odd - values.begin())};
+  }
+  return {};
+}
+
 Result<void> compare(const std::string& name,
                      const ir::Tensor& expected,
                      const ir::Tensor& actual,
@@ -146,6 +161,7 @@ Result<void> compare(const std::string& name,
 Result<Proof> prove(const ir::Graph& imported,
                     const ir::Graph& raised,
                     const ProofOptions& wanted) {
+  RTAI_TRY_VOID(expect_numbers(raised));
   ir::Graph original = imported;  // shares the weights
   ProofOptions options = wanted;
   if (has_half_floats(original)) options.tolerance *= kHalfFactor;

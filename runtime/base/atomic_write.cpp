@@ -5,10 +5,12 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 
 #include <atomic>
 #include <climits>
+#include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <string>
@@ -87,17 +89,21 @@ bool lock(const FileDescriptor& file) {
 /// fails for another reason than that the name is taken.
 template <class Make>
 bool with_temporary_name(const fs::path& folder, TemporaryName& name, Make&& make) {
-  for (int number = 0; number < 1000; ++number) {
-    const int size = std::snprintf(name.path, sizeof name.path, "%s/%s%ld.%d", folder.c_str(),
-                                   kTemporaryPrefix.data(), static_cast<long>(::getpid()), number);
+  for (int attempt = 0; attempt < 100; ++attempt) {
+    std::uint64_t number = 0;
+    if (::getrandom(&number, sizeof number, 0) != sizeof number) return false;
+    const int size =
+        std::snprintf(name.path, sizeof name.path, "%s/%s%016llx", folder.c_str(),
+                      kTemporaryPrefix.data(), static_cast<unsigned long long>(number));
     if (size < 0 || static_cast<std::size_t>(size) >= sizeof name.path) {
       errno = ENAMETOOLONG;
       return false;
     }
-    if (make(name.path) == 0) {
-      name.owned = true;
-      return true;
-    }
+    // Before there is anything: a signal may come between making it and the next line. Nobody else
+    // has a file of this name.
+    name.owned = true;
+    if (make(name.path) == 0) return true;
+    name.owned = false;
     if (errno != EEXIST) return false;
   }
   return false;
