@@ -145,7 +145,8 @@ class Quantizer {
       if (node.op() == ir::Op::linear && is_float_matrix(node.input(ir::Linear::weight)))
         linears_.push_back(id);
       if (node.op() == ir::Op::attention && options_.attention == "int8" &&
-          node.attributes().integer("bits", 0) != 8) {
+          node.attributes().integer("bits", 0) != 8 &&
+          node.inputs().size() == 1) {  // int8 attention knows no distances
         attentions_.push_back(id);
       }
     }
@@ -172,6 +173,22 @@ class Quantizer {
     return {};
   }
 
+  /// rows [m, k] times weight [n, k] transposed, by the executor's kernels.
+  Result<ir::Tensor> multiply(ir::NodeId id, const ir::Tensor& rows, const ir::Tensor& weight) {
+    using L = ir::Linear;
+    const ir::ValueId src = graph_.node(id).input(L::src);
+    const ir::ValueId result = graph_.result(id);
+    ir::Graph layer = ir::extract(graph_, std::span(&src, 1), std::span(&result, 1));
+    const ir::NodeId node = layer.order().front();
+    layer.resize_inputs(node, L::weight + 1);
+    layer.set_input(node, L::weight, layer.add_constant("other", weight));
+    layer.node(node).attributes() = {};
+    const Index offsets[] = {0, rows.dim(0)};
+    RTAI_TRY(std::vector<ir::Tensor> results,
+             context_.evaluator->run(layer, std::span(&rows, 1), offsets, layer.outputs()));
+    return std::move(results.front());
+  }
+
   /// The forms a layer may take in the mode that was asked for, the cheapest first.
   struct Form {
     std::string name;
@@ -189,7 +206,11 @@ class Quantizer {
     const quant::WantedForms wanted = options_.mode == "dynamic"  ? quant::WantedForms::dynamic
                                       : options_.mode == "static" ? quant::WantedForms::fixed
                                                                   : quant::WantedForms::both;
-    RTAI_TRY(quant::QuantizedForms found, quant::quantize_linear(weight, source->second, wanted));
+    const quant::Product product = [&](const ir::Tensor& rows, const ir::Tensor& other) {
+      return multiply(id, rows, other);
+    };
+    RTAI_TRY(quant::QuantizedForms found,
+             quant::quantize_linear(weight, source->second, wanted, product));
     const bool takes_fixed =
         !found.dynamic ||
         (found.fixed && found.fixed->error <= options_.static_error * found.dynamic->error);

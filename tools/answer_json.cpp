@@ -127,6 +127,11 @@ std::string answer_text(const Json& line) {
   if (line.contains("label"))
     return fmt::format("{} ({:.1f} %)\n", line["label"].get<std::string>(),
                        100 * line["score"].get<double>());
+  if (line.contains("answer")) {
+    const auto answer = line["answer"].get<std::string>();
+    if (answer.empty()) return "(no answer)\n";
+    return fmt::format("{} ({:.1f} %)\n", answer, 100 * line["score"].get<double>());
+  }
   if (line.contains("spans")) {
     std::string text;
     for (const Json& span : line["spans"]) {

@@ -102,7 +102,9 @@ Result<int> run_compare(const CompareFlags& flags, const GlobalFlags& global, Lo
   }
   const double nmse = squared_signal > 0 ? squared_error / squared_signal : 0;
   std::optional<double> agreed;
-  if (first.task != Task::unknown && first.task == second.task) {
+  const bool has_answers =
+      first.task != Task::unknown && first.task != Task::question_answering;  // those need a text
+  if (has_answers && first.task == second.task) {
     std::vector<Answer> answers_a;
     std::vector<Answer> answers_b;
     for (std::size_t i = 0; i < samples.size(); ++i) {

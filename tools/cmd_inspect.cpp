@@ -3,7 +3,7 @@
 #include "libopt/ir/ops.h"
 #include "libopt/ir/text.h"
 #include "libopt/onnx/outline.h"
-#include "runtime/base/mapped_file.h"
+#include "runtime/base/atomic_write.h"
 #include "runtime/exec/session.h"
 #include "tools/cli.h"
 #include "tools/json.h"
@@ -31,8 +31,7 @@ struct InspectFlags {
 /// A linear or attention step of an engine with its shape.
 std::string step_shape(const engine::Program& program, const engine::Step& step) {
   const engine::ValueInfo& dst = program.values[static_cast<std::size_t>(step.dst)];
-  if (step.op == engine::OpKind::attention)
-    return fmt::format("{} heads of {}", step.heads, step.head_dim);
+  if (engine::is_attention(step)) return fmt::format("{} heads of {}", step.heads, step.head_dim);
   if (step.op == engine::OpKind::linear) {
     const auto weight = static_cast<std::size_t>(step.tensors[engine::linear_tensor::weight]);
     return fmt::format("{} -> {}", program.tensors[weight].dims[1],
@@ -42,6 +41,7 @@ std::string step_shape(const engine::Program& program, const engine::Step& step)
 }
 
 std::string step_precision(const engine::Program& program, const engine::Step& step) {
+  if (engine::is_int8_attention(step)) return "i8";
   const engine::TensorIndex weight = step.tensors[0];
   if (weight == engine::kNone) return "f32";
   const DType dtype = program.tensors[static_cast<std::size_t>(weight)].dtype;

@@ -2,6 +2,7 @@
 #include "tools/answer_json.h"
 #include "tools/cli.h"
 #include "tools/predict.h"
+#include "tools/question_answering.h"
 #include "tools/remote.h"
 
 #include <CLI/CLI.hpp>
@@ -18,6 +19,7 @@ struct RunFlags {
   std::string model;
   std::vector<std::string> texts;
   std::optional<std::string> data;
+  std::optional<std::string> question;
   bool json = false;
   bool logits = false;
   int batch = 1;
@@ -29,9 +31,16 @@ struct RunFlags {
 /// Answers samples in the order they come.
 class Runner {
  public:
-  Runner(const RunFlags& flags, const Model& model, Predictor& predictor, Log& log)
+  /// `reader` for models that answer questions; ids are run as they are, whatever the model is for.
+  Runner(const RunFlags& flags,
+         const Model& model,
+         const std::optional<QuestionReader>& reader,
+         Predictor& predictor,
+         Log& log)
       : flags_(flags), answer_([&](std::span<const Sample> samples) {
-          return answer_here(flags, model, predictor, samples, log);
+          return reader && samples.front().ids.empty()
+                     ? answer_questions(model, *reader, predictor, samples, flags.logits)
+                     : answer_here(flags, model, predictor, samples, log);
         }) {}
   Runner(const RunFlags& flags, RemoteModel& remote)
       : flags_(flags), answer_([&](std::span<const Sample> samples) {
@@ -76,7 +85,7 @@ class Runner {
   std::function<Result<std::vector<Json>>(std::span<const Sample>)> answer_;
 };
 
-Result<void> answer_standard_input(Runner& runner) {
+Result<void> answer_standard_input(const std::optional<std::string>& question, Runner& runner) {
   const bool prompt = ::isatty(STDIN_FILENO) != 0;
   std::string line;
   while (true) {
@@ -84,7 +93,8 @@ Result<void> answer_standard_input(Runner& runner) {
     if (!std::getline(std::cin, line)) break;
     if (line.ends_with('\r')) line.pop_back();
     if (line.find_first_not_of(" \t") == std::string::npos) continue;
-    const Sample sample(line);
+    Sample sample(line);
+    sample.question = question;
     RTAI_TRY_VOID(runner.answer({&sample, 1}));
   }
   if (prompt) std::cerr << '\n';
@@ -93,7 +103,10 @@ Result<void> answer_standard_input(Runner& runner) {
 
 Result<void> answer_all_given(const RunFlags& flags, Runner& runner) {
   if (flags.data) {
-    RTAI_TRY(const std::vector<Sample> samples, read_samples(*flags.data));
+    RTAI_TRY(std::vector<Sample> samples, read_samples(*flags.data));
+    for (Sample& sample : samples) {
+      if (flags.question && sample.ids.empty()) sample.question = flags.question;
+    }
     const auto batch = static_cast<std::size_t>(flags.batch);
     for (std::size_t i = 0; i < samples.size(); i += batch) {
       const std::size_t count = std::min(batch, samples.size() - i);
@@ -105,10 +118,11 @@ Result<void> answer_all_given(const RunFlags& flags, Runner& runner) {
     return {};
   }
   if (flags.texts.empty()) {
-    return answer_standard_input(runner);
+    return answer_standard_input(flags.question, runner);
   }
   for (const std::string& text : flags.texts) {
-    const Sample sample(text);
+    Sample sample(text);
+    sample.question = flags.question;
     RTAI_TRY_VOID(runner.answer({&sample, 1}));
   }
   return {};
@@ -116,6 +130,9 @@ Result<void> answer_all_given(const RunFlags& flags, Runner& runner) {
 
 Result<int> run_run(const RunFlags& flags, Log& log) {
   if (serve::is_url(flags.model)) {
+    if (flags.question) {
+      return Error{ErrorCode::unsupported, "--question to a server is not supported"};
+    }
     RTAI_TRY(RemoteModel remote, RemoteModel::create(flags.model, flags.api_key_file));
     Runner runner(flags, remote);
     RTAI_TRY_VOID(answer_all_given(flags, runner));
@@ -123,7 +140,17 @@ Result<int> run_run(const RunFlags& flags, Log& log) {
   }
   RTAI_TRY(const Model model, load_model(flags.model, log));
   RTAI_TRY(Predictor predictor, Predictor::create(model, flags.threads, flags.target));
-  Runner runner(flags, model, predictor, log);
+  const bool answers_questions = model.task == Task::question_answering;
+  if (flags.question && !answers_questions) {
+    return Error{ErrorCode::invalid_input,
+                 fmt::format("{}: --question is for question answering, this model is for {}",
+                             model.name, task_name(model.task))};
+  }
+  std::optional<QuestionReader> reader;
+  if (answers_questions && model.tokenizer) {
+    RTAI_TRY(reader, QuestionReader::create(*model.tokenizer));
+  }
+  Runner runner(flags, model, reader, predictor, log);
   RTAI_TRY_VOID(answer_all_given(flags, runner));
   return 0;
 }
@@ -140,6 +167,8 @@ void add_run(Commands& commands) {
       ->required();
   command.add_option("text", flags->texts, "Texts; none: a line at a time from standard input");
   command.add_option("--data", flags->data, ".txt or .jsonl file with a sample a line");
+  command.add_option("--question", flags->question,
+                     "For question answering: what to look for in each text");
   command.add_flag("--json", flags->json, "One JSON object a line");
   command.add_flag("--logits", flags->logits, "With --json: ids and logits too");
   command.add_option("--batch", flags->batch, "With --data: samples in one run of the model")

@@ -67,8 +67,6 @@ void prepare_process() {
     files.rlim_cur = files.rlim_max;
     ::setrlimit(RLIMIT_NOFILE, &files);
   }
-  const rlimit no_core = {0, 0};  // it would hold texts
-  ::setrlimit(RLIMIT_CORE, &no_core);
 }
 
 serve::ServiceOptions service_options(const ServeFlags& flags) {
@@ -130,8 +128,8 @@ Result<int> run_serve(const ServeFlags& flags, const GlobalFlags& global, Log& l
   server->on_signals([&](int signal) {
     if (signal == SIGHUP) return service.reload();
     if (draining) ::_exit(128 + signal);
-    draining = true;
     say("draining: answering what is there, taking no more");
+    draining = true;
     service.begin_drain();
     server->drain(milliseconds(flags.drain_delay_ms), milliseconds(flags.drain_limit_s * 1e3));
   });

@@ -2,7 +2,7 @@
 // project.
 #include "tools/cmd_shell.h"
 
-#include "runtime/base/mapped_file.h"
+#include "runtime/base/atomic_write.h"
 #include "tools/cli_description.h"
 
 #include <CLI/CLI.hpp>

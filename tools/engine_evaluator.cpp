@@ -28,6 +28,9 @@ Result<std::shared_ptr<const engine::Engine>> deployed_engine_of(const ir::Graph
 /// Runs of one session before the next has its turn. The first of them is not counted: the others
 /// had the caches in between.
 constexpr int kRunsOfATurn = 4;
+/// Runs of a session need take no longer than this together; of a large model there are fewer.
+constexpr double kEnoughMs = 5'000;
+constexpr int kLeastRuns = 8;
 /// Times as many runs as asked for are made at most until the shortest ones agree.
 constexpr int kMostPatience = 4;
 
@@ -78,7 +81,7 @@ Result<std::vector<ir::Tensor>> EngineEvaluator::run(const ir::Graph& graph,
 Result<Milliseconds> EngineEvaluator::latency(const ir::Graph& graph) {
   RTAI_TRY(const auto engine, engine_of(graph));
   RTAI_TRY(const BenchRun measured,
-           bench_engine(engine, workload_, {.warmup = 5, .iterations = 30}));
+           bench_engine(engine, workload_, {.warmup = 2, .iterations = 11}));
   return Milliseconds(measured.latency.p50);
 }
 
@@ -103,7 +106,11 @@ Result<std::vector<LatencySummary>> EngineEvaluator::bench_deployed(
   // On a busy machine it takes more runs until some are undisturbed.
   const auto is_enough = [&] {
     const int count = sessions.back().count();
-    return count >= kMostPatience * iterations ||
+    double spent_ms = 0;
+    for (const BenchSession& session : sessions)
+      spent_ms += session.total_ms();
+    return (spent_ms >= kEnoughMs * static_cast<double>(sessions.size()) && count >= kLeastRuns) ||
+           count >= kMostPatience * iterations ||
            (count >= iterations && std::ranges::all_of(sessions, &BenchSession::is_settled));
   };
   while (!is_enough()) {

@@ -1,6 +1,6 @@
 #include "tools/json.h"
 
-#include "runtime/base/mapped_file.h"
+#include "runtime/base/atomic_write.h"
 
 #include <cstdio>
 

@@ -134,4 +134,10 @@ Result<JsonFile> read_json(const std::filesystem::path& path) {
   return JsonFile{std::move(document), path.string()};
 }
 
+Result<JsonFile> read_json_if_there(const std::filesystem::path& path) {
+  std::error_code error;
+  if (std::filesystem::exists(path, error)) return read_json(path);
+  return JsonFile{json::object(), path.string()};
+}
+
 }  // namespace rtai::tools

@@ -69,4 +69,7 @@ Result<nlohmann::json> parse_json(std::string_view text);
 /// Errors: not_found; io; invalid_input as parse_json, or if it is not an object.
 Result<JsonFile> read_json(const std::filesystem::path& path);
 
+/// An empty object if there is no such file.
+Result<JsonFile> read_json_if_there(const std::filesystem::path& path);
+
 }  // namespace rtai::tools

@@ -1,22 +1,26 @@
 // rtai: makes BERT-class models answer in milliseconds.
-#include "runtime/base/mapped_file.h"
+#include "runtime/base/atomic_write.h"
 #include "tools/cli.h"
 #include "tools/cmd_serve.h"
 #include "tools/cmd_shell.h"
 #include "tools/command_line.h"
+#include "tools/memory_reserve.h"
 #include "tools/version.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <malloc.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <new>
 #include <string_view>
+#include <system_error>
 
 namespace rtai::tools {
 namespace {
@@ -34,6 +38,23 @@ void on_lost_pages(int) {
       "rtai: a file was cut short by another program while rtai was reading it\n";
   const ssize_t written = ::write(STDERR_FILENO, kMessage.data(), kMessage.size());
   ::_exit(written < 0 ? 1 : exit_code(ErrorCode::corrupt));
+}
+
+constexpr const char* kOutOfMemory = "rtai: out of memory\n";  // said without needing any
+
+/// Where no exception gets past. JSON values need memory to be destroyed, and have none while one
+/// tells of that.
+[[noreturn]] void on_terminate() {
+  discard_unfinished_writes();
+  try {
+    if (std::current_exception()) throw;
+  } catch (const std::bad_alloc&) {
+    std::fputs(kOutOfMemory, stderr);
+    ::_exit(exit_code(ErrorCode::device));
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "rtai: %s\n", error.what());
+  }
+  std::abort();
 }
 
 int report(const Error& error) {
@@ -111,6 +132,10 @@ int main(int argc, char** argv) {
   // MiB after it has seen such a one freed, and a model's weights are that small.
   ::mallopt(M_MMAP_THRESHOLD, 1 << 20);
 #endif
+  const rlimit no_core = {0, 0};  // it would hold texts
+  ::setrlimit(RLIMIT_CORE, &no_core);
+  std::set_terminate(&rtai::tools::on_terminate);
+  rtai::tools::hold_memory_reserve();
   std::signal(SIGINT, &rtai::tools::on_interrupt);
   std::signal(SIGTERM, &rtai::tools::on_interrupt);
   std::signal(SIGPIPE, SIG_IGN);
@@ -118,7 +143,13 @@ int main(int argc, char** argv) {
   try {
     return rtai::tools::run(argc, argv);
   } catch (const std::bad_alloc&) {
-    return rtai::tools::report({rtai::ErrorCode::device, "out of memory"});
+    std::fputs(rtai::tools::kOutOfMemory, stderr);
+    return rtai::tools::exit_code(rtai::ErrorCode::device);
+  } catch (const std::system_error& error) {
+    const bool is_thread = error.code() == std::errc::resource_unavailable_try_again;
+    return rtai::tools::report(
+        is_thread ? rtai::Error{rtai::ErrorCode::device, "the system gives no more threads"}
+                  : rtai::Error{rtai::ErrorCode::internal, error.what()});
   } catch (const std::exception& error) {
     return rtai::tools::report({rtai::ErrorCode::internal, error.what()});
   }

@@ -4,6 +4,7 @@
 #include "libopt/lower/lower.h"
 #include "libopt/onnx/export.h"
 #include "libopt/onnx/import.h"
+#include "runtime/base/atomic_write.h"
 #include "runtime/base/digest.h"
 #include "runtime/base/mapped_file.h"
 #include "tools/model_files.h"
@@ -17,6 +18,8 @@
 
 #include <algorithm>
 #include <array>
+#include <fstream>
+#include <future>
 
 namespace rtai::tools {
 namespace {
@@ -88,9 +91,25 @@ Task guess_task(const ir::Graph& graph, std::size_t labels) {
   return per_token ? Task::token_classification : Task::sequence_classification;
 }
 
+/// Read in pieces: of a mapping every page would count as memory of the import.
+Result<Sha256Digest> digest_of(const fs::path& path) {
+  constexpr std::size_t kPieceBytes = 1 << 20;
+  std::vector<char> piece(kPieceBytes);
+  Sha256 digest;
+  std::ifstream file(path, std::ios::binary);
+  while (file) {
+    file.read(piece.data(), std::ssize(piece));
+    const auto read = static_cast<std::size_t>(file.gcount());
+    digest.update(std::as_bytes(std::span(piece).first(read)));
+  }
+  if (!file.eof()) return Error{ErrorCode::io, fmt::format("{}: cannot be read", path.string())};
+  return digest.finish();
+}
+
 Result<Model> load_onnx(const fs::path& path, Log& log) {
   RTAI_TRY(ModelFiles files, find_model_files(path, log));
-  RTAI_TRY(const MappedFile onnx, MappedFile::open(files.onnx));
+  // Beside the import, which takes longer.
+  std::future<Result<Sha256Digest>> digest = std::async(std::launch::async, &digest_of, files.onnx);
   RTAI_TRY(const ir::Graph imported,
            onnx_io::import_onnx(files.onnx, {}, log).in(files.onnx.string()));
   RTAI_TRY(Understood understood, understand(imported, log).in(files.onnx.string()));
@@ -100,8 +119,9 @@ Result<Model> load_onnx(const fs::path& path, Log& log) {
 
   Model model;
   model.name = path.string();
-  model.bytes = onnx.bytes().size();
-  model.metadata["source_sha256"] = to_hex(sha256(onnx.bytes()));
+  model.bytes = fs::file_size(files.onnx);
+  RTAI_TRY(const Sha256Digest source, digest.get());
+  model.metadata["source_sha256"] = to_hex(source);
   model.metadata["source_name"] = files.onnx.filename().string();
   for (const char* key : kTravellingFacts) {
     const auto found = imported.metadata().find(std::string("rtai.") + key);
@@ -202,20 +222,8 @@ Result<void> fill_folder(const Model& model, const fs::path& folder) {
 Result<void> save_folder(const Model& model, const fs::path& folder) {
   std::error_code status;
   if (fs::is_directory(folder, status)) return fill_folder(model, folder);
-  std::string staging =
-      (folder.parent_path() / ("." + folder.filename().string() + ".XXXXXX")).string();
-  if (::mkdtemp(staging.data()) == nullptr) {
-    return Error{ErrorCode::io, fmt::format("{}: cannot be written", folder.string())};
-  }
-  Result<void> result = fill_folder(model, staging);
-  if (result) {
-    fs::permissions(staging, fs::perms(0755), status);
-    fs::rename(staging, folder, status);
-    if (status)
-      result = Error{ErrorCode::io, fmt::format("{}: {}", folder.string(), status.message())};
-  }
-  if (!result) fs::remove_all(staging, status);
-  return result;
+  return write_folder_atomically(
+      folder, [&model](const fs::path& staging) { return fill_folder(model, staging); });
 }
 
 fs::path without_trailing_slash(const fs::path& path) {

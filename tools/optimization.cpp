@@ -4,7 +4,6 @@
 #include "libopt/prune/judge.h"
 #include "libopt/prune/texts.h"
 #include "passes/passes.h"
-#include "runtime/base/mapped_file.h"
 #include "tools/report/optimization_page.h"
 #include "tools/report/table.h"
 

@@ -107,6 +107,13 @@ Result<Sample> pair_sample(const Json& object) {
   return sample;
 }
 
+Result<Sample> question_sample(const Json& object) {
+  Sample sample;
+  RTAI_TRY(sample.question, get_text(object, "question"));
+  RTAI_TRY(sample.text, get_text(object, "context"));
+  return sample;
+}
+
 Result<Sample> text_sample(const Json& object) {
   Sample sample;
   RTAI_TRY(sample.text, get_text(object, "text"));
@@ -129,8 +136,10 @@ Result<Sample> parse_sample(std::string_view line) {
   if (object.contains("input_ids")) return ids_sample(object);
   if (object.contains("tokens")) return words_sample(object);
   if (object.contains("text_a")) return pair_sample(object);
+  if (object.contains("question")) return question_sample(object);
   if (object.contains("text")) return text_sample(object);
-  return bad_line("expected one of \"text\", \"tokens\", \"text_a\" or \"input_ids\"");
+  return bad_line(
+      "expected one of \"text\", \"tokens\", \"text_a\", \"question\" or \"input_ids\"");
 }
 
 Result<std::vector<Sample>> read_samples(const std::filesystem::path& path) {

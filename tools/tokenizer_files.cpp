@@ -1,6 +1,8 @@
 #include "tools/tokenizer_files.h"
 
+#include "runtime/base/atomic_write.h"
 #include "runtime/base/mapped_file.h"
+#include "tools/internal/tokenizer_side_files.h"
 #include "tools/json_file.h"
 #include "tools/own_file.h"
 #include "tools/tokenizer_json.h"
@@ -11,12 +13,9 @@
 #include <algorithm>
 #include <array>
 #include <limits>
-#include <map>
-#include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -29,7 +28,6 @@ using text::ModelSettings;
 using text::Tokenizer;
 using text::TokenizerSettings;
 using text::Vocabulary;
-using text::WordPieceSettings;
 using Kind = text::NormalizerStep::Kind;
 
 constexpr std::int32_t kDefaultMaxLength = 512;  // positions of BERT
@@ -67,144 +65,6 @@ Result<void> check_truncation_side(const JsonValue& config) {
   RTAI_TRY(const std::string side, config["truncation_side"].string_or("right"));
   if (side == "right") return {};
   return unsupported(fmt::format("truncation_side '{}' is not supported; supported: right", side));
-}
-
-// --- vocab.txt
-
-// Lines as Python reads them; an empty one leaves its id unused.
-Result<std::vector<std::string>> split_lines(std::string_view text) {
-  std::vector<std::string> lines;
-  while (!text.empty()) {
-    if (lines.size() == Vocabulary::kMaxPieces) {
-      return invalid(fmt::format("more than {} lines", Vocabulary::kMaxPieces));
-    }
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    std::string_view line = text.substr(0, end);
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    lines.emplace_back(line);
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return lines;
-}
-
-// Classes whose vocab.txt is split as BERT's. Others bring their own splitter (BertJapanese) or
-// their own special tokens (MPNet).
-Result<void> check_class(const JsonValue& config) {
-  constexpr std::string_view kKnown[] = {"Bert",     "DistilBert", "Electra", "MobileBert",
-                                         "ConvBert", "LayoutLM",   "Lxmert",  "SqueezeBert"};
-  RTAI_TRY(const std::string name, config["tokenizer_class"].string_or("BertTokenizer"));
-  for (const std::string_view known : kKnown) {
-    const std::string plain = std::string(known) + "Tokenizer";
-    if (name == plain || name == plain + "Fast") return {};
-  }
-  return unsupported_kind("class", name,
-                          fmt::format("{} (each + Tokenizer)", fmt::join(kKnown, ", ")));
-}
-
-// The added tokens that several files name, by content.
-class TokenTable {
- public:
-  explicit TokenTable(std::span<const std::string> pieces) {
-    // Of equal pieces the last counts.
-    for (std::size_t id = 0; id < pieces.size(); ++id) {
-      ids_[pieces[id]] = static_cast<std::int32_t>(id);
-    }
-  }
-
-  void put(AddedToken token) { tokens_.insert_or_assign(token.content, token); }
-  bool has(const std::string& content) const { return tokens_.contains(content); }
-  /// A special token without an id of its own; false if the vocabulary does not have it.
-  bool put_special(const std::string& content) {
-    const auto piece = ids_.find(content);
-    if (piece == ids_.end()) return false;
-    put({.content = content, .id = piece->second, .special = true});
-    return true;
-  }
-  std::vector<AddedToken> take() {
-    std::vector<AddedToken> tokens;
-    for (auto& [content, token] : tokens_)
-      tokens.push_back(std::move(token));
-    std::stable_sort(tokens.begin(), tokens.end(),
-                     [](const AddedToken& a, const AddedToken& b) { return a.id < b.id; });
-    return tokens;
-  }
-
- private:
-  std::unordered_map<std::string_view, std::int32_t> ids_;  // only asked, so its order is no matter
-  std::map<std::string, AddedToken> tokens_;
-};
-
-Result<void> add_decoder_tokens(const JsonValue& decoder, TokenTable& tokens) {
-  if (!decoder.exists()) return {};
-  RTAI_TRY_VOID(decoder.expect_object());
-  for (const auto& [key, value] : decoder.raw().items()) {
-    const bool is_number =
-        !key.empty() && key.size() <= 9 && key.find_first_not_of("0123456789") == std::string::npos;
-    if (!is_number) return invalid(fmt::format("{}: '{}' is not an id", decoder.place(), key));
-    const auto id = static_cast<std::int32_t>(std::stol(key));
-    RTAI_TRY(AddedToken token, read_added_token(decoder[key], id));
-    tokens.put(std::move(token));
-  }
-  return {};
-}
-
-// The file of older versions: content to id, without flags.
-Result<void> add_legacy_tokens(const JsonValue& ids, TokenTable& tokens) {
-  for (const auto& [content, value] : ids.raw().items()) {
-    RTAI_TRY(const std::int32_t id, ids[content].count());
-    if (!tokens.has(content)) tokens.put({.content = content, .id = id, .normalized = true});
-  }
-  return {};
-}
-
-// Tokens that the files call special without an id: the vocabulary must have them. A list, or an
-// object whose keys are names for them.
-Result<void> add_unnumbered_tokens(const JsonValue& names, TokenTable& tokens) {
-  if (!names.exists()) return {};
-  RTAI_TRY(const std::vector<JsonValue> elements, names.elements_or_members());
-  for (const JsonValue& element : elements) {
-    RTAI_TRY(const std::string content, read_token(element, ""));
-    if (tokens.has(content) || tokens.put_special(content)) continue;
-    return invalid(fmt::format("{}: '{}' is not in the vocabulary", element.place(), content));
-  }
-  return {};
-}
-
-struct SideFiles {
-  JsonValue config;   // tokenizer_config.json
-  JsonValue special;  // special_tokens_map.json
-  JsonValue added;    // added_tokens.json
-
-  // The newer file counts.
-  JsonValue either(const std::string& key) const {
-    return config[key].exists() ? config[key] : special[key];
-  }
-};
-
-Result<Tokenizer> from_vocabulary(std::string_view vocabulary, const SideFiles& files) {
-  RTAI_TRY_VOID(check_class(files.config));
-  RTAI_TRY(const std::vector<std::string> pieces, split_lines(vocabulary));
-  WordPieceSettings settings;
-  RTAI_TRY(settings.lowercase, files.config["do_lower_case"].boolean_or(true));
-  RTAI_TRY(settings.strip_accents, files.config["strip_accents"].boolean_or(settings.lowercase));
-  RTAI_TRY(settings.handle_chinese_chars, files.config["tokenize_chinese_chars"].boolean_or(true));
-
-  TokenTable tokens(pieces);
-  const std::pair<const char*, std::string*> specials[] = {{"unk_token", &settings.unknown},
-                                                           {"cls_token", &settings.class_token},
-                                                           {"sep_token", &settings.separator},
-                                                           {"pad_token", &settings.pad},
-                                                           {"mask_token", &settings.mask}};
-  for (const auto& [key, token] : specials) {
-    RTAI_TRY(*token, read_token(files.either(key), *token));
-    tokens.put_special(*token);  // the tokenizer will say which it cannot do without
-  }
-  RTAI_TRY_VOID(add_decoder_tokens(files.config["added_tokens_decoder"], tokens));
-  RTAI_TRY_VOID(add_legacy_tokens(files.added, tokens));
-  RTAI_TRY_VOID(add_unnumbered_tokens(files.either("additional_special_tokens"), tokens));
-  RTAI_TRY_VOID(add_unnumbered_tokens(files.either("extra_special_tokens"), tokens));
-  settings.added_tokens = tokens.take();
-  return Tokenizer::create(pieces, std::move(settings));
 }
 
 // --- writing
@@ -265,51 +125,65 @@ Result<std::string> vocabulary_lines(const Vocabulary& vocabulary) {
   return lines;
 }
 
-// Files that say the same as a tokenizer.json but less plainly.
-Result<void> check_other_forms(const std::filesystem::path& folder) {
-  for (const char* name : {"vocab.json", "spiece.model", "sentencepiece.bpe.model"}) {
-    if (!has_file(folder / name)) continue;
-    return unsupported(
-        fmt::format("{}: a tokenizer of this form is not supported; supported: "
-                    "tokenizer.json, which Transformers writes when it saves one",
-                    (folder / name).string()));
+/// The file that holds a folder's vocabulary, and how it is read.
+struct VocabularyFile {
+  enum class Form { tokenizer_json, vocab_txt, sentencepiece, vocab_json };
+  const char* name;
+  Form form;
+};
+// Of several, the first: each says more than those after it.
+constexpr VocabularyFile kVocabularyFiles[] = {
+    {"tokenizer.json", VocabularyFile::Form::tokenizer_json},
+    {"vocab.txt", VocabularyFile::Form::vocab_txt},
+    {"spiece.model", VocabularyFile::Form::sentencepiece},
+    {"sentencepiece.bpe.model", VocabularyFile::Form::sentencepiece},
+    {"spm.model", VocabularyFile::Form::sentencepiece},
+    {"vocab.json", VocabularyFile::Form::vocab_json}};
+
+Result<Tokenizer> from_file(const std::filesystem::path& folder,
+                            const VocabularyFile& vocabulary,
+                            const JsonFile& config) {
+  using Form = VocabularyFile::Form;
+  const std::filesystem::path path = folder / vocabulary.name;
+  if (vocabulary.form == Form::tokenizer_json) {
+    RTAI_TRY(const JsonFile file, read_json(path));
+    return from_tokenizer_json(file.root(), config.root()).in(file.name);
   }
-  return {};
+  RTAI_TRY(const JsonFile special, read_json_if_there(folder / "special_tokens_map.json"));
+  RTAI_TRY(const JsonFile added, read_json_if_there(folder / "added_tokens.json"));
+  RTAI_TRY(const JsonFile model, read_json_if_there(folder / "config.json"));
+  const SideFiles files{config.root(), special.root(), added.root(), model.root()};
+  if (vocabulary.form == Form::vocab_json) {
+    RTAI_TRY(const JsonFile pieces, read_json(path));
+    RTAI_TRY(const MappedFile merges, MappedFile::open(folder / "merges.txt"));
+    return from_bpe_files(pieces.root(), merges.text(), files).in(path.string());
+  }
+  RTAI_TRY(const MappedFile file, MappedFile::open(path));
+  if (vocabulary.form == Form::sentencepiece) {
+    return from_sentencepiece(file.bytes(), files).in(path.string());
+  }
+  return from_vocab_txt(file.text(), files).in(path.string());
 }
 
 }  // namespace
 
 Result<std::optional<Tokenizer>> load_tokenizer(const std::filesystem::path& folder) {
   if (!has_file(folder)) return Error{ErrorCode::not_found, folder.string() + ": no such folder"};
-  const bool has_json = has_file(folder / "tokenizer.json");
-  if (!has_json && !has_file(folder / "vocab.txt")) {
-    RTAI_TRY_VOID(check_other_forms(folder));
-    return std::optional<Tokenizer>();
+  const auto* const vocabulary = std::find_if(
+      std::begin(kVocabularyFiles), std::end(kVocabularyFiles),
+      [&](const VocabularyFile& candidate) { return has_file(folder / candidate.name); });
+  if (vocabulary == std::end(kVocabularyFiles)) return std::optional<Tokenizer>();
+
+  for (const char* name : {vocabulary->name, "merges.txt", "tokenizer_config.json",
+                           "special_tokens_map.json", "added_tokens.json", "config.json"}) {
+    if (has_file(folder / name)) RTAI_TRY_VOID(expect_own_file(folder, name));
   }
 
-  const auto read_own = [&](const char* name) -> Result<JsonFile> {
-    if (!has_file(folder / name)) return JsonFile{json::object(), (folder / name).string()};
-    RTAI_TRY_VOID(expect_own_file(folder, name));
-    return read_json(folder / name);
-  };
-  RTAI_TRY(const JsonFile config, read_own("tokenizer_config.json"));
+  RTAI_TRY(const JsonFile config, read_json_if_there(folder / "tokenizer_config.json"));
   auto max_length = read_max_length(config.root()).in(config.name);
   if (!max_length) return std::move(max_length).error();
   RTAI_TRY_VOID(check_truncation_side(config.root()).in(config.name));
-
-  std::optional<Tokenizer> tokenizer;
-  if (has_json) {
-    RTAI_TRY(const JsonFile file, read_own("tokenizer.json"));
-    RTAI_TRY(tokenizer, from_tokenizer_json(file.root(), config.root()).in(file.name));
-  } else {
-    const std::filesystem::path path = folder / "vocab.txt";
-    RTAI_TRY(const JsonFile special, read_own("special_tokens_map.json"));
-    RTAI_TRY(const JsonFile added, read_own("added_tokens.json"));
-    RTAI_TRY_VOID(expect_own_file(folder, "vocab.txt"));
-    RTAI_TRY(const MappedFile file, MappedFile::open(path));
-    const SideFiles files{config.root(), special.root(), added.root()};
-    RTAI_TRY(tokenizer, from_vocabulary(file.text(), files).in(path.string()));
-  }
+  RTAI_TRY(std::optional<Tokenizer> tokenizer, from_file(folder, *vocabulary, config));
   RTAI_TRY_VOID(tokenizer->set_max_length(*max_length));
   return tokenizer;
 }

@@ -8,7 +8,9 @@
 #include <nlohmann/json.hpp>
 
 #include <cstdint>
+#include <string>
 #include <string_view>
+#include <vector>
 
 namespace rtai::tools {
 
@@ -16,6 +18,7 @@ namespace rtai::tools {
 inline constexpr std::string_view kGpt2Expression =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 inline constexpr std::string_view kSpacesExpression = " {2,}";
+inline constexpr std::string_view kWhitespaceExpression = R"(\s{2,}|[\n\r\t])";
 
 /// The tokenizer that `root` describes; `config`, the tokenizer_config.json beside it, names the
 /// pad and mask tokens. Its own `padding` and `truncation` are left aside: many files carry those
@@ -29,6 +32,8 @@ nlohmann::json to_tokenizer_json(const text::Tokenizer& tokenizer);
 
 /// A token with its flags, as in `added_tokens`.
 Result<text::AddedToken> read_added_token(const JsonValue& token, std::int32_t id);
+/// Those of `added_tokens_decoder` in a tokenizer_config.json, an object whose keys are ids.
+Result<std::vector<text::AddedToken>> read_added_tokens_decoder(const JsonValue& decoder);
 nlohmann::json added_token_json(const text::AddedToken& token);
 
 /// Special tokens are strings, or objects with their flags.

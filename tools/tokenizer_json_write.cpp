@@ -65,7 +65,8 @@ json normalizer_step_json(const NormalizerStep& step) {
     case Kind::replace:
       return replace("String", step.pattern);
     case Kind::join_spaces:
-      return replace("Regex", std::string(kSpacesExpression));
+      return replace("Regex",
+                     std::string(step.pattern.empty() ? kSpacesExpression : kWhitespaceExpression));
     case Kind::charsmap:
       break;
   }

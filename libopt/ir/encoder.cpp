@@ -116,8 +116,11 @@ class Namer {
     constexpr std::array<std::string_view, 8> kEmbedding = {
         "ids",     "segments",   "word",           "position",
         "segment", "word_scale", "position_scale", "segment_scale"};
+    constexpr std::array<std::string_view, 4> kAttention = {"qkv", "bias", "relative_key",
+                                                            "relative_query"};
     constexpr std::array<std::string_view, 4> kLinear = {"src", "weight", "bias", "weight_scale"};
     if (op == Op::embedding) return kEmbedding[i];
+    if (op == Op::attention) return kAttention[i];
     return kLinear[i];  // layer_norm: src, weight, bias
   }
 

@@ -93,6 +93,19 @@ Result<Type> infer_attention(const Graph& graph,
   }
   const Index bits = attributes.integer("bits", 0);
   if (bits != 0 && bits != 8) return misfit(fmt::format("attention in {} bits", bits));
+  std::optional<Dim> distances;
+  for (const std::size_t i :
+       {Attention::bias, Attention::relative_key, Attention::relative_query}) {
+    if (!given(inputs, i)) continue;
+    RTAI_TRY(const std::vector<Dim> table, dims_of(graph, inputs, i, 2, "relative table"));
+    const Dim rows = i == Attention::bias ? heads : heads * head_dim;
+    if (!distances) distances = table[1];
+    const bool fits = table[0] == rows && table[1] == *distances && table[1].size % 2 == 1;
+    if (!fits || !table[1].is_fixed() || bits != 0) {
+      return misfit(fmt::format("relative table is {}, heads {}, head_dim {}, bits {}",
+                                to_string(graph.type(inputs[i])), heads, head_dim, bits));
+    }
+  }
   return Type{DType::f32, std::vector<Dim>{qkv[0], Dim(heads * head_dim)}};
 }
 

@@ -51,15 +51,19 @@ struct LayerNorm {
   enum Input : std::size_t { src, weight, bias };
 };
 
-/// Scaled dot-product attention within each sequence: softmax(q k^T * scale) v, head by head.
+/// Scaled dot-product attention within each sequence, head by head: the softmax over keys j of
+///   (q_i . k_j + q_i . r_key + k_j . r_query) * scale + bias,   times the values
+/// where r_key, r_query and bias depend on how far key and query are apart, j - i.
 ///
-/// Input: qkv f32[tokens, 3 * heads * head_dim], all of q, then k, then v, each head by head.
-/// Output: f32[tokens, heads * head_dim].
-/// Attributes: heads, head_dim, scale; causal (0): 1 hides later tokens; bits (0): 8 for queries,
-/// keys, values and weights as 8-bit integers, computed as runtime/kernels/attention_i8.h says.
+/// Inputs: qkv f32[tokens, 3 * heads * head_dim], all of q, then k, then v, each head by head; bias
+/// f32[heads, 2 * span - 1] (MPNet), relative_key and relative_query f32[heads * head_dim, 2 * span
+/// - 1] (DeBERTa), any of them or none, each read at column span - 1 + j - i. No sequence may be
+/// longer than span. Output: f32[tokens, heads * head_dim]. Attributes: heads, head_dim, scale;
+/// causal (0): 1 hides later tokens; bits (0): 8 for queries, keys, values and weights as 8-bit
+/// integers, computed as runtime/kernels/attention_i8.h says.
 struct Attention {
   static constexpr Op kOp = Op::attention;
-  enum Input : std::size_t { qkv };
+  enum Input : std::size_t { qkv, bias, relative_key, relative_query };
 };
 
 /// Elementwise. Attribute kind: gelu (erf), gelu_tanh, relu, tanh, sigmoid, silu.

@@ -114,7 +114,7 @@ class Lowering {
         RTAI_TRY_VOID(fill_layer_norm(node, step));
         break;
       case ir::Op::attention:
-        fill_attention(node, step);
+        RTAI_TRY_VOID(fill_attention(node, step));
         break;
       case ir::Op::activation:
         RTAI_TRY_VOID(fill_activation(node, step));
@@ -194,14 +194,22 @@ class Lowering {
     return {};
   }
 
-  static void fill_attention(const ir::Node& node, engine::Step& step) {
+  Result<void> fill_attention(const ir::Node& node, engine::Step& step) {
+    using A = ir::Attention;
+    RTAI_TRY_VOID(expect_constants(node, A::bias));
     const ir::HeadShape shape = ir::head_shape(node);
     step.op = engine::OpKind::attention;
+    for (std::size_t i = A::bias; i < node.inputs().size(); ++i) {
+      if (node.input(i) == ir::kNoValue) continue;
+      step.op = engine::OpKind::relative_attention;
+      step.tensors[i - A::bias] = row_major(node.input(i));
+    }
     step.heads = static_cast<std::int32_t>(shape.heads);
     step.head_dim = static_cast<std::int32_t>(shape.head_dim);
     step.real = node.attributes().real("scale", 1.0f);
     step.causal = node.attributes().integer("causal", 0) != 0;
     step.first = static_cast<std::int32_t>(node.attributes().integer("bits", 0));
+    return {};
   }
 
   Result<void> fill_activation(const ir::Node& node, engine::Step& step) const {

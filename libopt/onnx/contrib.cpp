@@ -251,8 +251,8 @@ Result<ValueId> attention_rows(Builder& build,
              padding_bias(build, mask, parts.k, attributes.hidden_score, dtype));
     RTAI_TRY(parts.bias, add_if_given(build, padding, bias));
   }
-  RTAI_TRY(const ValueId heads, attend(build, parts));
-  return merge_heads(build, heads);
+  RTAI_TRY(const Attended made, attend(build, parts));
+  return merge_heads(build, made.context);
 }
 
 /// Inputs: src, weight of q, k and v side by side, bias, mask, past, attention bias.

@@ -1,13 +1,13 @@
 #include "libopt/onnx/internal/convert.h"
 
+#include "libopt/onnx/internal/order.h"
 #include "libopt/onnx/internal/rules.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <functional>
+#include <array>
 #include <map>
-#include <queue>
 #include <set>
 
 namespace rtai::onnx_io {
@@ -23,12 +23,6 @@ constexpr std::string_view kContribDomain = "com.microsoft";
 
 bool is_default_domain(std::string_view domain) {
   return domain.empty() || domain == "ai.onnx";
-}
-
-std::string place_of(const onnx::NodeProto& node) {
-  const std::string& name =
-      node.name().empty() && node.output_size() > 0 ? node.output(0) : node.name();
-  return fmt::format("node '{}' ({})", name, node.op_type());
 }
 
 /// The versions of the operator sets a model is written in.
@@ -71,15 +65,24 @@ Rule rule_of(const onnx::NodeProto& node) {
   return is_default_domain(node.domain()) ? find_rule(node.op_type()) : nullptr;
 }
 
-/// Errors: unsupported, with every operator that rtai lacks.
-Result<void> expect_supported(const onnx::GraphProto& graph, const OperatorSets& sets) {
-  constexpr std::size_t kMostListed = 20;
-  struct Use {
-    std::string first;
-    int count = 0;
-  };
-  std::map<std::string, Use> missing;
+/// How often an operator is used, and where first.
+struct Use {
+  std::string first;
+  int count = 0;
+};
+using Uses = std::map<std::string, Use>;
+
+bool has_branches(const onnx::NodeProto& node) {
+  return node.op_type() == "If" && is_default_domain(node.domain());
+}
+
+/// Adds the operators that rtai lacks, in branches, too.
+void find_missing(const onnx::GraphProto& graph, const OperatorSets& sets, Uses& missing) {
   for (const onnx::NodeProto& node : graph.node()) {
+    if (has_branches(node)) {
+      for (const onnx::AttributeProto& attribute : node.attribute())
+        find_missing(attribute.g(), sets, missing);
+    }
     if (rule_of(node) != nullptr) continue;
     const std::string domain = is_default_domain(node.domain()) ? "" : node.domain() + ".";
     const Index version = sets.version(node.domain());
@@ -87,6 +90,13 @@ Result<void> expect_supported(const onnx::GraphProto& graph, const OperatorSets&
                                    version > 0 ? fmt::format(" version {}", version) : "")];
     if (use.count++ == 0) use.first = place_of(node);
   }
+}
+
+/// Errors: unsupported, with every operator that rtai lacks.
+Result<void> expect_supported(const onnx::GraphProto& graph, const OperatorSets& sets) {
+  constexpr std::size_t kMostListed = 20;
+  Uses missing;
+  find_missing(graph, sets, missing);
   if (missing.empty()) return {};
   std::vector<std::string> parts;
   for (const auto& [name, use] : missing) {
@@ -101,80 +111,6 @@ Result<void> expect_supported(const onnx::GraphProto& graph, const OperatorSets&
   return Error{ErrorCode::unsupported,
                fmt::format("not supported: operator {}", fmt::join(parts, ", "))};
 }
-
-/// An order in which every node comes after those it reads from; that of the file where possible.
-class Order {
- public:
-  /// Errors: invalid_input, naming the node, for values made twice or by nobody and for cycles.
-  static Result<std::vector<int>> of(const onnx::GraphProto& graph,
-                                     const std::map<std::string, ValueId, std::less<>>& known) {
-    Order order(graph);
-    RTAI_TRY_VOID(order.find_makers(known));
-    RTAI_TRY_VOID(order.find_users(known));
-    return order.sorted();
-  }
-
- private:
-  explicit Order(const onnx::GraphProto& graph)
-      : graph_(graph),
-        users_(static_cast<std::size_t>(graph.node_size())),
-        waiting_(static_cast<std::size_t>(graph.node_size()), 0) {}
-
-  Result<void> find_makers(const std::map<std::string, ValueId, std::less<>>& known) {
-    for (int i = 0; i < graph_.node_size(); ++i) {
-      for (const std::string& output : graph_.node(i).output()) {
-        if (output.empty()) continue;
-        if (known.contains(output) || !makers_.emplace(output, i).second) {
-          return misfit(fmt::format("{} makes '{}', which is there already",
-                                    place_of(graph_.node(i)), output));
-        }
-      }
-    }
-    return {};
-  }
-
-  Result<void> find_users(const std::map<std::string, ValueId, std::less<>>& known) {
-    for (int i = 0; i < graph_.node_size(); ++i) {
-      for (const std::string& input : graph_.node(i).input()) {
-        if (input.empty() || known.contains(input)) continue;
-        const auto maker = makers_.find(input);
-        if (maker == makers_.end()) {
-          return misfit(
-              fmt::format("{} reads '{}', which nothing makes", place_of(graph_.node(i)), input));
-        }
-        users_[static_cast<std::size_t>(maker->second)].push_back(i);
-        ++waiting_[static_cast<std::size_t>(i)];
-      }
-    }
-    return {};
-  }
-
-  Result<std::vector<int>> sorted() {
-    std::priority_queue<int, std::vector<int>, std::greater<>> ready;
-    for (int i = 0; i < graph_.node_size(); ++i) {
-      if (waiting_[static_cast<std::size_t>(i)] == 0) ready.push(i);
-    }
-    std::vector<int> order;
-    while (!ready.empty()) {
-      const int next = ready.top();
-      ready.pop();
-      order.push_back(next);
-      for (const int user : users_[static_cast<std::size_t>(next)]) {
-        if (--waiting_[static_cast<std::size_t>(user)] == 0) ready.push(user);
-      }
-    }
-    if (static_cast<int>(order.size()) == graph_.node_size()) return order;
-    const auto stuck =
-        std::find_if(waiting_.begin(), waiting_.end(), [](int count) { return count > 0; });
-    return misfit(fmt::format("{} depends on its own result",
-                              place_of(graph_.node(static_cast<int>(stuck - waiting_.begin())))));
-  }
-
-  const onnx::GraphProto& graph_;
-  std::map<std::string_view, int> makers_;  // the node that makes a value
-  std::vector<std::vector<int>> users_;
-  std::vector<int> waiting_;  // inputs of each node that are not made yet
-};
 
 Result<ir::Type> type_of(const onnx::ValueInfoProto& value) {
   if (!value.type().has_tensor_type()) {
@@ -207,32 +143,30 @@ class Converter {
 
   Result<ir::Graph> run() {
     RTAI_TRY_VOID(expect_supported(graph_, sets_));
-    if (graph_.sparse_initializer_size() > 0) {
-      return Error{
-          ErrorCode::unsupported,
-          fmt::format("sparse initializer '{}'", graph_.sparse_initializer(0).values().name())};
-    }
-    RTAI_TRY_VOID(initializers());
+    RTAI_TRY_VOID(initializers(graph_));
     RTAI_TRY_VOID(inputs());
-    RTAI_TRY(const std::vector<int> order, Order::of(graph_, values_));
-    for (const int i : order) {
-      onnx::NodeProto& node = *graph_.mutable_node(i);
-      RTAI_TRY_VOID(convert(node).in(place_of(node)));
-    }
+    RTAI_TRY_VOID(nodes(graph_));
     RTAI_TRY_VOID(outputs());
     return std::move(build_.graph());
   }
 
  private:
   /// Those that nothing uses are checked and dropped.
-  Result<void> initializers() {
+  Result<void> initializers(onnx::GraphProto& graph) {
+    if (graph.sparse_initializer_size() > 0) {
+      return Error{
+          ErrorCode::unsupported,
+          fmt::format("sparse initializer '{}'", graph.sparse_initializer(0).values().name())};
+    }
     std::set<std::string, std::less<>> used;
-    for (const onnx::NodeProto& node : graph_.node())
-      used.insert(node.input().begin(), node.input().end());
-    for (const onnx::ValueInfoProto& output : graph_.output())
+    for (const onnx::NodeProto& node : graph.node()) {
+      for (const std::string_view name : names_read(node))
+        used.emplace(name);
+    }
+    for (const onnx::ValueInfoProto& output : graph.output())
       used.insert(output.name());
     std::set<std::string> seen;
-    for (onnx::TensorProto& initializer : *graph_.mutable_initializer()) {
+    for (onnx::TensorProto& initializer : *graph.mutable_initializer()) {
       const std::string name = initializer.name();
       const std::string place = fmt::format("initializer '{}'", name);
       if (name.empty()) return misfit("an initializer without a name");
@@ -258,6 +192,58 @@ class Converter {
       bind(input.name(), build_.input(input.name(), std::move(type)));
     }
     return {};
+  }
+
+  Result<void> nodes(onnx::GraphProto& graph) {
+    RTAI_TRY(const std::vector<int> order, order_of(graph, values_));
+    for (const int i : order) {
+      onnx::NodeProto& node = *graph.mutable_node(i);
+      RTAI_TRY_VOID((has_branches(node) ? choose(node) : convert(node)).in(place_of(node)));
+    }
+    return {};
+  }
+
+  /// Both branches become part of the graph; for each output there is a choice between theirs.
+  Result<void> choose(onnx::NodeProto& proto) {
+    const auto condition = proto.input_size() == 1 ? values_.find(proto.input(0)) : values_.end();
+    if (condition == values_.end()) return misfit("expected a condition as its only input");
+    const ValueId chooser = condition->second;
+    RTAI_TRY(const Values if_true, branch(proto, "then_branch"));
+    RTAI_TRY(const Values if_false, branch(proto, "else_branch"));
+    const auto count = static_cast<std::size_t>(proto.output_size());
+    if (if_true.size() != count || if_false.size() != count)
+      return misfit("branches of other outputs than its own");
+    build_.set_source(proto.name().empty() ? proto.output(0) : proto.name());
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::string& output = proto.output(static_cast<int>(i));
+      if (output.empty()) continue;
+      RTAI_TRY(const ValueId chosen,
+               build_.add(ir::Op::choose, {chooser, if_true[i], if_false[i]}));
+      bind(output, chosen);
+    }
+    return {};
+  }
+
+  /// The outputs of a branch. Names of the branch end with it.
+  Result<Values> branch(onnx::NodeProto& proto, std::string_view name) {
+    const auto attribute = std::ranges::find_if(
+        *proto.mutable_attribute(), [&](const auto& a) { return a.name() == name && a.has_g(); });
+    if (attribute == proto.mutable_attribute()->end() || attribute->g().input_size() > 0)
+      return misfit(fmt::format("expected a graph without inputs as its attribute '{}'", name));
+    onnx::GraphProto& graph = *attribute->mutable_g();
+    const std::size_t outside = bound_.size();
+    RTAI_TRY_VOID(initializers(graph));
+    RTAI_TRY_VOID(nodes(graph));
+    Values results;
+    for (const onnx::ValueInfoProto& output : graph.output()) {
+      const auto found = values_.find(output.name());
+      if (found == values_.end())
+        return misfit(fmt::format("output '{}' of a branch is made by nothing", output.name()));
+      results.push_back(found->second);
+    }
+    for (; bound_.size() > outside; bound_.pop_back())
+      values_.erase(bound_.back());
+    return results;
   }
 
   Result<void> convert(onnx::NodeProto& proto) {
@@ -318,7 +304,7 @@ class Converter {
 
   /// The first name a value is given becomes its own.
   void bind(const std::string& name, ValueId value) {
-    values_.emplace(name, value);
+    if (values_.emplace(name, value).second) bound_.push_back(name);
     if (!named_.emplace(value, name).second) return;
     take_name(value, name);
   }
@@ -335,7 +321,8 @@ class Converter {
   const OperatorSets& sets_;
   ExternalData& external_;
   Builder build_;
-  std::map<std::string, ValueId, std::less<>> values_;  // by their names in the file
+  KnownValues values_;
+  std::vector<std::string> bound_;  // names of values_ in the order they came
   std::map<ValueId, std::string> named_;
 };
 

@@ -1,6 +1,7 @@
 #include "libopt/onnx/export.h"
 
 #include "libopt/ir/ops.h"
+#include "libopt/onnx/internal/export_relative.h"
 #include "libopt/onnx/internal/model_writer.h"
 
 #include <fmt/format.h>
@@ -336,24 +337,47 @@ class Exporter {
     return write_.node("MatMul", {src, weight}, part(node, "product"));
   }
 
+  /// Whole numbers, -most ... most, and the scales that make them what they were: one for all along
+  /// `axis`, where the largest magnitude becomes `most`.
+  struct Steps {
+    std::string numbers;
+    std::string scale;
+  };
+  Steps in_steps(
+      const Node& node, const std::string& src, std::string_view what, Index axis, float most) {
+    const auto named = [&](std::string_view step) {
+      return part(node, fmt::format("{}_{}", what, step));
+    };
+    const std::string magnitudes = write_.node("Abs", {src}, named("magnitudes"));
+    const std::string largest =
+        write_.node("ReduceMax", {magnitudes}, named("largest"),
+                    {{"axes", std::vector<Index>{axis}}, {"keepdims", Index{1}}});
+    const std::string quotient =
+        write_.node("Div", {largest, write_.real(most)}, named("quotient"));
+    const std::string not_zero =
+        write_.node("Greater", {largest, write_.real(0)}, named("not_zero"));
+    const std::string scale =
+        write_.node("Where", {not_zero, quotient, write_.real(1)}, named("scale"));
+    const std::string scaled = write_.node("Div", {src, scale}, named("scaled"));
+    const std::string rounded = write_.node("Round", {scaled}, named("rounded"));
+    return {write_.node("Clip", {rounded, write_.real(-most), write_.real(most)}, named("clipped")),
+            scale};
+  }
+
+  /// Real numbers as in_steps() leaves them.
+  std::string in_steps_and_back(const Node& node,
+                                const std::string& src,
+                                std::string_view what,
+                                Index axis) {
+    const Steps steps = in_steps(node, src, what, axis, 127);
+    return write_.node("Mul", {steps.numbers, steps.scale},
+                       part(node, fmt::format("{}_real", what)));
+  }
+
   /// A scale for each row, its largest magnitude over 127, and an exact product of integers.
   std::string product_by_rows(const Node& node) {
     using L = ir::Linear;
-    const std::string src = int8_source(node);
-    const std::string magnitudes = write_.node("Abs", {src}, part(node, "magnitudes"));
-    const std::string largest =
-        write_.node("ReduceMax", {magnitudes}, part(node, "largest"),
-                    {{"axes", std::vector<Index>{-1}}, {"keepdims", Index{1}}});
-    const std::string quotient =
-        write_.node("Div", {largest, write_.real(127)}, part(node, "quotient"));
-    const std::string not_zero =
-        write_.node("Greater", {largest, write_.real(0)}, part(node, "not_zero"));
-    const std::string scale =
-        write_.node("Where", {not_zero, quotient, write_.real(1)}, part(node, "scale"));
-    const std::string scaled = write_.node("Div", {src, scale}, part(node, "scaled"));
-    const std::string rounded = write_.node("Round", {scaled}, part(node, "rounded"));
-    const std::string clipped =
-        write_.node("Clip", {rounded, write_.real(-127), write_.real(127)}, part(node, "clipped"));
+    const auto [clipped, scale] = in_steps(node, int8_source(node), "src", -1, 127);
     constexpr Index kInt8 = 3;
     constexpr Index kFloat = 1;
     const std::string quantized =
@@ -401,7 +425,24 @@ class Exporter {
     return write_.node("Transpose", {split}, part(node, what), {{"perm", std::move(perm)}});
   }
 
-  /// In floats, whatever the arithmetic: ONNX has no operators for scales per head and token.
+  Index span_of(ValueId table) const { return graph_.constant(table)->dim(1) / 2 + 1; }
+
+  std::string relative_product(const Node& node,
+                               const std::string& rows,
+                               ir::Attention::Input input,
+                               std::string_view what) {
+    const auto [heads, head_dim] = ir::head_shape(node);
+    const ValueId table = node.input(input);
+    return relative_.product({.rows = rows,
+                              .table = constant(table),
+                              .heads = heads,
+                              .head_dim = head_dim,
+                              .span = span_of(table),
+                              .of_keys = input == ir::Attention::relative_query,
+                              .prefix = part(node, what)},
+                             seq());
+  }
+
   Result<void> attention(const Node& node) {
     const auto [heads, head_dim] = ir::head_shape(node);
     const Index width = heads * head_dim;
@@ -409,21 +450,61 @@ class Exporter {
         write_.node("Split", {name_of(node.input(0)), write_.list({width, width, width})},
                     Names{part(node, "q_rows"), part(node, "k_rows"), part(node, "v_rows")},
                     {{"axis", Index{-1}}});
-    const std::string q = by_heads(node, qkv[0], "q", {0, 2, 1, 3});
-    const std::string k = by_heads(node, qkv[1], "k", {0, 2, 3, 1});
+    std::string q = by_heads(node, qkv[0], "q", {0, 2, 1, 3});
+    std::string k = by_heads(node, qkv[1], "k", {0, 2, 3, 1});
+    if (is_in_steps(node)) {
+      q = in_steps_and_back(node, q, "q", -1);
+      k = in_steps_and_back(node, k, "k", -2);
+    }
     const std::string v = by_heads(node, qkv[2], "v", {0, 2, 1, 3});
-    const std::string product = write_.node("MatMul", {q, k}, part(node, "product"));
+    std::string product = write_.node("MatMul", {q, k}, part(node, "product"));
+    using A = ir::Attention;
+    if (node.input(A::relative_key) != ir::kNoValue) {
+      const std::string more = relative_product(node, q, A::relative_key, "by_query");
+      product = write_.node("Add", {product, more}, part(node, "product_q"));
+    }
+    if (node.input(A::relative_query) != ir::kNoValue) {
+      const std::string keys = write_.node("Transpose", {k}, part(node, "k_by_token"),
+                                           {{"perm", std::vector<Index>{0, 1, 3, 2}}});
+      const std::string more = relative_product(node, keys, A::relative_query, "by_key");
+      product = write_.node("Add", {product, more}, part(node, "product_k"));
+    }
     const std::string scale = write_.real(node.attributes().real("scale", 1.0f));
-    const std::string scores = write_.node("Mul", {product, scale}, part(node, "scores"));
+    std::string scores = write_.node("Mul", {product, scale}, part(node, "scores"));
+    if (const ValueId bias = node.input(A::bias); bias != ir::kNoValue) {
+      const std::string shifts = relative_.bias(constant(bias), span_of(bias), seq());
+      scores = write_.node("Add", {scores, shifts}, part(node, "biased"));
+    }
     const bool causal = node.attributes().integer("causal", 0) != 0;
     const std::string masked =
         write_.node("Add", {scores, causal ? causal_bias() : mask_bias()}, part(node, "masked"));
     const std::string weights =
         write_.node("Softmax", {masked}, part(node, "weights"), {{"axis", Index{-1}}});
-    const std::string context = write_.node("MatMul", {weights, v}, part(node, "context"));
+    const std::string context = is_in_steps(node)
+                                    ? context_in_steps(node, weights, v)
+                                    : write_.node("MatMul", {weights, v}, part(node, "context"));
     const std::string rows = write_.node("Transpose", {context}, part(node, "context_rows"),
                                          {{"perm", std::vector<Index>{0, 2, 1, 3}}});
     return finish(node, "Reshape", {rows, write_.list({0, 0, width})});
+  }
+
+  /// True where attention is computed as runtime/kernels/attention_i8.h says. ONNX has no integers
+  /// with a scale for each head of each token: whole numbers in floats are as exact.
+  bool is_in_steps(const Node& node) const {
+    return node.attributes().integer("bits", 0) == 8 && dynamic_scale_ == DynamicScale::row;
+  }
+
+  /// weights [batch, heads, seq, seq] times v [batch, heads, seq, head_dim], both in whole steps: a
+  /// value's scale counts as part of its weight, of which the largest becomes 255.
+  std::string context_in_steps(const Node& node, const std::string& weights, const std::string& v) {
+    const Steps values = in_steps(node, v, "v", -1, 127);
+    const std::string scale = write_.node("Transpose", {values.scale}, part(node, "v_scale_row"),
+                                          {{"perm", std::vector<Index>{0, 1, 3, 2}}});
+    const std::string shares = write_.node("Mul", {weights, scale}, part(node, "shares"));
+    const Steps steps = in_steps(node, shares, "shares", -1, 255);
+    const std::string real =
+        write_.node("Mul", {steps.numbers, steps.scale}, part(node, "shares_real"));
+    return write_.node("MatMul", {real, values.numbers}, part(node, "context"));
   }
 
   Result<void> activation(const Node& node) {
@@ -488,6 +569,7 @@ class Exporter {
   const ir::Graph& graph_;
   DynamicScale dynamic_scale_;
   ModelWriter write_;
+  RelativeWriter relative_{write_};
   Names names_;  // of each value, once it is written
   std::map<std::pair<ValueId, bool>, std::string> constants_;
   std::string real_mask_;

@@ -36,7 +36,8 @@ struct ExportOptions {
 ///
 /// int8 weights stay int8. A linear with a static scale is QuantizeLinear, DequantizeLinear,
 /// MatMul, which saturates at -128 where rtai does at -127. A dynamic one is Abs, ReduceMax, Div,
-/// Round, MatMulInteger, or DynamicQuantizeLinear, MatMulInteger, as the options say.
+/// Round, MatMulInteger, or DynamicQuantizeLinear, MatMulInteger, as the options say. Attention in
+/// int8 is the same steps in floats where a scale belongs to a row, else attention in floats.
 ///
 /// Errors: unsupported for operators below the transformer level and for models above 2 GiB.
 Result<std::vector<std::byte>> export_onnx(const ir::Graph& graph,

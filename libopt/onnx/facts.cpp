@@ -34,6 +34,7 @@ DType result_dtype(Op op, Operands inputs, const ir::Attributes& attributes, std
       return named("to", first);
     case Op::cast_like:
     case Op::where:
+    case Op::choose:
     case Op::dequantize_linear:
       return inputs[1].fact.dtype;
     case Op::one_hot:
@@ -124,6 +125,8 @@ Known result_rank(Op op, Operands inputs, const ir::Attributes& attributes) {
     case Op::logical_xor:
     case Op::where:
       return largest(inputs, &Fact::rank);
+    case Op::choose:
+      return inputs[1].fact.rank == inputs[2].fact.rank ? inputs[1].fact.rank : std::nullopt;
     case Op::expand: {
       const Known target = axis_count(inputs);
       return first && target ? Known(std::max(*first, *target)) : std::nullopt;

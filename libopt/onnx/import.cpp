@@ -4,6 +4,7 @@
 #include "libopt/onnx/internal/file.h"
 #include "libopt/onnx/internal/wire_scan.h"
 #include "libopt/onnx/outline.h"
+#include "runtime/base/aligned_buffer.h"
 
 #include <fmt/format.h>
 #include <google/protobuf/io/coded_stream.h>
@@ -30,7 +31,7 @@ Result<void> parse(std::span<const std::byte> bytes, onnx::ModelProto& model) {
   return Error{ErrorCode::invalid_input, "not an ONNX model: protobuf cannot parse it"};
 }
 
-Result<std::vector<std::byte>> read_whole(const std::filesystem::path& path) {
+Result<AlignedBuffer> read_whole(const std::filesystem::path& path) {
   RTAI_TRY(const InputFile file, InputFile::open(path));
   if (file.size() > kMostFileBytes) {
     return Error{
@@ -40,13 +41,13 @@ Result<std::vector<std::byte>> read_whole(const std::filesystem::path& path) {
   }
   // Read, not mapped: what was checked cannot change, and a file cut short is an error, not a
   // signal.
-  std::vector<std::byte> bytes(static_cast<std::size_t>(file.size()));
-  RTAI_TRY_VOID(file.read(0, bytes));
+  RTAI_TRY(AlignedBuffer bytes, AlignedBuffer::make(static_cast<std::size_t>(file.size())));
+  RTAI_TRY_VOID(file.read(0, bytes.span()));
   return bytes;
 }
 
 /// Parses `bytes` and lets go of them before the weights are looked at.
-Result<ir::Graph> import_bytes(std::vector<std::byte> owned,
+Result<ir::Graph> import_bytes(AlignedBuffer owned,
                                std::span<const std::byte> bytes,
                                const std::filesystem::path& path,
                                const ImportOptions& options,
@@ -118,18 +119,18 @@ Result<ir::Graph> import_onnx(const std::filesystem::path& file,
                               const ImportOptions& options,
                               Log& log) {
   return without_exceptions([&]() -> Result<ir::Graph> {
-    RTAI_TRY(std::vector<std::byte> bytes, read_whole(file));
-    const std::span<const std::byte> view = bytes;
+    RTAI_TRY(AlignedBuffer bytes, read_whole(file));
+    const std::span<const std::byte> view = bytes.span();
     return import_bytes(std::move(bytes), view, file, options, log);
   });
 }
 
 Result<Outline> outline_onnx(const std::filesystem::path& file, const ImportOptions& options) {
   return without_exceptions([&]() -> Result<Outline> {
-    RTAI_TRY(const std::vector<std::byte> bytes, read_whole(file));
-    RTAI_TRY_VOID(scan_model(bytes, options.limits));
+    RTAI_TRY(const AlignedBuffer bytes, read_whole(file));
+    RTAI_TRY_VOID(scan_model(bytes.span(), options.limits));
     onnx::ModelProto model;
-    RTAI_TRY_VOID(parse(bytes, model));
+    RTAI_TRY_VOID(parse(bytes.span(), model));
     return outline_of(model);
   });
 }

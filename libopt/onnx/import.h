@@ -16,7 +16,7 @@
 namespace rtai::onnx_io {
 
 /// The newest version of the default operator set whose operators mean what the graph's mean.
-inline constexpr Index kNewestOpset = 25;
+inline constexpr Index kNewestOpset = 27;
 
 /// What a file may ask for. All of it is counted before memory is taken.
 struct ImportLimits {

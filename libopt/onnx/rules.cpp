@@ -268,63 +268,6 @@ Result<Values> pad(SourceNode& node, Builder& build) {
               {{"mode", mode.value_or("constant")}});
 }
 
-// --- attention
-
-/// True if the sizes of the model's inputs say so; where they do not, running the model does.
-bool fewer_heads(Builder& build, const AttentionParts& parts) {
-  const auto heads = [&](ValueId value) -> std::optional<Index> {
-    const auto& dims = build.graph().type(value).dims;
-    return dims && dims->size() == 4 && (*dims)[1].is_fixed() ? std::optional((*dims)[1].size)
-                                                              : std::nullopt;
-  };
-  const std::optional<Index> queries = heads(parts.q);
-  const std::optional<Index> keys = heads(parts.k);
-  return queries && keys && *queries != *keys;
-}
-
-/// Inputs: q, k, v as [batch, heads, seq, head_dim] or as rows, a mask, a past.
-Result<Values> attention(SourceNode& node, Builder& build) {
-  const auto missing = [](std::string_view what) {
-    return Error{ErrorCode::unsupported, fmt::format("{} is not supported", what)};
-  };
-  RTAI_TRY_VOID(node.expect_inputs(3, 7));
-  if (node.has_input(4) || node.has_input(5) || node.has_input(6)) {
-    return missing("attention with a past");
-  }
-  if (node.output_count() > 1) return missing("an output beside the first");
-  RTAI_TRY(const bool causal, node.flag("is_causal", false));
-  RTAI_TRY(const auto scale, node.real("scale"));
-  RTAI_TRY(const auto softcap, node.real("softcap"));
-  RTAI_TRY(const auto q_heads, node.integer("q_num_heads"));
-  RTAI_TRY(const auto kv_heads, node.integer("kv_num_heads"));
-  RTAI_TRY_VOID(node.integer("qk_matmul_output_mode"));  // of an output that nobody asks for
-  RTAI_TRY_VOID(node.integer("softmax_precision"));      // never below f32 here
-  const std::optional<Index> rank = build.fact(node.input(0)).rank;
-  if (rank != 3 && rank != 4) return missing("an operand of this rank");
-  if (q_heads != kv_heads) return missing("fewer heads of keys than of queries");
-
-  AttentionParts parts{.q = node.input(0), .k = node.input(1), .v = node.input(2), .scale = scale};
-  if (rank == 3) {
-    const Index heads = q_heads.value_or(0);
-    if (heads < 1) return misfit(fmt::format("attribute 'q_num_heads' is {}", heads));
-    RTAI_TRY(parts.q, split_heads(build, parts.q, heads));
-    RTAI_TRY(parts.k, split_heads(build, parts.k, heads));
-    RTAI_TRY(parts.v, split_heads(build, parts.v, heads));
-  }
-  const DType dtype = build.fact(parts.q).dtype;
-  parts.softcap = softcap.value_or(0);
-  parts.causal = causal;
-  parts.hidden_score = -std::numeric_limits<float>::infinity();
-  parts.bias = node.input(3);
-  if (parts.bias != kNoValue && build.fact(parts.bias).dtype == DType::boolean) {
-    RTAI_TRY(parts.bias, mask_bias(build, parts.bias, parts.hidden_score, dtype));
-  }
-  parts.zero_if_all_hidden = causal || parts.bias != kNoValue;
-  if (fewer_heads(build, parts)) return missing("fewer heads of keys than of queries");
-  RTAI_TRY(const ValueId result, attend(build, parts));
-  return rank == 3 ? one(merge_heads(build, result)) : Values{result};
-}
-
 // --- softmax
 
 /// Before opset 13, the dimensions from `axis` on count as one: the same if it is the last, else
@@ -374,7 +317,7 @@ struct NamedRule {
 };
 
 constexpr auto kRules = std::to_array<NamedRule>({
-    {"Attention", &attention},
+    {"Attention", &attention_of_onnx},
     {"Cast", &cast},
     {"Clip", &clip},
     {"Constant", &constant},

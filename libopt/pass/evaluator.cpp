@@ -1,6 +1,21 @@
 #include "libopt/pass/evaluator.h"
 
+#include <algorithm>
+
 namespace rtai {
+namespace {
+
+/// So many tokens that `wanted` has at most 128 MiB of values; but not so few that weights are read
+/// for little.
+Index tokens_within_bounds(const ir::Graph& graph, std::span<const ir::ValueId> wanted) {
+  constexpr Index kMostFloats = Index{32} << 20;
+  Index columns = 1;
+  for (const ir::ValueId value : wanted)
+    columns += graph.type(value).dims->back().size;
+  return std::clamp<Index>(kMostFloats / columns, 256, 4096);
+}
+
+}  // namespace
 
 void TokenBatch::append(std::span<const std::int32_t> sequence_ids,
                         std::span<const std::int32_t> sequence_segments) {
@@ -45,12 +60,12 @@ Result<void> for_each_batch(const ir::Graph& graph,
                             std::span<const ir::ValueId> wanted,
                             const std::function<void(std::span<const ir::Tensor> values,
                                                      std::span<const Index> offsets)>& use) {
-  constexpr Index kTokensAtOnce = 4096;
+  const Index tokens_at_once = tokens_within_bounds(graph, wanted);
   for (Index first = 0; first < texts.sequences();) {
     Index last = first + 1;
     const Index begin = texts.offsets[static_cast<std::size_t>(first)];
     while (last < texts.sequences() &&
-           texts.offsets[static_cast<std::size_t>(last) + 1] - begin <= kTokensAtOnce) {
+           texts.offsets[static_cast<std::size_t>(last) + 1] - begin <= tokens_at_once) {
       ++last;
     }
     const TokenBatch part = slice(texts, first, last);

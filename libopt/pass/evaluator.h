@@ -54,8 +54,8 @@ class Evaluator {
   virtual Result<std::vector<RunTimes>> deployed_latencies(std::span<const ir::Graph> graphs);
 };
 
-/// Runs a whole model over a token batch, some thousand tokens at a time, and hands the values of
-/// `wanted` for those tokens to `use`, so that memory does not grow with the number of texts.
+/// Runs a whole model over a token batch, a part at a time, and hands the values of `wanted`, which
+/// are matrices, for those tokens to `use`, so that memory does not grow with the number of texts.
 ///
 /// Errors: as Evaluator::run.
 Result<void> for_each_batch(const ir::Graph& graph,

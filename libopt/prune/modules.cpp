@@ -266,8 +266,15 @@ void keep_units(ir::Graph& graph, const Module& module, std::span<const Index> k
   set_layer(graph, module.out, out);
   set_columns(graph, graph.result(module.in), std::ssize(rows));
   set_columns(graph, module.units, std::ssize(columns));
-  if (module.kind == ModuleKind::attention)
-    graph.node(module.middle).attributes().set("heads", std::int64_t{std::ssize(kept)});
+  if (module.kind != ModuleKind::attention) return;
+  using A = ir::Attention;
+  for (const std::size_t i : {A::bias, A::relative_key, A::relative_query}) {
+    const ir::Tensor* table = graph.constant(graph.node(module.middle).input(i));
+    if (table == nullptr) continue;
+    const auto of_heads = i == A::bias ? kept : std::span<const Index>(columns);
+    replace_constant(graph, module.middle, i, pick_rows(*table, of_heads));
+  }
+  graph.node(module.middle).attributes().set("heads", std::int64_t{std::ssize(kept)});
 }
 
 bool can_drop(const ir::Graph& graph, const Module& module) {

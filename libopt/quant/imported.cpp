@@ -55,6 +55,8 @@ class Taker {
         RTAI_TRY_VOID(change(id).in(fmt::format("node '{}'", graph_.node(id).name())));
       return {};
     };
+    for (const NodeId id : graph_.nodes_of(Op::matmul))
+      take_steps(id);
     RTAI_TRY_VOID(each(Op::dequantize_linear, [&](NodeId id) { return drop_dequantize(id); }));
     RTAI_TRY_VOID(each(Op::quantize_linear, [&](NodeId id) { return drop_quantize(id); }));
     RTAI_TRY_VOID(each(Op::matmul_integer, [&](NodeId id) { return take_product(id); }));
@@ -189,20 +191,55 @@ class Taker {
     return {};
   }
 
-  // --- products of integers
+  // --- products of whole numbers
 
-  /// cast(clip(round(div(src, scale)))): the scale of each row is computed beside it.
+  /// clip(round(div(src, scale))): the scale is computed beside it.
   struct Rounded {
     ValueId src;
     ValueId scale;
   };
-  std::optional<Rounded> rounded(ValueId value) const {
-    const Node* cast = producer_of(value, Op::cast);
-    const Node* clip = cast == nullptr ? nullptr : producer_of(cast->input(0), Op::clip);
+  std::optional<Rounded> steps(ValueId value) const {
+    const Node* clip = producer_of(value, Op::clip);
     const Node* round = clip == nullptr ? nullptr : producer_of(clip->input(0), Op::round);
     const Node* div = round == nullptr ? nullptr : producer_of(round->input(0), Op::div);
     if (div == nullptr) return std::nullopt;
     return Rounded{div->input(0), div->input(1)};
+  }
+
+  /// The same as integers.
+  std::optional<Rounded> rounded(ValueId value) const {
+    const Node* cast = producer_of(value, Op::cast);
+    if (cast == nullptr) return std::nullopt;
+    return steps(cast->input(0));
+  }
+
+  /// mul(steps(src, scale), scale): src, but for what rounding lost.
+  std::optional<Rounded> steps_and_back(ValueId value) const {
+    const Node* mul = producer_of(value, Op::mul);
+    if (mul == nullptr) return std::nullopt;
+    for (const std::size_t at : {0, 1}) {
+      const auto found = steps(mul->input(at));
+      if (found && found->scale == mul->input(1 - at)) return found;
+    }
+    return std::nullopt;
+  }
+
+  /// Attention of whole numbers in floats, as rtai exports it: queries with keys, and weights,
+  /// which hold the values' scales, with values.
+  void take_steps(NodeId id) {
+    const auto left = steps_and_back(graph_.node(id).input(0));
+    if (!left) return;
+    ValueId src = left->src;
+    auto right = steps_and_back(graph_.node(id).input(1));
+    if (!right) {
+      right = steps(graph_.node(id).input(1));
+      const Node* shares = producer_of(left->src, Op::mul);
+      if (!right || shares == nullptr || origin(shares->input(1)) != right->scale) return;
+      src = shares->input(0);
+    }
+    graph_.set_input(id, 0, src);
+    graph_.set_input(id, 1, right->src);
+    ++taken_.attention_products;
   }
 
   /// Real numbers instead of the integers of one operand; nothing if they are not quantized ones.
@@ -411,7 +448,7 @@ bool has_integers(const ir::Graph& graph) {
   return std::ranges::any_of(graph.order(), [&](NodeId id) {
     const Op op = graph.node(id).op();
     return op == Op::quantize_linear || op == Op::dequantize_linear ||
-           op == Op::dynamic_quantize_linear || op == Op::matmul_integer;
+           op == Op::dynamic_quantize_linear || op == Op::matmul_integer || op == Op::round;
   });
 }
 

@@ -41,11 +41,12 @@ struct TakenIntegers {
   Index tables = 0;              // of embeddings
 };
 
-/// True if nodes of the graph quantize or multiply integers.
+/// True if nodes of the graph quantize, round or multiply integers.
 bool has_integers(const ir::Graph& graph);
 
 /// Rewrites `graph`, whose constants have been folded, to real numbers: quantize_linear followed by
-/// dequantize_linear, dynamic_quantize_linear, matmul_integer, rows of int8 tables.
+/// dequantize_linear, dynamic_quantize_linear, matmul_integer, rows of int8 tables, attention whose
+/// numbers are rounded to steps.
 ///
 /// Errors: unsupported, naming the node, where integers do something else.
 Result<TakenIntegers> take_out_integers(ir::Graph& graph);

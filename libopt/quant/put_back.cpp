@@ -29,7 +29,10 @@ class Putter {
       put_tables(id);
     put_.real_tables = std::max<Index>(0, taken_.tables - put_.tables);
     const std::vector<NodeId> attentions = graph_.nodes_of(Op::attention);
-    put_.attention = !attentions.empty() && taken_.attention_products == 2 * std::ssize(attentions);
+    const bool by_distance = std::ranges::any_of(  // which int8 attention does not know
+        attentions, [&](NodeId id) { return graph_.node(id).inputs().size() > 1; });
+    put_.attention = !attentions.empty() && !by_distance &&
+                     taken_.attention_products == 2 * std::ssize(attentions);
     if (put_.attention) {
       for (const NodeId id : attentions)
         graph_.node(id).attributes().set("bits", Index{8});

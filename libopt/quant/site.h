@@ -4,6 +4,7 @@
 #include "libopt/ir/tensor.h"
 #include "runtime/base/result.h"
 
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -52,6 +53,9 @@ struct QuantizedForms {
   std::optional<QuantizedSite> fixed;
 };
 
+/// rows [m, k] times weight [n, k] transposed: f32[m, n]
+using Product = std::function<Result<ir::Tensor>(const ir::Tensor& rows, const ir::Tensor& weight)>;
+
 /// The best integers of each wanted form. Columns with large values hand a part of their range to
 /// the weights,
 ///
@@ -60,11 +64,12 @@ struct QuantizedForms {
 /// with the alpha that leaves the smallest error in the results; its mean goes into the bias.
 ///
 /// Shapes: weight f32[n, k], source.rows f32[m, k].
-/// Errors: invalid_input if the weight holds NaN or infinity.
+/// Errors: invalid_input if the weight holds NaN or infinity; those of `product`.
 /// Source: smoothing, Xiao et al. 2022, arXiv:2211.10438; bias correction, Nagel et al. 2019,
 /// arXiv:1906.04721.
 Result<QuantizedForms> quantize_linear(const ir::Tensor& weight,
                                        const SourceRows& source,
-                                       WantedForms wanted);
+                                       WantedForms wanted,
+                                       const Product& product);
 
 }  // namespace rtai::quant

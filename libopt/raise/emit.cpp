@@ -1,13 +1,13 @@
 #include "libopt/raise/internal/emit.h"
 
 #include "libopt/ir/ops.h"
+#include "runtime/base/aligned_buffer.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <map>
 #include <memory>
-#include <new>
 
 namespace rtai::raise {
 namespace {
@@ -74,20 +74,16 @@ void copy_rows(const Part& part, float* dst) {
 /// The parts one below the other, `rows` in all. Errors: device if memory runs out.
 Result<ir::Tensor> join_rows(std::span<const Part> parts, Index rows) {
   const Index k = parts[0].matrix->columns();
-  try {
-    // Not zeroed first: that would write the weights of a whole model twice.
-    const auto data = std::make_shared_for_overwrite<float[]>(static_cast<std::size_t>(rows * k));
-    float* dst = data.get();
-    for (const Part& part : parts) {
-      copy_rows(part, dst);
-      dst += std::ssize(part.rows) * k;
-    }
-    return ir::Tensor::borrow(
-        DType::f32, {rows, k}, data,
-        std::as_bytes(std::span(data.get(), static_cast<std::size_t>(rows * k))));
-  } catch (const std::bad_alloc&) {
-    return Error{ErrorCode::device, "out of memory for the weights"};
+  const auto count = static_cast<std::size_t>(rows * k);
+  // In huge pages: a large model's weights are 100,000 small ones.
+  RTAI_TRY(AlignedBuffer buffer, AlignedBuffer::make(count * sizeof(float)));
+  const auto owner = std::make_shared<const AlignedBuffer>(std::move(buffer));
+  auto* dst = reinterpret_cast<float*>(owner->data());
+  for (const Part& part : parts) {
+    copy_rows(part, dst);
+    dst += std::ssize(part.rows) * k;
   }
+  return ir::Tensor::borrow(DType::f32, {rows, k}, owner, owner->span());
 }
 
 std::vector<Index> all_rows(Index n) {
@@ -276,7 +272,15 @@ class Emitter {
                                  {"head_dim", std::ssize(attention.query.dims)},
                                  {"scale", static_cast<float>(attention.scale)}};
     if (attention.causal) attributes.set("causal", std::int64_t{1});
-    return append(from, Op::attention, {qkv}, std::move(attributes));
+    std::vector<ValueId> inputs = {qkv};
+    const RelativeTables& relative = attention.relative;
+    std::size_t count = 1;
+    for (const auto* table : {&relative.bias, &relative.key, &relative.query}) {
+      inputs.push_back(*table ? constant(from.name + ".relative", **table) : ir::kNoValue);
+      if (*table) count = inputs.size();
+    }
+    inputs.resize(count);
+    return append(from, Op::attention, std::move(inputs), std::move(attributes));
   }
 
   /// One linear layer that makes the queries, keys and values of every head.

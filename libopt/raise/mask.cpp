@@ -159,20 +159,94 @@ class Judge {
   std::string misfit_;
 };
 
+/// Collects the shifts of keys by head and distance; each must be the same wherever it is found.
+class RelativeJudge {
+ public:
+  RelativeJudge(Index heads, Index longest)
+      : heads_(heads),
+        longest_(longest),
+        shifts_(static_cast<std::size_t>(heads * (2 * longest - 1))) {}
+
+  bool fits() const { return fits_; }
+  double scale() const { return scale_.value_or(1); }
+
+  void look_at(const Effects& effects, const Probe& probe) {
+    for (Index b = 0; b < probe.batch; ++b) {
+      const Index real = probe.lengths[static_cast<std::size_t>(b)];
+      for (Index h = 0; h < heads_; ++h) {
+        for (Index t = 0; t < real; ++t)
+          look_at(effects.row(b, effects.heads() == 1 ? 0 : h, t), probe.length, real, h, t);
+      }
+    }
+  }
+
+  /// [heads, 2 * longest - 1]. Errors: unsupported if a distance was not seen.
+  Result<ir::Tensor> table() const {
+    std::vector<float> values;
+    for (const std::optional<double>& shift : shifts_) {
+      if (!shift) return Error{ErrorCode::unsupported, "scores whose shifts are not all known"};
+      values.push_back(static_cast<float>(*shift));
+    }
+    return ir::Tensor::from<float>({heads_, 2 * longest_ - 1}, values);
+  }
+
+ private:
+  void look_at(const Effect* keys, Index length, Index real, Index head, Index token) {
+    if (!scale_) scale_ = keys[0].factor;
+    for (Index k = 0; k < length; ++k) {
+      const Effect& effect = keys[k];
+      if (k >= real) {
+        fits_ = fits_ && effect.shift <= kHidden;
+        continue;
+      }
+      std::optional<double>& known =
+          shifts_[static_cast<std::size_t>(head * (2 * longest_ - 1) + longest_ - 1 + k - token)];
+      if (!known) known = effect.shift;
+      fits_ = fits_ && std::fabs(effect.shift) < -kHidden / 10 &&
+              std::fabs(effect.shift - *known) <= kSameShift &&
+              std::fabs(effect.factor - *scale_) <= kSameFactor * std::fabs(*scale_);
+    }
+  }
+
+  Index heads_;
+  Index longest_;
+  std::vector<std::optional<double>> shifts_;
+  std::optional<double> scale_;
+  bool fits_ = true;
+};
+
 }  // namespace
 
 Result<MaskMeaning> mask_meaning(const Scores& scores, std::span<const Probe> probes) {
   Judge plain(false);
   Judge causal(true);
+  Index longest = 1;
+  for (const Probe& probe : probes)
+    longest = std::max(longest, probe.length);
+  RelativeJudge relative(std::ssize(scores.query.heads), longest);
   for (const Probe& probe : probes) {
     RTAI_TRY(const Effects effects, Effects::make(scores, probe));
     plain.look_at(effects, probe);
     causal.look_at(effects, probe);
+    relative.look_at(effects, probe);
   }
   if (plain.fits()) return MaskMeaning{.scale = plain.scale(), .causal = false};
   if (causal.fits()) return MaskMeaning{.scale = causal.scale(), .causal = true};
+  if (relative.fits()) return MaskMeaning{.scale = relative.scale(), .relative = true};
   return Error{ErrorCode::unsupported,
                "the mask is neither key padding nor causal: " + plain.misfit()};
+}
+
+Result<ir::Tensor> relative_bias(const Scores& scores, const Probe& probe) {
+  RTAI_TRY(const Effects effects, Effects::make(scores, probe));
+  RelativeJudge judge(std::ssize(scores.query.heads), probe.length);
+  judge.look_at(effects, probe);
+  if (judge.fits()) return judge.table();
+  return Error{
+      ErrorCode::unsupported,
+      fmt::format("over {} tokens, scores are not shifted by the distance of key and query "
+                  "alone",
+                  probe.length)};
 }
 
 }  // namespace rtai::raise

@@ -1,5 +1,6 @@
 #include "libopt/raise/prove.h"
 
+#include "libopt/ir/ops.h"
 #include "libopt/raise/trace.h"
 #include "libopt/raise/widen.h"
 #include "libopt/reference/interpret.h"
@@ -37,6 +38,21 @@ bool has_half_floats(const ir::Graph& graph) {
 }
 
 constexpr Index kLargeModel = 50'000'000;  // parameters
+
+/// How long sequences may be for the relative tables of a graph; nothing if it has none.
+std::optional<Index> shortest_span(const ir::Graph& raised) {
+  std::optional<Index> shortest;
+  for (const ir::NodeId id : raised.nodes_of(ir::Op::attention)) {
+    const ir::Node& attention = raised.node(id);
+    for (std::size_t i = ir::Attention::bias; i < attention.inputs().size(); ++i) {
+      const ir::Tensor* table = raised.constant(attention.input(i));
+      if (table == nullptr) continue;
+      const Index span = table->dim(1) / 2 + 1;
+      shortest = std::min(shortest.value_or(span), span);
+    }
+  }
+  return shortest;
+}
 
 Batch make_batch(const Interface& interface, std::vector<Index> lengths) {
   const auto given = lengths.size();
@@ -139,6 +155,8 @@ Result<Proof> prove(const ir::Graph& imported,
   if (lengths.empty()) {
     const bool is_large = footprint(raised).parameters > kLargeModel;
     lengths = is_large ? std::vector<Index>{3, 1} : std::vector<Index>{5, 2, 1};
+    // Longer than the probes that biases were recognized by.
+    if (const auto span = shortest_span(raised)) lengths[0] = std::min<Index>(*span, 24);
   }
   if (interface.has_choices && lengths.size() % 2 == 1) lengths.push_back(lengths[0]);
   const Batch batch = make_batch(interface, std::move(lengths));

@@ -2,6 +2,7 @@
 
 #include "libopt/raise/internal/emit.h"
 #include "libopt/raise/internal/reading.h"
+#include "libopt/raise/internal/relative.h"
 #include "libopt/raise/internal/rows.h"
 #include "libopt/raise/trace.h"
 
@@ -45,6 +46,8 @@ Result<Meanings> read_node(Reading& reading, const ir::Node& node) {
     case Op::slice:
     case Op::gather:
       return read_layout(reading, node);
+    case Op::gather_elements:
+      return one(choose_entries(reading, node));
     case Op::matmul:
     case Op::gemm:
     case Op::einsum:

@@ -1,6 +1,7 @@
 // Elementwise operators: biases, residuals, scales, masks, activations.
 #include "libopt/raise/internal/lookup.h"
 #include "libopt/raise/internal/reading.h"
+#include "libopt/raise/internal/relative.h"
 #include "libopt/raise/internal/rows.h"
 
 #include <fmt/format.h>
@@ -255,6 +256,13 @@ Result<Meaning> where(Reading& reading, const ir::Node& node) {
   return unexpected(reading, node);
 }
 
+/// A branch that is always taken: what decides are sizes, in the exports of scripted functions.
+Result<Meaning> choose(const Reading& reading, const ir::Node& node) {
+  const std::optional<double> condition = reading.number(node.input(0));
+  if (condition) return reading.meaning(node.input(*condition != 0 ? 1 : 2));
+  return misfit("a branch that depends on more than sizes");
+}
+
 // --- the rest
 
 Result<Meaning> activation(Reading& reading, const ir::Node& node, std::string kind) {
@@ -348,6 +356,18 @@ Result<Meaning> binary(Reading& reading, const ir::Node& node) {
   if (y != nullptr && reading.is_known(a) && commutes) return combine(reading, node, Rows(*y), a);
   const Scores* s = reading.get<Scores>(a);
   const Scores* t = reading.get<Scores>(b);
+  const auto* p = reading.get<RelativeScores>(a);
+  const auto* r = reading.get<RelativeScores>(b);
+  if (op == Op::add && p != nullptr && r != nullptr) return add_relative(*p, *r);
+  if (op == Op::add && s != nullptr && r != nullptr) return add_relative(*s, *r);
+  if (op == Op::add && p != nullptr && t != nullptr) return add_relative(*t, *p);
+  const bool a_is_relative = p != nullptr || reading.get<Lookups>(a) != nullptr;
+  const bool b_is_relative = r != nullptr || reading.get<Lookups>(b) != nullptr;
+  if ((op == Op::mul || op == Op::div) && (a_is_relative || (b_is_relative && op == Op::mul))) {
+    const std::optional<double> number = reading.number(a_is_relative ? b : a);
+    if (!number || *number == 0) return unexpected(reading, node);
+    return times(reading.meaning(a_is_relative ? a : b), op == Op::div ? 1 / *number : *number);
+  }
   if (s != nullptr && reading.is_known(b)) return combine(reading, node, *s, b);
   if (t != nullptr && reading.is_known(a) && commutes) return combine(reading, node, *t, a);
   return unexpected(reading, node);
@@ -364,6 +384,8 @@ Result<Meaning> read_arithmetic(Reading& reading, const ir::Node& node) {
       return binary(reading, node);
     case Op::where:
       return where(reading, node);
+    case Op::choose:
+      return choose(reading, node);
     case Op::gelu: {
       const bool tanh = node.attributes().text("approximate", "none") == "tanh";
       return activation(reading, node, tanh ? "gelu_tanh" : "gelu");

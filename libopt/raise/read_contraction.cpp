@@ -290,6 +290,93 @@ Result<Meaning> scores(const Product& product, const Rows& a, const Rows& b) {
   return result;
 }
 
+/// True if an axis of both operands is an axis of the result, too: batches or heads of their own.
+bool is_batched(const Reading& reading, const Product& product) {
+  return std::ranges::any_of(product.of_b, [&](int label) {
+    return has(product.of_a, label) && has(product.of_result, label) &&
+           reading.probes()[0].dims(product.b)[place(product.of_b, label)] > 1;
+  });
+}
+
+/// The vectors of a known operand for each head, [heads, head_dim, entries], seen through `axes`
+/// with columns in that order; null if they differ from batch to batch.
+std::shared_ptr<const std::vector<float>> read_table(const Reading& reading,
+                                                     ValueId known,
+                                                     const Axes& axes,
+                                                     Index elements) {
+  std::vector<float> table(static_cast<std::size_t>(elements), 0.0f);
+  std::vector<bool> seen(table.size(), false);
+  bool same = true;
+  for (const Probe& probe : reading.probes()) {
+    const ir::Tensor& values = *probe.contents(known);
+    for_each_place(axes, probe, values.dims(), [&](const Place& at, Index element) {
+      const auto i = static_cast<std::size_t>(at.feature);
+      const auto x = static_cast<float>(values.value(element));
+      same = same && (!seen[i] || table[i] == x);
+      table[i] = x;
+      seen[i] = true;
+    });
+  }
+  if (!same) return nullptr;
+  return std::make_shared<const std::vector<float>>(std::move(table));
+}
+
+/// Rows times a table of vectors for each head.
+Result<Meaning> lookups(const Reading& reading, const Product& product, const Rows& a) {
+  const auto refuse = [&] {
+    return misfit(fmt::format("the product of rows {} and {}", to_string(a.axes),
+                              reading.describe(product.b)));
+  };
+  const auto dims = columns_of(joined(a.axes, product.of_a, summed_labels(product)));
+  if (!dims || own_axis(a.axes, product.of_a, product.of_b) != Axis{kToken}) return refuse();
+  const Index head_dim = std::ssize(*dims);
+  Index entries = 1;
+  for (const int label : product.of_b) {
+    if (!has(product.of_a, label))
+      entries *= reading.probes()[0].dims(product.b)[place(product.of_b, label)];
+  }
+  Lookups made{.rows = {a.term, {a.offset}, *dims},
+               .entries = entries,
+               .table = {},
+               .axes = Axes(product.of_result.size()),
+               .scale = a.scale};
+  Axes table_axes(product.of_b.size());
+  Index stride = 1;  // of heads, counted from the last one
+  for (std::size_t i = product.of_result.size(); i-- > 0;) {
+    const int label = product.of_result[i];
+    if (!has(product.of_b, label)) {
+      made.axes[i] = {kToken};
+      continue;
+    }
+    Axis& of_table = table_axes[place(product.of_b, label)];
+    if (!has(product.of_a, label)) {
+      of_table = made.axes[i] = entries == 1 ? Axis{} : Axis{feature(entries, 1)};
+      continue;
+    }
+    auto heads = split_heads(a.axes[place(product.of_a, label)]);
+    if (!heads) return refuse();
+    const auto count = std::ssize(heads->columns);
+    made.axes[i] = of_table = heads->outer;
+    if (count > 1) {
+      made.axes[i].push_back(feature(count, stride * entries));
+      of_table.push_back(feature(count, stride * entries * head_dim));
+    }
+    stride *= count;
+  }
+  for (const int label : product.of_result) {  // heads in the order they stand in
+    if (!has(product.of_a, label) || !has(product.of_b, label)) continue;
+    multiply_out(made.rows.heads, split_heads(a.axes[place(product.of_a, label)])->columns);
+  }
+  const Labels summed = summed_labels(product);
+  if (summed.size() != 1) return refuse();
+  table_axes[place(product.of_b, summed[0])] =
+      head_dim == 1 ? Axis{} : Axis{feature(head_dim, entries)};
+  made.table =
+      read_table(reading, product.b, table_axes, std::ssize(made.rows.heads) * head_dim * entries);
+  if (made.table == nullptr) return refuse();
+  return made;
+}
+
 /// Probabilities times values, head by head: attention, whose result is head by head, too.
 Result<Meaning> weighted_values(Reading& reading,
                                 const ir::Node& node,
@@ -344,10 +431,13 @@ Result<Meaning> weighted_values(Reading& reading,
   if (std::ssize(numbers) != heads || has(Labels(value.heads.begin(), value.heads.end()), -1)) {
     return refuse();
   }
-  const TermId term = reading.add(
-      AttentionTerm{
-          .query = p.query, .key = p.key, .value = value, .scale = p.scale, .causal = p.causal},
-      heads * head_dim, node.name());
+  const TermId term = reading.add(AttentionTerm{.query = p.query,
+                                                .key = p.key,
+                                                .value = value,
+                                                .scale = p.scale,
+                                                .causal = p.causal,
+                                                .relative = p.relative},
+                                  heads * head_dim, node.name());
   return Rows{.term = term, .axes = std::move(axes), .scale = v.scale};
 }
 
@@ -357,6 +447,10 @@ Result<std::optional<Meaning>> contract(Reading& reading,
                                         const Product& product) {
   const Rows* a = reading.get<Rows>(product.a);
   const Rows* b = reading.get<Rows>(product.b);
+  if (a != nullptr && b == nullptr && reading.is_known(product.b) && is_batched(reading, product)) {
+    RTAI_TRY(Meaning meaning, lookups(reading, product, *a));
+    return std::optional(std::move(meaning));
+  }
   if (a != nullptr && reading.get<Rows>(product.b) == nullptr) {
     const ir::Tensor* constant = reading.constant(product.b);
     if (constant == nullptr) return std::optional<Meaning>{};

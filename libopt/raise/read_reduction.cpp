@@ -1,6 +1,7 @@
 // Softmax, layer normalization, pooling and norms.
 #include "libopt/raise/internal/mask.h"
 #include "libopt/raise/internal/reading.h"
+#include "libopt/raise/internal/relative.h"
 #include "libopt/raise/internal/rows.h"
 
 #include <fmt/format.h>
@@ -12,35 +13,11 @@ namespace {
 
 using ir::Op;
 
-/// In attention scores, what is a token and what is a key change places.
-Axes turned(const Axes& axes) {
-  Axes result = axes;
-  for (Axis& axis : result) {
-    for (Atom& atom : axis) {
-      if (atom.unit == Unit::token)
-        atom.unit = Unit::key;
-      else if (atom.unit == Unit::key)
-        atom.unit = Unit::token;
-    }
-  }
-  return result;
-}
-
-/// The same scores with queries and keys in each other's place.
-Scores turned(const Scores& scores) {
-  Scores result = scores;
-  std::swap(result.query, result.key);
-  result.axes = turned(scores.axes);
-  for (ScoreChange& change : result.changes)
-    change.axes = turned(change.axes);
-  return result;
-}
-
 std::size_t wrap(std::int64_t axis, std::size_t rank) {
   return static_cast<std::size_t>(axis < 0 ? axis + static_cast<std::int64_t>(rank) : axis);
 }
 
-Result<Meaning> softmax(const Reading& reading, const ir::Node& node) {
+Result<Meaning> softmax(Reading& reading, const ir::Node& node) {
   const Scores* given = reading.get<Scores>(node.input(0));
   if (given == nullptr) {
     return misfit(
@@ -53,11 +30,13 @@ Result<Meaning> softmax(const Reading& reading, const ir::Node& node) {
   }
   const Scores scores = axis == Axis{kKey} ? *given : turned(*given);
   RTAI_TRY(const MaskMeaning mask, mask_meaning(scores, reading.probes()));
-  return Probabilities{.query = scores.query,
-                       .key = scores.key,
-                       .scale = mask.scale,
-                       .causal = mask.causal,
-                       .axes = scores.axes};
+  Probabilities probabilities{.query = scores.query,
+                              .key = scores.key,
+                              .scale = mask.scale,
+                              .causal = mask.causal,
+                              .axes = scores.axes};
+  RTAI_TRY(probabilities.relative, relative_tables(reading, scores, mask));
+  return probabilities;
 }
 
 Result<Meaning> layer_norm(Reading& reading, const ir::Node& node) {

@@ -40,6 +40,12 @@ std::string Reading::describe(ir::ValueId id) const {
     std::string operator()(const Plain&) const { return ""; }
     std::string operator()(const Opaque&) const { return ""; }
     std::string operator()(const Rows& rows) const { return "rows " + to_string(rows.axes); }
+    std::string operator()(const Lookups& lookups) const {
+      return "products of rows and a table " + to_string(lookups.axes);
+    }
+    std::string operator()(const RelativeScores& scores) const {
+      return "relative attention scores " + to_string(scores.axes);
+    }
     std::string operator()(const Scores& scores) const {
       return "attention scores " + to_string(scores.axes);
     }

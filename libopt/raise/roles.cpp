@@ -88,6 +88,19 @@ std::optional<Index> rows_selected_by(const ir::Graph& graph, ValueId input) {
   return fewest;
 }
 
+/// Why no input is one of token ids: the first node that selects rows by something else.
+Error no_ids(const ir::Graph& graph) {
+  for (const ir::NodeId id : graph.order()) {
+    const ir::Node& node = graph.node(id);
+    if (node.op() != Op::gather || !selected_rows(graph, node, node.input(1))) continue;
+    return Error{ErrorCode::unsupported,
+                 "rows of a table are selected by a computed value: expected token ids as they "
+                 "are given"}
+        .in(fmt::format("node '{}' ({})", node.name(), info(node.op()).onnx_name));
+  }
+  return {ErrorCode::unsupported, "no input selects rows of a constant table: expected token ids"};
+}
+
 bool name_has(const ir::Graph& graph, ValueId input, std::string_view part) {
   std::string name = graph.name(input);
   std::transform(name.begin(), name.end(), name.begin(),
@@ -137,7 +150,9 @@ void assign_selectors(const ir::Graph& graph,
 Result<void> merge(std::optional<Index>& known, const ir::Dim& dim, std::string_view what) {
   if (!dim.is_fixed()) return {};
   if (dim.size < 1 || (known && *known != dim.size)) {
-    return Error{ErrorCode::unsupported, fmt::format("{} is {}", what, dim.size)};
+    const std::string reason =
+        known ? fmt::format("another input has {}", *known) : "expected at least 1";
+    return Error{ErrorCode::unsupported, fmt::format("{} is {}, {}", what, dim.size, reason)};
   }
   known = dim.size;
   return {};
@@ -220,10 +235,7 @@ Result<Interface> recognize_inputs(const ir::Graph& graph) {
       others.push_back(i);
   }
   assign_selectors(graph, std::move(selectors), interface);
-  if (!interface.find(Role::ids) && !interface.find(Role::hidden)) {
-    return Error{ErrorCode::unsupported,
-                 "no input by itself selects rows of a constant table: expected token ids"};
-  }
+  if (!interface.find(Role::ids) && !interface.find(Role::hidden)) return no_ids(graph);
   if (others.size() == 1) interface.inputs[others[0]].role = Role::mask;
   for (const std::size_t i : others) {
     if (interface.find(Role::mask)) break;

@@ -234,6 +234,31 @@ std::vector<ir::Tensor> make_inputs(const ir::Graph& graph,
   return inputs;
 }
 
+Result<Probe> probe_values(const ir::Graph& graph,
+                           const Interface& interface,
+                           Index length,
+                           std::span<const ValueId> wanted,
+                           std::map<ValueId, ir::Tensor> given) {
+  Probe probe;
+  probe.batch = interface.batch.value_or(1);
+  probe.length = length;
+  probe.lengths.assign(static_cast<std::size_t>(probe.batch), length);
+  const std::vector<ir::Tensor> inputs = make_inputs(graph, interface, probe.lengths, length, 1);
+  RTAI_TRY(std::vector<ir::Tensor> values,
+           reference::interpret(graph, inputs,
+                                {.given = std::move(given),
+                                 .wanted = {wanted.begin(), wanted.end()},
+                                 .memory_limit_bytes = kMostBytesOfOneNode,
+                                 .work_limit = kMostWorkOfOneNode}));
+  probe.values_.resize(graph.value_count());
+  probe.known_.resize(graph.value_count(), false);
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    probe.values_[static_cast<std::size_t>(wanted[i])] = std::move(values[i]);
+    probe.known_[static_cast<std::size_t>(wanted[i])] = true;
+  }
+  return probe;
+}
+
 Result<Trace> trace(const ir::Graph& graph) {
   RTAI_TRY(Interface interface, recognize_inputs(graph));
   if (interface.batch.value_or(1) > kMostTokens / interface.length.value_or(1)) {

@@ -7,6 +7,8 @@
 
 #include "libopt/raise/roles.h"
 
+#include <map>
+#include <span>
 #include <vector>
 
 namespace rtai::raise {
@@ -26,6 +28,11 @@ class Probe {
 
  private:
   friend class Tracer;
+  friend Result<Probe> probe_values(const ir::Graph& graph,
+                                    const Interface& interface,
+                                    Index length,
+                                    std::span<const ir::ValueId> wanted,
+                                    std::map<ir::ValueId, ir::Tensor> given);
   const ir::Tensor& at(ir::ValueId id) const { return values_[static_cast<std::size_t>(id)]; }
 
   std::vector<ir::Tensor> values_;  // of what is not known: of the right dimensions and type
@@ -42,6 +49,16 @@ struct Trace {
 ///
 /// Errors: as recognize_inputs; invalid_input or unsupported, naming the node that cannot run.
 Result<Trace> trace(const ir::Graph& graph);
+
+/// A probe of sequences of `length` without padding, in which only `wanted` is known. `given` need
+/// not be computed.
+///
+/// Errors: as trace.
+Result<Probe> probe_values(const ir::Graph& graph,
+                           const Interface& interface,
+                           Index length,
+                           std::span<const ir::ValueId> wanted,
+                           std::map<ir::ValueId, ir::Tensor> given);
 
 /// The graph inputs for sequences of `lengths`, padded to `length`. Ids and segments follow from
 /// `seed`; positions count from 0; the mask is 1 for real tokens, or their number if it is a

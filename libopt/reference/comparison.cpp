@@ -102,6 +102,12 @@ Result<Tensors> is_inf(const Call& call) {
   return classify(call, [=](auto x) { return std::isinf(x) && (x < 0 ? negative : positive); });
 }
 
+Result<Tensors> choose(const Call& call) {
+  RTAI_TRY_VOID(expect_type(call[0], DType::boolean, "condition"));
+  if (call[0].elements() != 1) return misfit("a condition of several elements");
+  return Tensors{call[call[0].data<bool>()[0] ? 1 : 2]};
+}
+
 Result<Tensors> where(const Call& call) {
   const Tensor& a = call[1];
   const Tensor& b = call[2];

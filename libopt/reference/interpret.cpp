@@ -29,6 +29,7 @@ Result<Tensors> run_operator(Op op, const Call& call) {
 bool only_moves_elements(Op op) {
   switch (op) {
     case Op::where:
+    case Op::choose:
     case Op::identity:
     case Op::dropout:
     case Op::cast:
@@ -147,7 +148,8 @@ class Interpreter {
         keep_all_(keep_all),
         uses_(graph.value_count(), 0),
         values_(graph.value_count()),
-        work_left_(run.work_limit) {}
+        work_left_(run.work_limit),
+        has_branches_(!graph.nodes_of(Op::choose).empty()) {}
 
   Result<void> execute(std::span<const ir::Tensor> inputs, std::span<const ValueId> wanted) {
     RTAI_TRY_VOID(count_uses(wanted));
@@ -157,8 +159,16 @@ class Interpreter {
     for (const ir::NodeId id : graph_.order()) {
       const ir::Node& node = graph_.node(id);
       if (!is_needed(node)) continue;
-      RTAI_TRY_VOID(
-          execute(node).in(fmt::format("node '{}' ({})", node.name(), info(node.op()).name)));
+      const Error* earlier = failure_before(node);
+      Result<void> done = earlier != nullptr ? Result<void>(*earlier) : execute_named(node);
+      if (done) continue;
+      // A branch that is not taken need not be computable.
+      for (const ValueId output : node.outputs())
+        failed_.emplace(output, done.error());
+      if (!has_branches_) return done;
+    }
+    for (const ValueId id : wanted) {
+      if (const auto failed = failed_.find(id); failed != failed_.end()) return failed->second;
     }
     return {};
   }
@@ -174,6 +184,30 @@ class Interpreter {
  private:
   std::optional<ir::Tensor>& slot(ValueId id) { return values_[static_cast<std::size_t>(id)]; }
   int& uses(ValueId id) { return uses_[static_cast<std::size_t>(id)]; }
+
+  /// The input of a choice that is not taken; nothing of other nodes.
+  std::optional<std::size_t> untaken(const ir::Node& node) const {
+    if (node.op() != Op::choose) return std::nullopt;
+    const ir::Tensor* condition = value(node.input(0));
+    const bool decides =
+        condition != nullptr && condition->dtype() == DType::boolean && condition->elements() == 1;
+    return decides ? std::optional<std::size_t>(condition->value(0) != 0 ? 2 : 1) : std::nullopt;
+  }
+
+  /// Why a value that the node needs could not be computed, or null.
+  const Error* failure_before(const ir::Node& node) const {
+    if (failed_.empty()) return nullptr;
+    const std::optional<std::size_t> ignored = untaken(node);
+    for (std::size_t i = 0; i < node.inputs().size(); ++i) {
+      const auto failed = failed_.find(node.input(i));
+      if (failed != failed_.end() && i != ignored) return &failed->second;
+    }
+    return nullptr;
+  }
+
+  Result<void> execute_named(const ir::Node& node) {
+    return execute(node).in(fmt::format("node '{}' ({})", node.name(), info(node.op()).name));
+  }
 
   bool is_needed(const ir::Node& node) {
     return std::any_of(node.outputs().begin(), node.outputs().end(), [&](ValueId output) {
@@ -223,7 +257,11 @@ class Interpreter {
     std::vector<const ir::Tensor*> inputs;
     Index read = 0;  // a reduction works on what it reads, not on what it makes
     for (const ValueId id : node.inputs()) {
-      inputs.push_back(id == ir::kNoValue ? nullptr : value(id));
+      // Of a choice whose other side could not be computed, the taken one stands for both.
+      const bool gave_up = failed_.contains(id);
+      inputs.push_back(id == ir::kNoValue ? nullptr
+                       : gave_up          ? value(node.input(3 - *untaken(node)))
+                                          : value(id));
       if (inputs.back() != nullptr) {
         read += inputs.back()->elements();
       } else if (id != ir::kNoValue) {
@@ -266,6 +304,8 @@ class Interpreter {
   std::vector<std::optional<ir::Tensor>> values_;
   Index live_bytes_ = 0;
   Index work_left_;
+  bool has_branches_;
+  std::map<ValueId, Error> failed_;  // what nodes of branches that could not be computed said
 };
 
 }  // namespace

@@ -148,13 +148,35 @@ struct Head {
   Index seq, head_dim, step, dst_step;
   float scale;
   bool causal;
+  // Of a key and a query as far apart as column span - 1 + key - query; or null.
+  const float* bias;                           // [2 * span - 1]
+  const float *relative_key, *relative_query;  // [head_dim, 2 * span - 1]
+  Index span;
 };
+
+/// Adds to scores[i, j] what query i and key j have to say about how far they are apart.
+void add_relative(const Head& head, std::vector<float>& scores) {
+  const Index distances = 2 * head.span - 1;
+  for (Index i = 0; i < head.seq; ++i) {
+    for (Index j = 0; j < head.seq; ++j) {
+      float& score = scores[static_cast<std::size_t>(i * head.seq + j)];
+      for (Index d = 0; d < head.head_dim; ++d) {
+        const Index at = d * distances + head.span - 1 + j - i;
+        if (head.relative_key != nullptr)
+          score += head.q[i * head.step + d] * head.relative_key[at];
+        if (head.relative_query != nullptr)
+          score += head.k[j * head.step + d] * head.relative_query[at];
+      }
+    }
+  }
+}
 
 void attend(const Head& head, std::vector<float>& scores) {
   const Index seq = head.seq;
   scores.resize(static_cast<std::size_t>(seq * seq));
   multiply<float>({head.q, head.step, 1}, {head.k, 1, head.step}, seq, seq, head.head_dim,
                   scores.data(), seq);
+  if (head.relative_key != nullptr || head.relative_query != nullptr) add_relative(head, scores);
   for (Index i = 0; i < seq; ++i) {
     const std::span<float> row =
         std::span(scores).subspan(static_cast<std::size_t>(i * seq), static_cast<std::size_t>(seq));
@@ -162,6 +184,8 @@ void attend(const Head& head, std::vector<float>& scores) {
     std::ranges::fill(row.subspan(seen.size()), 0.0f);
     for (float& score : seen)
       score *= head.scale;
+    for (Index j = 0; head.bias != nullptr && j < std::ssize(seen); ++j)
+      seen[static_cast<std::size_t>(j)] += head.bias[head.span - 1 + j - i];
     const float largest = *std::ranges::max_element(seen);
     double sum = 0;
     for (float& score : seen) {
@@ -173,6 +197,26 @@ void attend(const Head& head, std::vector<float>& scores) {
   }
   multiply<float>({scores.data(), seq, 1}, {head.v, head.step, 1}, seq, head.head_dim, seq,
                   head.dst, head.dst_step);
+}
+
+/// The longest sequence that the relative tables of an attention cover, 0 if it has none.
+Result<Index> relative_span(const Call& call, Index heads, Index head_dim, Index longest) {
+  using A = ir::Attention;
+  Index distances = 0;
+  for (const std::size_t i : {A::bias, A::relative_key, A::relative_query}) {
+    if (!call.has(i)) continue;
+    const Tensor& table = call[i];
+    RTAI_TRY_VOID(expect_type(table, DType::f32, "relative table"));
+    RTAI_TRY_VOID(expect_rank(table, 2, "relative table"));
+    if (distances == 0) distances = table.dim(1);
+    const Index rows = i == A::bias ? heads : heads * head_dim;
+    if (table.dim(0) != rows || table.dim(1) != distances || distances % 2 != 1 ||
+        longest > distances / 2 + 1) {
+      return misfit(fmt::format("relative table {} for {} heads of {} and {} tokens",
+                                describe(table), heads, head_dim, longest));
+    }
+  }
+  return distances == 0 ? 0 : distances / 2 + 1;
 }
 
 /// Rows of a head as integers, each with a scale.
@@ -331,14 +375,18 @@ Result<Tensors> attention(const Call& call) {
   for (std::size_t s = 0; s + 1 < offsets.size(); ++s) {
     longest = std::max(longest, offsets[s + 1] - offsets[s]);
   }
+  RTAI_TRY(const Index span, relative_span(call, heads, head_dim, longest));
   constexpr Index kLongestSum = (Index{1} << 16) - 1;  // 255 * 127 * 2^16 < 2^31
   if (quantized && longest > kLongestSum)
     return misfit(fmt::format("{} tokens for int8 attention", longest));
   RTAI_TRY_VOID(call.reserve(DType::f32, std::array{longest, quantized ? 3 * head_dim : longest}));
+  const auto table = [&](std::size_t i, Index row) {
+    return call.has(i) ? call[i].data<float>().data() + row * (2 * span - 1) : nullptr;
+  };
   std::vector<float> scores;
   for (std::size_t s = 0; s + 1 < offsets.size(); ++s) {
     const Index seq = offsets[s + 1] - offsets[s];
-    RTAI_TRY_VOID(call.spend(seq, seq, 2 * width));
+    RTAI_TRY_VOID(call.spend(seq, seq, (span == 0 ? 2 : 4) * width));
     for (Index h = 0; h < heads; ++h) {
       const float* q = src + offsets[s] * 3 * width + h * head_dim;
       const Head head{.q = q,
@@ -350,7 +398,11 @@ Result<Tensors> attention(const Call& call) {
                       .step = 3 * width,
                       .dst_step = width,
                       .scale = call.attributes().real("scale", 1.0f),
-                      .causal = call.attributes().integer("causal", 0) != 0};
+                      .causal = call.attributes().integer("causal", 0) != 0,
+                      .bias = table(ir::Attention::bias, h),
+                      .relative_key = table(ir::Attention::relative_key, h * head_dim),
+                      .relative_query = table(ir::Attention::relative_query, h * head_dim),
+                      .span = span};
       if (quantized)
         attend_quantized(head);
       else

@@ -53,6 +53,18 @@ rtai_status status_of(ErrorCode code) {
   return RTAI_INTERNAL;
 }
 
+// Short enough for a string to hold without memory of its own.
+constexpr const char* kOutOfMemory = "out of memory";
+
+rtai_status defect(const char* what) noexcept {
+  try {
+    last_error = what;
+  } catch (const std::bad_alloc&) {
+    last_error = kOutOfMemory;
+  }
+  return RTAI_INTERNAL;
+}
+
 /// Calls what may fail; nothing gets past the border to C but a status.
 template <class F>
 rtai_status guarded(F&& call) noexcept {
@@ -62,11 +74,10 @@ rtai_status guarded(F&& call) noexcept {
     last_error = done.error().message();
     return status_of(done.error().code());
   } catch (const std::bad_alloc&) {
-    last_error.clear();  // no memory for words
+    last_error = kOutOfMemory;
     return RTAI_DEVICE;
   } catch (const std::exception& error) {
-    last_error = error.what();
-    return RTAI_INTERNAL;
+    return defect(error.what());
   }
 }
 

@@ -1,4 +1,4 @@
-// A file mapped read-only into memory, and a file written all at once or not at all.
+// A file mapped read-only into memory.
 #pragma once
 
 #include "runtime/base/result.h"
@@ -31,16 +31,5 @@ class MappedFile {
   const std::byte* data_ = nullptr;
   std::size_t size_ = 0;
 };
-
-/// Writes `parts` one after the other to a temporary file beside `path`, flushes it to disk and
-/// renames it into place, so that `path` holds the old content or the new one, never a mixture.
-///
-/// Errors: io, naming the file and the reason; the temporary is removed.
-Result<void> write_file_atomically(const std::filesystem::path& path,
-                                   std::span<const std::span<const std::byte>> parts);
-Result<void> write_file_atomically(const std::filesystem::path& path, std::string_view text);
-
-/// Removes the temporary file of a write in progress, if there is one. Safe in a signal handler.
-void discard_unfinished_writes() noexcept;
 
 }  // namespace rtai

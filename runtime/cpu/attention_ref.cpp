@@ -20,7 +20,14 @@ void run(const Attention::Args& args, ExecContext& context) noexcept {
         float dot = 0;
         for (Index d = 0; d < args.head_dim; ++d)
           dot += query[d] * key[d];
+        const Index at = args.span - 1 + t - args.first_query - q;
+        const Index distances = 2 * args.span - 1;
+        for (Index d = 0; args.relative_key != nullptr && d < args.head_dim; ++d)
+          dot += query[d] * args.relative_key[(column + d) * distances + at];
+        for (Index d = 0; args.relative_query != nullptr && d < args.head_dim; ++d)
+          dot += key[d] * args.relative_query[(column + d) * distances + at];
         scores[t] = dot * args.scale;
+        if (args.bias != nullptr) scores[t] += args.bias[h * distances + at];
         largest = std::max(largest, scores[t]);
       }
       float sum = 0;

@@ -40,6 +40,7 @@ class Head {
       transpose_rows(args.key + t * args.qkv_stride + column_, args.qkv_stride, rows, args.head_dim,
                      keys_ + t * args.head_dim);
     }
+    if (args.span > 0) load_tables(head);
   }
 
   void run() {
@@ -54,6 +55,7 @@ class Head {
     const Index last_place = args_.first_query + first + count - 1;
     const Index visible = args_.causal && last_place < args_.tokens ? last_place + 1 : args_.tokens;
     if (args_.causal) hide_from_ = args_.first_query + first + 1;
+    first_place_ = args_.first_query + first;
     const Floats largest = score(visible);
     const Floats sum = exponentiate(visible, largest);
     alignas(64) float inverse_sum[16];
@@ -64,6 +66,34 @@ class Head {
       average_rows<kContextQueries>(rows, visible, scores_ + q, inverse_sum + q,
                                     dst + q * args_.dst_stride);
     }
+  }
+
+  /// Element i of a row for the query that stands i - (tokens - 1) after the key: turned round, so
+  /// that the queries of a block read consecutive ones.
+  void load_tables(Index head) {
+    float* free = queries_ + 16 * args_.head_dim;
+    const auto load_table = [&](const float* table, Index row, Index rows, float factor) {
+      if (table == nullptr) return static_cast<const float*>(nullptr);
+      float* turned = free;
+      for (Index r = 0; r < rows; ++r)
+        turn_row(table + (row + r) * (2 * args_.span - 1), factor, turned + r * table_row_);
+      free += rows * table_row_;
+      return static_cast<const float*>(turned);
+    };
+    // Like scores, for powers of two; queries have the factor themselves.
+    biases_ = load_table(args_.bias, head, 1, 1.44269504f);
+    relative_key_ = load_table(args_.relative_key, column_, args_.head_dim, 1.0f);
+    relative_query_ =
+        load_table(args_.relative_query, column_, args_.head_dim, args_.scale * 1.44269504f);
+  }
+
+  void turn_row(const float* row, float factor, float* turned) const {
+    const float* middle = row + args_.span - 1;
+    const Index most = args_.tokens - 1;
+    for (Index i = 0; i <= 2 * most; ++i)
+      turned[i] = middle[most - i] * factor;
+    for (Index i = 2 * most + 1; i < 2 * most + 17; ++i)
+      turned[i] = 0;  // beside the last queries
   }
 
   /// queries_[d][16], times what makes a score the power of two of a softmax weight.
@@ -81,10 +111,25 @@ class Head {
     for (Index t = 0; t < visible; t += kScoreTokens) {
       score_tile(keys_ + t / 16 * 16 * args_.head_dim + t % 16, scores_ + 16 * t);
       const Index end = visible - t < kScoreTokens ? visible : t + kScoreTokens;
+      if (args_.span > 0) add_relative(t, end);
       for (Index i = t; i < end; ++i)
         largest = max(largest, shown(i, load(scores_ + 16 * i), -__builtin_inff()));
     }
     return largest;
+  }
+
+  void add_relative(Index begin, Index end) {
+    for (Index t = begin; t < end; ++t) {
+      const Index at = args_.tokens - 1 + first_place_ - t;
+      const float* key = keys_ + t / 16 * 16 * args_.head_dim + t % 16;
+      Floats sum = load(scores_ + 16 * t);
+      for (Index d = 0; relative_key_ != nullptr && d < args_.head_dim; ++d)
+        sum = fma(load(queries_ + 16 * d), load(relative_key_ + d * table_row_ + at), sum);
+      for (Index d = 0; relative_query_ != nullptr && d < args_.head_dim; ++d)
+        sum = fma(all(key[16 * d]), load(relative_query_ + d * table_row_ + at), sum);
+      if (biases_ != nullptr) sum = sum + load(biases_ + at);
+      store(scores_ + 16 * t, sum);
+    }
   }
 
   void score_tile(const float* key, float* scores) const {
@@ -181,10 +226,16 @@ class Head {
   }
 
   const Attention::Args& args_;
-  Index column_;                 // of this head
-  float* keys_;                  // [tokens/16][head_dim][16]
-  float* scores_;                // [tokens][16]
-  float* queries_;               // [head_dim][16]
+  Index column_;    // of this head
+  float* keys_;     // [tokens/16][head_dim][16]
+  float* scores_;   // [tokens][16]
+  float* queries_;  // [head_dim][16]
+  // Turned round, null without them; [1], [head_dim] and [head_dim] rows
+  const float* biases_ = nullptr;
+  const float* relative_key_ = nullptr;
+  const float* relative_query_ = nullptr;
+  Index table_row_ = Attention::table_row(args_.tokens);
+  Index first_place_ = 0;        // of the block's first query in the sequence
   Index hide_from_ = INT64_MAX;  // first token that some query of the block may not see
 };
 

@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::array<std::string_view, kOpKindCount> kOpNames = {
     "",    "embedding",   "linear",    "layer_norm",   "attention", "activation",
-    "add", "first_token", "mean_pool", "l2_normalize", "columns"};
+    "add", "first_token", "mean_pool", "l2_normalize", "columns",   "relative_attention"};
 
 Error corrupt(std::string message) {
   return {ErrorCode::corrupt, std::move(message)};
@@ -34,6 +34,8 @@ class StepVerifier {
         return layer_norm();
       case OpKind::attention:
         return attention();
+      case OpKind::relative_attention:
+        return relative_attention();
       case OpKind::activation:
         return activation();
       case OpKind::add:
@@ -65,8 +67,19 @@ class StepVerifier {
       std::size_t sources;
       std::size_t tensors;
     };
-    static constexpr std::array<Most, kOpKindCount> kMost = {
-        {{2, 6}, {2, 6}, {1, 5}, {1, 2}, {1, 0}, {1, 0}, {2, 0}, {1, 0}, {1, 0}, {1, 0}, {1, 0}}};
+    static constexpr std::array<Most, kOpKindCount> kMost = {{{2, 6},
+                                                              {2, 6},
+                                                              {1, 5},
+                                                              {1, 2},
+                                                              {1, 0},
+                                                              {1, 0},
+                                                              {2, 0},
+                                                              {1, 0},
+                                                              {1, 0},
+                                                              {1, 0},
+                                                              {1, 0},
+                                                              {1, 3}}};
+    static_assert(kMost.back().sources > 0, "every operator has its line");
     const Most& most = kMost[static_cast<std::size_t>(step_.op)];
     for (std::size_t i = most.sources; i < step_.src.size(); ++i) {
       if (step_.src[i] != kNone) return corrupt("source " + std::to_string(i) + " is one too many");
@@ -179,6 +192,21 @@ class StepVerifier {
     if (!std::isfinite(step_.real)) return corrupt("impossible scale");
     if (step_.first != 0 && step_.first != 8) return corrupt("unknown arithmetic");
     return result(Rows::tokens, width);
+  }
+
+  Result<void> relative_attention() const {
+    RTAI_TRY_VOID(attention());
+    using namespace attention_tensor;
+    if (step_.first != 0) return corrupt("relative attention in int8");
+    const Index distances = relative_distances(program_, step_);
+    if (distances % 2 != 1) return corrupt("impossible relative attention");
+    const Index width = Index{step_.heads} * step_.head_dim;
+    for (const std::size_t slot : {bias, relative_key, relative_query}) {
+      if (!has_tensor(slot)) continue;
+      const Index rows = slot == bias ? step_.heads : width;
+      RTAI_TRY_VOID(is_tensor(slot, {DType::f32}, Layout::row_major, {rows, distances}));
+    }
+    return {};
   }
 
   Result<void> activation() const {
@@ -329,11 +357,23 @@ Result<void> verify(const Program& program, std::uint64_t weights_bytes) {
   return {};
 }
 
+Index relative_distances(const Program& program, const Step& step) {
+  using namespace attention_tensor;
+  if (step.op != OpKind::relative_attention) return 0;
+  for (const std::size_t slot : {bias, relative_key, relative_query}) {
+    const TensorIndex table = step.tensors[slot];
+    if (table != kNone) return program.tensors[static_cast<std::size_t>(table)].dims[1];
+  }
+  return 0;
+}
+
 Index longest_sequence(const Program& program) {
   constexpr Index kLongestInt8Attention = (1 << 16) - 1;  // 255 * 127 for each token: below 2^31
   Index longest = std::numeric_limits<std::int32_t>::max();
   for (const Step& step : program.steps) {
     if (is_int8_attention(step)) longest = std::min(longest, kLongestInt8Attention);
+    if (step.op == OpKind::relative_attention)
+      longest = std::min(longest, relative_distances(program, step) / 2 + 1);
     if (step.op != OpKind::embedding) continue;
     const TensorIndex table = step.tensors[embedding_tensor::position];
     if (table == kNone) continue;

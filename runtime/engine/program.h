@@ -28,8 +28,10 @@ enum class OpKind : std::uint16_t {
   mean_pool = 8,     // src             |
   l2_normalize = 9,  // src             |
   columns = 10,      // src             |
+  // An own code, so that a reader from before it does not take it for attention without a bias.
+  relative_attention = 11,  // qkv      | bias?, relative_key?, relative_query?
 };
-inline constexpr int kOpKindCount = 11;
+inline constexpr int kOpKindCount = 12;
 std::string_view op_name(OpKind op);
 
 /// What one row of a value stands for. Serialized: never reused.
@@ -94,6 +96,10 @@ struct Step {
   friend bool operator==(const Step&, const Step&) = default;
 };
 
+constexpr bool is_attention(const Step& step) {
+  return step.op == OpKind::attention || step.op == OpKind::relative_attention;
+}
+
 /// True for an attention that quantizes queries, keys, values and weights: AttentionI8.
 constexpr bool is_int8_attention(const Step& step) {
   return step.op == OpKind::attention && step.first == 8;
@@ -110,6 +116,11 @@ enum : std::size_t { weight, bias, weight_scale, weight_sum, src_factor };
 namespace layer_norm_tensor {
 enum : std::size_t { weight, bias };
 }
+namespace attention_tensor {
+// By how far the key stands from the query: bias [heads, 2 * span - 1], the others [heads *
+// head_dim, 2 * span - 1].
+enum : std::size_t { bias, relative_key, relative_query };
+}  // namespace attention_tensor
 
 struct Output {
   std::string name;
@@ -136,8 +147,12 @@ struct Program {
 /// Errors: corrupt, naming the step and what does not fit.
 Result<void> verify(const Program& program, std::uint64_t weights_bytes);
 
+/// The distances that the tables of a relative attention have columns for, 2 * span - 1; 0 without.
+Index relative_distances(const Program& program, const Step& step);
+
 /// The longest sequence the program can take: rows of its shortest position table minus the offset,
-/// and what int8 attention can sum. A large number if there is neither.
+/// the span of its relative attention, and what int8 attention can sum. A large number without
+/// them.
 Index longest_sequence(const Program& program);
 
 }  // namespace rtai::engine

@@ -1,7 +1,7 @@
+#include "runtime/base/atomic_write.h"
 #include "runtime/base/byte_stream.h"
 #include "runtime/base/checked.h"
 #include "runtime/base/digest.h"
-#include "runtime/base/mapped_file.h"
 #include "runtime/engine/engine.h"
 #include "runtime/engine/format.h"
 

@@ -252,8 +252,14 @@ class Worker {
   }
 
   void attention(const PlanStep& step) const {
+    using namespace engine::attention_tensor;
     const Index head_dim = step.source->head_dim;
     const Index width = step.source->heads * head_dim;
+    const Index distances = engine::relative_distances(state_.engine->program, *step.source);
+    const auto table = [&](std::size_t slot, Index table_row) {
+      const engine::TensorIndex index = step.source->tensors[slot];
+      return index == engine::kNone ? nullptr : data<float>(index) + table_row * distances;
+    };
     for_queries(step, [&](const Queries& queries) {
       const Index column = queries.heads.begin * head_dim;
       const float* first_token_row = row(step.src, queries.first_token);
@@ -269,7 +275,11 @@ class Worker {
                                  .heads = queries.heads.size(),
                                  .head_dim = head_dim,
                                  .scale = step.source->real,
-                                 .causal = step.source->causal};
+                                 .causal = step.source->causal,
+                                 .bias = table(bias, queries.heads.begin),
+                                 .relative_key = table(relative_key, column),
+                                 .relative_query = table(relative_query, column),
+                                 .span = distances == 0 ? 0 : distances / 2 + 1};
       call(*state_.kernels->attention, args);
     });
   }
@@ -512,10 +522,12 @@ void execute(Team& team, RunState& state) noexcept {
 Index scratch_bytes(const engine::Program& program, Index longest) {
   std::size_t most = 0;
   for (const engine::Step& step : program.steps) {
-    if (step.op != engine::OpKind::attention) continue;
-    most = std::max(most, engine::is_int8_attention(step)
-                              ? AttentionI8::scratch_bytes(longest, step.head_dim)
-                              : Attention::scratch_bytes(longest, step.head_dim));
+    if (!engine::is_attention(step)) continue;
+    most = std::max(most,
+                    engine::is_int8_attention(step)
+                        ? AttentionI8::scratch_bytes(longest, step.head_dim)
+                        : Attention::scratch_bytes(longest, step.head_dim,
+                                                   step.op == engine::OpKind::relative_attention));
   }
   return round_up<Index>(static_cast<Index>(most), 4096);
 }

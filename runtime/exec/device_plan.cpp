@@ -93,6 +93,8 @@ class Lowering {
   }
 
   Result<void> append_attention(const PlanStep& step, Kind kind) {
+    if (step.source->op == engine::OpKind::relative_attention)
+      return Error{ErrorCode::unsupported, "GPU kernels know no attention by distance"};
     if (step.source->head_dim > cuda::kLargestHeadDim) {
       return Error{ErrorCode::unsupported,
                    "attention with heads of " + std::to_string(step.source->head_dim) +

@@ -104,6 +104,7 @@ class Planner {
       case OpKind::layer_norm:
         return append_layer_norm(s);
       case OpKind::attention:
+      case OpKind::relative_attention:
         return append_attention(s);
       case OpKind::activation:
         return append_simple(s, StepKind::activation);

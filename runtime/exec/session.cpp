@@ -19,13 +19,14 @@ class CpuSession final : public Session::Impl {
  public:
   CpuSession(std::shared_ptr<const engine::Engine> engine,
              Target target,
+             std::unique_ptr<Team> team,
              const SessionOptions& options)
       : engine_(std::move(engine)),
         target_(target),
         kernels_(target),
         plan_(exec::make_plan(engine_->program)),
         limits_(exec::limits_of(engine_->program)),
-        team_(options.threads > 0 ? options.threads : usable_cores()) {
+        team_(std::move(team)) {
     if (options.profile) step_times_.resize(plan_.steps.size());
     profile_.resize(step_times_.size());
   }
@@ -36,17 +37,19 @@ class CpuSession final : public Session::Impl {
     tokens = std::max(tokens, tokens_);
     sequences = std::max(sequences, sequences_);
     longest = std::max(longest, longest_);
+    // If there is not enough memory for this layout, the next run begins with one of its own.
+    tokens_ = sequences_ = longest_ = 0;
     const exec::Layout layout = exec::lay_out(plan_, tokens, sequences);
     block_bytes_ = round_up<Index>(layout.block_bytes, 4096);
     scratch_bytes_ = exec::scratch_bytes(engine_->program, longest);
     const Index shared = round_up<Index>(layout.shared_bytes, 4096);
     const Index positions = round_up<Index>(tokens * static_cast<Index>(sizeof(std::int32_t)), 64);
-    const Index total = shared + 2 * positions + team_.size() * (block_bytes_ + scratch_bytes_);
+    const Index total = shared + 2 * positions + team_->size() * (block_bytes_ + scratch_bytes_);
     RTAI_TRY(memory_, AlignedBuffer::make(static_cast<std::size_t>(total)));
     shared_ = memory_.data();
     blocks_ = shared_ + shared;
-    scratch_ = blocks_ + team_.size() * block_bytes_;
-    positions_ = reinterpret_cast<std::int32_t*>(scratch_ + team_.size() * scratch_bytes_);
+    scratch_ = blocks_ + team_->size() * block_bytes_;
+    positions_ = reinterpret_cast<std::int32_t*>(scratch_ + team_->size() * scratch_bytes_);
     zeros_ = positions_ + positions / static_cast<Index>(sizeof(std::int32_t));
     tokens_ = tokens;
     sequences_ = sequences;
@@ -84,7 +87,7 @@ class CpuSession final : public Session::Impl {
                          .scratch = scratch_,
                          .scratch_bytes = scratch_bytes_,
                          .step_times = step_times_};
-    exec::execute(team_, state);
+    exec::execute(*team_, state);
     last_tokens_ = tokens;
     last_sequences_ = sequences;
     for (std::size_t i = 0; i < step_times_.size(); ++i)
@@ -101,7 +104,7 @@ class CpuSession final : public Session::Impl {
   }
 
   const engine::Engine& engine() const override { return *engine_; }
-  int threads() const override { return team_.size(); }
+  int threads() const override { return team_->size(); }
   std::string_view target() const override { return target_name(target_); }
   double device_ms() const override { return 0; }
   Index memory_bytes() const override { return static_cast<Index>(memory_.size()); }
@@ -196,7 +199,7 @@ class CpuSession final : public Session::Impl {
   exec::Kernels kernels_;
   exec::Plan plan_;
   exec::InputLimits limits_;
-  Team team_;
+  std::unique_ptr<Team> team_;
   AlignedBuffer memory_;
   std::byte* shared_ = nullptr;
   std::byte* blocks_ = nullptr;
@@ -228,7 +231,9 @@ Result<Session> Session::create(std::shared_ptr<const engine::Engine> engine,
     return create_on(std::move(backend), std::move(engine), options);
   }
   RTAI_TRY(const Target target, select_target(options.target));
-  auto impl = std::make_unique<CpuSession>(std::move(engine), target, options);
+  RTAI_TRY(std::unique_ptr<Team> team,
+           Team::start(options.threads > 0 ? options.threads : usable_cores()));
+  auto impl = std::make_unique<CpuSession>(std::move(engine), target, std::move(team), options);
   RTAI_TRY_VOID(impl->reserve(options.max_tokens, options.max_sequences, options.max_tokens));
   return Session(std::move(impl));
 }

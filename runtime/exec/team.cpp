@@ -3,6 +3,8 @@
 #include <immintrin.h>
 
 #include <algorithm>
+#include <string>
+#include <system_error>
 
 namespace rtai {
 namespace {
@@ -22,10 +24,17 @@ void wait_for_change(const std::atomic<std::uint32_t>& flag, std::uint32_t old) 
 
 }  // namespace
 
-Team::Team(int size) : size_(std::max(size, 1)) {
-  for (int member = 1; member < size_; ++member) {
-    threads_.emplace_back([this, member] { serve(member); });
+Result<std::unique_ptr<Team>> Team::start(int size) {
+  std::unique_ptr<Team> team(new Team(std::max(size, 1)));  // its constructor is private
+  int member = 1;
+  try {
+    for (; member < team->size_; ++member)
+      team->threads_.emplace_back([&team = *team, member] { team.serve(member); });
+  } catch (const std::system_error&) {
+    return Error{ErrorCode::device, "expected " + std::to_string(team->size_) +
+                                        " threads, the system gives " + std::to_string(member)};
   }
+  return team;
 }
 
 Team::~Team() {

@@ -1,6 +1,8 @@
 // The threads that run a session: one persistent team, the caller among them.
 #pragma once
 
+#include "runtime/base/result.h"
+
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -13,7 +15,9 @@ namespace rtai {
 class Team {
  public:
   /// Starts size - 1 threads.
-  explicit Team(int size);
+  /// Errors: device if the system does not give that many.
+  static Result<std::unique_ptr<Team>> start(int size);
+
   Team(const Team&) = delete;
   Team& operator=(const Team&) = delete;
   ~Team();
@@ -33,6 +37,8 @@ class Team {
   struct alignas(64) Flag {
     std::atomic<std::uint32_t> value{0};
   };
+
+  explicit Team(int size) : size_(size) {}
 
   void serve(int member) noexcept;
 

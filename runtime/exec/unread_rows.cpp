@@ -30,7 +30,7 @@ std::vector<bool> find_first_only(const Program& program) {
     const Step& step = program.steps[i];
     const auto dst = static_cast<std::size_t>(step.dst);
     const bool is_tokens = program.values[dst].rows == Rows::tokens;
-    const bool can_skip = is_row_local(step.op) || step.op == OpKind::attention;
+    const bool can_skip = is_row_local(step.op) || engine::is_attention(step);
     first_only[dst] = is_tokens && can_skip && !all[dst];
     if (step.op == OpKind::first_token || (first_only[dst] && is_row_local(step.op))) continue;
     for (const ValueIndex src : step.src)
@@ -74,7 +74,7 @@ class Rewriter {
       return;
     }
     const bool first_only = first_only_[static_cast<std::size_t>(dst)];
-    if (first_only && step.op == OpKind::attention) gather_residuals();
+    if (first_only && engine::is_attention(step)) gather_residuals();
     const bool reads_first = first_only && is_row_local(step.op);
     for (ValueIndex& src : step.src) {
       if (src != kNone) src = reads_first ? first_rows(src) : at(values_, src);

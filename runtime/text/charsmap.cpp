@@ -42,6 +42,13 @@ Result<Charsmap> Charsmap::create(std::string_view bytes) {
   }
   map.texts_ = bytes.substr(reader.position());
   if (!is_valid_utf8(map.texts_)) return malformed("is not UTF-8");
+  map.has_rule_.resize(kKnown);
+  std::string text;
+  for (char32_t c = 0; c < kKnown; ++c) {
+    text.clear();
+    append_utf8(text, c);
+    map.has_rule_[c] = map.find(text).has_value();
+  }
   return map;
 }
 

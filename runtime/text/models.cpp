@@ -138,15 +138,16 @@ void WordPieceModel::split(const Vocabulary& vocabulary,
   const bool too_long = size > max_characters_ && count_characters(word) > max_characters_;
   bool spelled = !too_long;
   for (std::uint32_t begin = 0; spelled && begin < size;) {
-    PieceTrie::Node node = begin == 0 ? PieceTrie::kRoot : continuation_;
     std::uint32_t end = begin;
     std::int32_t id = Vocabulary::kNone;
-    for (std::uint32_t at = begin; at < size && node != PieceTrie::kFree;) {
+    const PieceTrie::Edge* edge = nullptr;
+    for (std::uint32_t at = begin; at < size;) {
       const DecodedCharacter c = decode_utf8(word, at);
-      const PieceTrie::Edge* edge = trie_.find(node, c.value);
+      edge = at > begin   ? trie_.next(*edge, c.value)
+             : begin == 0 ? trie_.first(c.value)
+                          : trie_.find(continuation_, c.value);
       if (edge == nullptr) break;
       at += c.bytes;
-      node = edge->to;
       if (edge->piece == Vocabulary::kNone) continue;
       id = edge->piece;
       end = at;
@@ -421,16 +422,16 @@ void UnigramModel::split(const Vocabulary& vocabulary,
   };
   for (std::uint32_t begin = 0; begin < size;) {
     const double so_far = best[begin].score;
-    PieceTrie::Node node = PieceTrie::kRoot;
+    const PieceTrie::Edge* edge = nullptr;
     std::uint32_t first_end = 0;
     bool has_single = false;
     for (std::uint32_t at = begin; at < size;) {
       const DecodedCharacter c = decode_utf8(word, at);
       at += c.bytes;
-      if (first_end == 0) first_end = at;
-      const PieceTrie::Edge* edge = trie_.find(node, c.value);
+      const bool is_first = first_end == 0;
+      if (is_first) first_end = at;
+      edge = is_first ? trie_.first(c.value) : trie_.next(*edge, c.value);
       if (edge == nullptr) break;
-      node = edge->to;
       if (edge->piece == Vocabulary::kNone) continue;
       has_single |= at == first_end;
       offer(begin, at, edge->piece, scores_[static_cast<std::size_t>(edge->piece)] + so_far);
@@ -451,27 +452,37 @@ void UnigramModel::split(const Vocabulary& vocabulary,
     end = last.begin;
   }
   std::reverse(tokens.begin() + static_cast<std::ptrdiff_t>(first), tokens.end());
-  name_unknown(vocabulary, word, first, tokens);
+  const bool has_unknown =
+      std::any_of(tokens.begin() + static_cast<std::ptrdiff_t>(first), tokens.end(),
+                  [this](const PieceToken& token) { return token.id == unknown_; });
+  if (has_unknown) name_unknown(vocabulary, word, first, scratch.named, tokens);
 }
 
-// What the pieces could not spell may still be a piece as a whole, or bytes.
+// What the pieces could not spell may still be a piece as a whole, or bytes. Written anew: put in
+// place, the bytes of each unknown character would move all that follows.
 void UnigramModel::name_unknown(const Vocabulary& vocabulary,
                                 std::string_view word,
                                 std::size_t first,
+                                std::vector<PieceToken>& named,
                                 std::vector<PieceToken>& tokens) const {
+  named.clear();
   for (std::size_t i = first; i < tokens.size(); ++i) {
-    if (tokens[i].id != unknown_) continue;
-    const PieceToken token = tokens[i];
+    PieceToken token = tokens[i];
     const std::string_view text = word.substr(token.begin, token.end - token.begin);
-    if (const auto id = vocabulary.find(text)) {
-      tokens[i].id = *id;
-    } else if (has_all(fallback_bytes_, text)) {
-      tokens.insert(tokens.begin() + static_cast<std::ptrdiff_t>(i), text.size() - 1, token);
-      for (const char byte : text)
-        tokens[i++].id = fallback_bytes_[static_cast<unsigned char>(byte)];
-      --i;
+    if (token.id == unknown_) {
+      const auto id = vocabulary.find(text);
+      if (!id && has_all(fallback_bytes_, text)) {
+        for (const char byte : text)
+          named.push_back(
+              {fallback_bytes_[static_cast<unsigned char>(byte)], token.begin, token.end});
+        continue;
+      }
+      token.id = id.value_or(unknown_);
     }
+    named.push_back(token);
   }
+  tokens.resize(first);
+  tokens.insert(tokens.end(), named.begin(), named.end());
 }
 
 }  // namespace rtai::text

@@ -1,5 +1,6 @@
 #include "runtime/text/internal/normalizer.h"
 
+#include "runtime/text/join_spaces.h"
 #include "runtime/text/unicode_tables.h"
 #include "runtime/text/utf8.h"
 
@@ -201,13 +202,26 @@ void replace_pattern(std::u32string_view pattern,
   }
 }
 
-void join_spaces(const std::u32string& text, const Characters& before, Characters& after) {
+// Whether a join_spaces is one of \s{2,}|[\n\r\t], which its pattern says, instead of " {2,}".
+bool joins_whitespace(const NormalizerStep& step) {
+  return step.kind == Kind::join_spaces && step.pattern == kWhitespacePattern;
+}
+
+void join(const NormalizerStep& step, const Characters& before, Characters& after) {
+  const std::u32string text = decoded(step.text);
+  const bool any = joins_whitespace(step);
+  const auto is_space = [any](char32_t c) {
+    return any ? has(c, CharacterFlag::whitespace) : c == U' ';
+  };
+  const auto is_alone = [any](char32_t c) {
+    return any && (c == U'\n' || c == U'\r' || c == U'\t');
+  };
   after.clear();
   for (std::size_t i = 0; i < before.size();) {
     std::size_t end = i;
-    while (end < before.size() && before[end].value == U' ')
+    while (end < before.size() && is_space(before[end].value))
       ++end;
-    if (end - i >= 2) {
+    if (end - i >= 2 || (end > i && is_alone(before[i].value))) {
       put_replacement(text, before[end - 1], after);
       i = end;
     } else {
@@ -311,6 +325,44 @@ Characters characters_of(std::string_view text) {
   return characters;
 }
 
+// Flags of the letters and digits that a step changes, or joins to what stands before them.
+std::uint16_t changing_flags(const NormalizerStep& step) {
+  const auto all = [](std::initializer_list<CharacterFlag> flags) {
+    unsigned bits = 0;
+    for (const CharacterFlag flag : flags)
+      bits |= static_cast<unsigned>(flag);
+    return static_cast<std::uint16_t>(bits);
+  };
+  switch (step.kind) {
+    case Kind::clean_text:
+      return all({CharacterFlag::removed, CharacterFlag::whitespace});
+    case Kind::separate_chinese:
+      return all({CharacterFlag::chinese});
+    case Kind::nfd:
+    case Kind::nfc:
+      return all({CharacterFlag::decomposes, CharacterFlag::composes});
+    case Kind::nfkd:
+    case Kind::nfkc:
+      return all({CharacterFlag::decomposes, CharacterFlag::composes,
+                  CharacterFlag::decomposes_compatibly});
+    case Kind::strip_marks:
+      return all({CharacterFlag::mark});
+    case Kind::strip_accents:
+      return all({CharacterFlag::combining});
+    case Kind::lowercase:
+      return all({CharacterFlag::lowers});
+    case Kind::replace:
+    case Kind::prepend:
+    case Kind::nmt:
+    case Kind::strip_left:
+    case Kind::strip_right:
+    case Kind::join_spaces:
+    case Kind::charsmap:
+      break;
+  }
+  return 0;
+}
+
 }  // namespace
 
 std::vector<NormalizerStep> bert_normalizer(bool clean_text,
@@ -341,6 +393,7 @@ Result<Normalizer> Normalizer::create(std::span<const NormalizerStep> steps) {
       return Error{ErrorCode::invalid_input, "the normalizer replaces an empty pattern"};
     }
     normalizer.steps_.push_back({step.kind, step.pattern, is_map ? "" : step.text});
+    normalizer.changing_flags_ |= changing_flags(step);
     normalizer.strips_ |= step.kind == Kind::strip_left || step.kind == Kind::strip_right;
     normalizer.has_patterns_ |= step.kind == Kind::replace;
     const bool crosses =
@@ -421,7 +474,7 @@ void Normalizer::run_step(std::size_t index,
       replace_pattern(decoded(step.pattern), decoded(step.text), characters, scratch);
       break;
     case Kind::join_spaces:
-      join_spaces(decoded(step.text), characters, scratch);
+      join(step, characters, scratch);
       break;
     case Kind::charsmap: {
       const auto before =
@@ -459,6 +512,12 @@ void Normalizer::prepare_ascii() {
   for (std::size_t i = 0; i < steps_.size(); ++i) {
     if (steps_[i].kind == Kind::prepend) has_ascii_way_ = false;
     const bool joins = steps_[i].kind == Kind::join_spaces;
+    const bool joins_any = joins_whitespace(steps_[i]);
+    // Whitespace other than a space is seldom, and seldom alone.
+    for (std::size_t code = 0; joins_any && code < ascii_.size(); ++code) {
+      const auto c = static_cast<char32_t>(code);
+      if (c != U' ' && has(c, CharacterFlag::whitespace)) ascii_[code] = kOther;
+    }
     if (!joins && (steps_[i].kind != Kind::replace || steps_[i].pattern.size() < 2)) continue;
     const std::string pattern = joins ? "  " : steps_[i].pattern;
     // What the later steps change could not be recognized in the result.
@@ -485,18 +544,36 @@ bool Normalizer::may_cut(char32_t first) const {
          });
 }
 
-bool Normalizer::run_ascii(std::string_view ascii,
-                           Stretch stretch,
-                           std::string& text,
-                           std::vector<std::uint32_t>& places) const {
-  if (!has_ascii_way_ || ascii.empty()) return false;
+bool Normalizer::is_unchanged(char32_t c) const {
+  // Hangul's letters join to syllables.
+  const auto is_jamo = [](char32_t code) {
+    return (code >= 0x1100 && code < 0x1200) || (code >= 0xa960 && code < 0xa980) ||
+           (code >= 0xd7b0 && code < 0xd800);
+  };
+  const unicode::CharacterProperties properties = unicode::properties(c);
+  return (properties.flags & changing_flags_) == 0 &&
+         (properties.has(CharacterFlag::letter) || properties.has(CharacterFlag::number)) &&
+         properties.combining_class == 0 && properties.grapheme == GraphemeClass::other &&
+         !is_jamo(c) && std::all_of(charsmaps_.begin(), charsmaps_.end(), [c](const Charsmap& map) {
+           return map.leaves(c);
+         });
+}
+
+bool Normalizer::run_simple(std::string_view simple,
+                            Stretch stretch,
+                            std::string& text,
+                            std::vector<std::uint32_t>& places) const {
+  if (!has_ascii_way_ || simple.empty()) return false;
+  // Letters and digits beyond ASCII are as good as graphic characters within.
   const auto is_graphic = [this](char c) {
-    const std::uint8_t result = ascii_[static_cast<unsigned char>(c)];
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0x80) return true;
+    const std::uint8_t result = ascii_[byte];
     return c > ' ' && c < 0x7f && result > ' ' && result < 0x7f;
   };
   const bool has_ends = strips_ || !charsmaps_.empty();
-  if (has_ends && stretch.first && !is_graphic(ascii.front())) return false;
-  if (strips_ && stretch.last && !is_graphic(ascii.back())) return false;
+  if (has_ends && stretch.first && !is_graphic(simple.front())) return false;
+  if (strips_ && stretch.last && !is_graphic(simple.back())) return false;
   const std::size_t begin = text.size();
   const std::size_t first_place = places.size();
   const auto undo = [&] {
@@ -504,12 +581,15 @@ bool Normalizer::run_ascii(std::string_view ascii,
     places.resize(first_place);
     return false;
   };
-  for (std::size_t i = 0; i < ascii.size(); ++i) {
-    const std::uint8_t result = ascii_[static_cast<unsigned char>(ascii[i])];
-    if (result == kOther) return undo();
-    if (result == kDropped) continue;
+  std::uint32_t characters = 0;
+  for (const char c : simple) {
+    const auto byte = static_cast<unsigned char>(c);
+    characters += (byte & 0xc0u) != 0x80u ? 1 : 0;
+    const std::uint8_t result = byte < 0x80 ? ascii_[byte] : byte;
+    if (byte < 0x80 && result == kOther) return undo();
+    if (byte < 0x80 && result == kDropped) continue;
     text += static_cast<char>(result);
-    places.push_back(static_cast<std::uint32_t>(i));
+    places.push_back(characters - 1);
   }
   for (const std::string& exception : ascii_exceptions_) {
     if (text.find(exception, begin) != std::string::npos) return undo();

@@ -85,21 +85,28 @@ struct Edges {
   std::uint32_t trailing = 0;
 };
 Edges whitespace_edges(std::string_view value) {
-  constexpr char32_t kByteLevelSpace = 0x120;
+  const auto is_space = [](char32_t c) {
+    constexpr char32_t kByteLevelSpace = 0x120;
+    return c == kByteLevelSpace || unicode::properties(c).has(CharacterFlag::whitespace);
+  };
   Edges edges;
-  std::uint32_t run = 0;
-  bool only_space = true;
-  for (std::size_t at = 0; at < value.size();) {
+  for (std::size_t at = 0; at < value.size(); ++edges.leading) {
     const DecodedCharacter c = decode_utf8(value, at);
+    if (!is_space(c.value)) break;
     at += c.bytes;
-    const bool space =
-        c.value == kByteLevelSpace || unicode::properties(c.value).has(CharacterFlag::whitespace);
-    run = space ? run + 1 : 0;
-    only_space &= space;
-    if (only_space) edges.leading = run;
   }
-  edges.trailing = run;
+  for (std::size_t end = value.size(); end > 0; ++edges.trailing) {
+    const DecodedCharacter c = decode_before(value, end);
+    if (!is_space(c.value)) break;
+    end -= c.bytes;
+  }
   return edges;
+}
+
+// The memory of this thread's last reader: texts are short, and each would begin with allocations.
+std::unique_ptr<TextReader::Memory>& kept_memory() {
+  thread_local std::unique_ptr<TextReader::Memory> memory;
+  return memory;
 }
 
 }  // namespace
@@ -109,7 +116,22 @@ TextReader::TextReader(const Pipeline& pipeline,
                        std::int32_t segment,
                        std::size_t limit,
                        Beyond beyond)
-    : pipeline_(pipeline), encoding_(encoding), segment_(segment), limit_(limit), beyond_(beyond) {}
+    : pipeline_(pipeline),
+      encoding_(encoding),
+      segment_(segment),
+      limit_(limit),
+      beyond_(beyond),
+      memory_(std::move(kept_memory())) {
+  if (memory_ == nullptr) memory_ = std::make_unique<Memory>();
+}
+
+TextReader::~TextReader() {
+  // More would be held for a text that was an exception.
+  constexpr std::size_t kMostBytes = 1u << 16;
+  const std::size_t held = memory_->normalized.text.capacity() + memory_->split.text.capacity() +
+                           memory_->scratch_split.text.capacity() + memory_->characters.capacity();
+  if (held <= kMostBytes) kept_memory() = std::move(memory_);
+}
 
 void TextReader::read(std::string_view text) {
   counts_words_ = true;
@@ -166,15 +188,15 @@ void TextReader::read_characters(std::string_view text) {
 
 // The text between two added tokens, or a stretch of it.
 void TextReader::read_segment(std::string_view text, std::uint32_t origin, Stretch stretch) {
-  normalized_.clear();
+  memory_->normalized.clear();
   if (pipeline_.normalizer.is_identity()) {
     copy(text, origin);
   } else {
     normalize(text, origin, stretch);
   }
   if (pipeline_.normalized_tokens.empty()) {
-    std::swap(split_.text, normalized_.text);
-    std::swap(split_.sources, normalized_.sources);
+    std::swap(memory_->split.text, memory_->normalized.text);
+    std::swap(memory_->split.sources, memory_->normalized.sources);
     read_words();
   } else {
     cut_normalized_tokens();
@@ -185,34 +207,37 @@ void TextReader::copy(std::string_view text, std::uint32_t origin) {
   for (std::size_t at = 0; at < text.size(); ++origin) {
     const Offset source{origin, origin + 1};
     if (is_ascii(text[at])) {
-      normalized_.text += text[at++];
-      normalized_.sources.push_back(source);
+      memory_->normalized.text += text[at++];
+      memory_->normalized.sources.push_back(source);
       continue;
     }
     const DecodedCharacter c = decode_utf8(text, at);
     at += c.bytes;
-    append_utf8(normalized_.text, c.value);
-    normalized_.sources.resize(normalized_.text.size(), source);
+    append_utf8(memory_->normalized.text, c.value);
+    memory_->normalized.sources.resize(memory_->normalized.text.size(), source);
   }
 }
 
-// Stretches of ASCII go a short way.
+// Stretches of simple characters go a short way.
 void TextReader::normalize(std::string_view text, std::uint32_t origin, Stretch stretch) {
-  const bool may_cut = pipeline_.normalizer.may_cut(decode_utf8(text, 0).value);
+  const Normalizer& normalizer = pipeline_.normalizer;
+  const bool may_cut = normalizer.may_cut(decode_utf8(text, 0).value);
   std::size_t begin = 0;
   while (begin < text.size()) {
-    // Up to the last cut before a character that is not ASCII; if that is where we are, up to the
+    // Up to the last cut before a character that is not simple; if that is where we are, up to the
     // first cut after such characters.
     std::size_t end = begin;
     std::size_t last_cut = begin;
-    while (end < text.size() && is_ascii(text[end])) {
+    while (end < text.size()) {
+      const std::uint32_t bytes = normalizer.simple_bytes(text, end);
+      if (bytes == 0) break;
       if (is_before_space(text, end)) last_cut = end;
-      ++end;
+      end += bytes;
     }
-    const bool all_ascii = end == text.size();
-    if (!may_cut && !all_ascii) {
+    const bool all_simple = end == text.size();
+    if (!may_cut && !all_simple) {
       end = text.size();
-    } else if (!all_ascii) {
+    } else if (!all_simple) {
       if (last_cut == begin) {
         while (end < text.size() && !is_before_space(text, end))
           ++end;
@@ -221,46 +246,51 @@ void TextReader::normalize(std::string_view text, std::uint32_t origin, Stretch 
       }
     }
     const std::string_view part = text.substr(begin, end - begin);
-    normalize_stretch(
-        part, origin,
-        {.first = stretch.first && begin == 0, .last = stretch.last && end == text.size()});
-    origin += static_cast<std::uint32_t>(count_places(part));
+    const Stretch of_part{.first = stretch.first && begin == 0,
+                          .last = stretch.last && end == text.size()};
+    const bool simple = all_simple || end == last_cut;
+    if (!simple || !normalize_simple(part, origin, of_part)) normalize_fully(part, origin, of_part);
+    origin += count_places(part);
     begin = end;
   }
 }
 
-void TextReader::normalize_stretch(std::string_view text, std::uint32_t origin, Stretch stretch) {
-  places_.clear();
-  const bool ascii = std::all_of(text.begin(), text.end(), is_ascii);
-  if (ascii && pipeline_.normalizer.run_ascii(text, stretch, normalized_.text, places_)) {
-    for (const std::uint32_t place : places_)
-      normalized_.sources.push_back({origin + place, origin + place + 1});
-    return;
+bool TextReader::normalize_simple(std::string_view text, std::uint32_t origin, Stretch stretch) {
+  memory_->places.clear();
+  SplitText& normalized = memory_->normalized;
+  if (!pipeline_.normalizer.run_simple(text, stretch, normalized.text, memory_->places)) {
+    return false;
   }
-  characters_.clear();
+  for (const std::uint32_t place : memory_->places)
+    normalized.sources.push_back({origin + place, origin + place + 1});
+  return true;
+}
+
+void TextReader::normalize_fully(std::string_view text, std::uint32_t origin, Stretch stretch) {
+  memory_->characters.clear();
   std::uint32_t place = origin;
   for (std::size_t at = 0; at < text.size(); ++place) {
     const DecodedCharacter c = decode_utf8(text, at);
     at += c.bytes;
-    characters_.push_back({c.value, place, place + 1});
+    memory_->characters.push_back({c.value, place, place + 1});
   }
-  pipeline_.normalizer.run(characters_, scratch_characters_, origin, stretch);
-  for (const Character& c : characters_) {
-    append_utf8(normalized_.text, c.value);
-    normalized_.sources.resize(normalized_.text.size(), {c.begin, c.end});
+  pipeline_.normalizer.run(memory_->characters, memory_->scratch_characters, origin, stretch);
+  for (const Character& c : memory_->characters) {
+    append_utf8(memory_->normalized.text, c.value);
+    memory_->normalized.sources.resize(memory_->normalized.text.size(), {c.begin, c.end});
   }
 }
 
 void TextReader::cut_normalized_tokens() {
-  const std::string_view text = normalized_.text;
-  const std::span<const Offset> sources = normalized_.sources;
+  const std::string_view text = memory_->normalized.text;
+  const std::span<const Offset> sources = memory_->normalized.sources;
   AddedTokenScan scan(pipeline_.normalized_tokens, pipeline_.settings.added_tokens, text);
   std::size_t begin = 0;
   const auto read_up_to = [&](std::size_t end) {
     if (begin >= end) return;
-    split_.text = text.substr(begin, end - begin);
+    memory_->split.text = text.substr(begin, end - begin);
     const std::span<const Offset> part = sources.subspan(begin, end - begin);
-    split_.sources.assign(part.begin(), part.end());
+    memory_->split.sources.assign(part.begin(), part.end());
     read_words();
   };
   for (Place at; at.byte < text.size() && !stopped_;) {
@@ -281,31 +311,31 @@ void TextReader::cut_normalized_tokens() {
 }
 
 void TextReader::read_words() {
-  if (split_.text.empty()) return;
-  split_.words.assign(1, {0, static_cast<std::uint32_t>(split_.text.size())});
-  pipeline_.splitter.run(split_, scratch_split_);
+  if (memory_->split.text.empty()) return;
+  memory_->split.words.assign(1, {0, static_cast<std::uint32_t>(memory_->split.text.size())});
+  pipeline_.splitter.run(memory_->split, memory_->scratch_split);
   switch (pipeline_.settings.model.kind) {
     case ModelSettings::Kind::word_piece:
-      return make_pieces(std::get<WordPieceModel>(pipeline_.model), word_piece_);
+      return make_pieces(std::get<WordPieceModel>(pipeline_.model), memory_->word_piece);
     case ModelSettings::Kind::bpe:
-      return make_pieces(std::get<BpeModel>(pipeline_.model), bpe_);
+      return make_pieces(std::get<BpeModel>(pipeline_.model), memory_->bpe);
     case ModelSettings::Kind::unigram:
-      return make_pieces(std::get<UnigramModel>(pipeline_.model), unigram_);
+      return make_pieces(std::get<UnigramModel>(pipeline_.model), memory_->unigram);
   }
 }
 
 template <class AnyModel, class Scratch>
 void TextReader::make_pieces(const AnyModel& model, Scratch& scratch) {
   const Vocabulary& vocabulary = pipeline_.vocabulary;
-  for (const ByteRange word : split_.words) {
+  for (const ByteRange word : memory_->split.words) {
     if (stopped_) return;
-    pieces_.clear();
+    memory_->pieces.clear();
     const std::string_view text =
-        std::string_view(split_.text).substr(word.begin, word.end - word.begin);
-    model.split(vocabulary, text, scratch, pieces_);
+        std::string_view(memory_->split.text).substr(word.begin, word.end - word.begin);
+    model.split(vocabulary, text, scratch, memory_->pieces);
     const std::span<const Offset> sources =
-        std::span<const Offset>(split_.sources).subspan(word.begin, word.end - word.begin);
-    for (const PieceToken& piece : pieces_) {
+        std::span<const Offset>(memory_->split.sources).subspan(word.begin, word.end - word.begin);
+    for (const PieceToken& piece : memory_->pieces) {
       const Offset offset{sources[piece.begin].begin, sources[piece.end - 1].end};
       add_token(piece.id, offset, vocabulary.piece(static_cast<std::size_t>(piece.id)));
     }

@@ -33,6 +33,7 @@ std::vector<Fixture> fixtures() {
           {"the same, ready to be raised", run(canonical, kOldExport)},
           {"a tagger", testing::make_model()},
           {"a classifier", testing::make_model({.pooled = true})},
+          {"a tagger with biases by distance", testing::make_model({.relative = true})},
           {"an int8 tagger", testing::make_int8_model()}};
 }
 

@@ -3,7 +3,8 @@
 usage: respell_models.py EXPORTS OUT [--only PATTERN]...    (ONNX and ONNX Runtime installed)
 For each exported model of EXPORTS: `fused` (ONNX Runtime's transformer optimizer: com.microsoft operators), `fused16` (the
 same in float16), `fp16` (weights and arithmetic in float16 behind float32 inputs and outputs), `int32` (int32 ids and masks),
-`external` (weights in a file beside), `shapeless` (no value_info, no dimensions of inputs), `unsorted` (nodes in another order).
+`external` (weights in a file beside), `shapeless` (no value_info, no dimensions of inputs), `unsorted` (nodes in another
+order), `mixed` (matrices stored in bfloat16 and float16 in turn, behind casts to float32).
 """
 import argparse
 import copy
@@ -58,6 +59,20 @@ def shapeless(model):
     return model
 
 
+def mixed(model):
+    """ONNX Runtime computes in float32, too, so that answers agree as closely as those of float32 weights."""
+    graph = model.graph
+    matrices = [t for t in graph.initializer if t.data_type == onnx.TensorProto.FLOAT and len(t.dims) == 2]
+    for i, tensor in enumerate(matrices):
+        values = onnx.numpy_helper.to_array(tensor)
+        kind = onnx.TensorProto.BFLOAT16 if i % 2 == 0 else onnx.TensorProto.FLOAT16
+        stored = onnx.helper.make_tensor(tensor.name + "_16", kind, values.shape, values.flatten())
+        graph.node.insert(0, onnx.helper.make_node("Cast", [stored.name], [tensor.name], to=onnx.TensorProto.FLOAT))
+        graph.initializer.remove(tensor)
+        graph.initializer.append(stored)
+    return model
+
+
 def unsorted(model):
     nodes = list(model.graph.node)
     random.Random(5).shuffle(nodes)
@@ -79,7 +94,8 @@ def main():
             continue
         plain = onnx.load(path)
         made = {"int32": lambda: int32(copy.deepcopy(plain)), "shapeless": lambda: shapeless(copy.deepcopy(plain)),
-                "unsorted": lambda: unsorted(copy.deepcopy(plain)), "fused": lambda: fused(path),
+                "unsorted": lambda: unsorted(copy.deepcopy(plain)), "mixed": lambda: mixed(copy.deepcopy(plain)),
+                "fused": lambda: fused(path),
                 "fused16": lambda: fused(path, half=True),
                 "fp16": lambda: float16.convert_float_to_float16(copy.deepcopy(plain), keep_io_types=True)}
         for kind, make in made.items():

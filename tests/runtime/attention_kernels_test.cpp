@@ -24,11 +24,15 @@ struct AttentionCase {
   Index heads = 1;
   Index head_dim = 32;
   bool causal = false;
-  float size = 1;  // of queries and keys
+  float size = 1;    // of queries and keys
+  Index span = 0;    // of relative tables, 0: without
+  bool bias = true;  // if there is a span: which of them
+  bool vectors = false;
 
   std::string text() const {
-    return fmt::format("queries {} from {} tokens {} heads {} head_dim {} causal {} size {}",
-                       queries, first_query, tokens, heads, head_dim, causal, size);
+    return fmt::format(
+        "queries {} from {} tokens {} heads {} head_dim {} causal {} size {} span {} vectors {}",
+        queries, first_query, tokens, heads, head_dim, causal, size, span, vectors);
   }
 };
 
@@ -39,6 +43,9 @@ struct AttentionData {
       random.fill(qkv.row_span(t).first(static_cast<std::size_t>(2 * width)), -c.size, c.size);
       random.fill(qkv.row_span(t).last(static_cast<std::size_t>(width)), -2.0f, 2.0f);
     }
+    random.fill(std::span(bias), -3.0f, 3.0f);
+    random.fill(std::span(relative_key), -1.0f, 1.0f);
+    random.fill(std::span(relative_query), -1.0f, 1.0f);
   }
 
   Attention::Args args(GuardedRows<float>& dst) const {
@@ -54,11 +61,23 @@ struct AttentionData {
             .heads = c.heads,
             .head_dim = c.head_dim,
             .scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim)),
-            .causal = c.causal};
+            .causal = c.causal,
+            .bias = bias.empty() ? nullptr : bias.data(),
+            .relative_key = relative_key.empty() ? nullptr : relative_key.data(),
+            .relative_query = relative_query.empty() ? nullptr : relative_query.data(),
+            .span = c.span};
   }
 
   AttentionCase c;
   Index width = c.heads * c.head_dim;
+  std::vector<float> bias = table(c.bias, c.heads);
+  std::vector<float> relative_key = table(c.vectors, width);
+  std::vector<float> relative_query = table(c.vectors, width);
+
+  std::vector<float> table(bool wanted, Index rows) const {
+    const Index columns = wanted && c.span > 0 ? 2 * c.span - 1 : 0;
+    return std::vector<float>(static_cast<std::size_t>(rows * columns));
+  }
   GuardedRows<float> qkv = GuardedRows<float>(c.tokens, 3 * width, 3 * width + 5);
 };
 
@@ -82,6 +101,11 @@ GuardedRows<float> attend(const Kernel<Attention>& kernel,
       part.dst += q * all.dst_stride + column;
       part.queries = std::min(queries_at_once, c.queries - q);
       part.first_query += q;
+      if (part.bias != nullptr) part.bias += h * (2 * c.span - 1);
+      if (part.relative_key != nullptr) {
+        part.relative_key += column * (2 * c.span - 1);
+        part.relative_query += column * (2 * c.span - 1);
+      }
       part.heads = std::min(heads_at_once, c.heads - h);
       run_kernel(kernel, part, scratch.data());
     }
@@ -97,7 +121,10 @@ std::string check_attention(const Kernel<Attention>& kernel, const AttentionData
   const auto result = attend(kernel, data, c.queries, c.heads, intact);
   if (!intact) return "wrote outside of its scratch";
   if (!result.is_intact() || !data.qkv.is_intact()) return "wrote outside of dst";
-  const float largest_score = c.size * c.size * std::sqrt(static_cast<float>(c.head_dim));
+  const float root = std::sqrt(static_cast<float>(c.head_dim));
+  const float largest_bias = c.span == 0 ? 0.0f : 3.0f;
+  const float largest_score =
+      c.size * c.size * root + largest_bias + (c.vectors ? 2 * c.size * root : 0.0f);
   const Tolerance tolerance = attention_tolerance(c.head_dim, largest_score, 2.0f);
   std::string difference = first_difference(result.values(), expected.values(), tolerance);
   if (!difference.empty()) return difference;
@@ -131,6 +158,14 @@ std::vector<AttentionCase> attention_cases() {
   for (std::size_t i = 0; i < count; ++i) {
     cases.push_back(cases[i]);
     cases.back().causal = true;
+  }
+  for (std::size_t i = 0; i < count; i += 2) {  // spans that sequences fill, or not
+    cases.push_back(cases[i]);
+    cases.back().span = cases[i].tokens + static_cast<Index>(i % 3);
+    cases.back().causal = i % 4 == 0;
+    cases.push_back(cases.back());
+    cases.back().vectors = true;
+    cases.back().bias = i % 8 == 0;
   }
   return cases;
 }

@@ -27,11 +27,24 @@ class ModelBuilder {
                       constant("position", {shape_.positions, h}, 0.2f),
                       shape_.segments ? constant("segment", {2, h}, 0.2f) : ir::kNoValue});
     x = norm(x);
+    std::vector<ValueId> tables;  // by distance, for all layers
+    if (shape_.relative) {
+      const Index distances = 2 * shape_.positions - 1;
+      const Index width = shape_.heads * shape_.head_dim;
+      tables = {constant("bias", {shape_.heads, distances}, 2.0f),
+                constant("relative_key", {width, distances}, 0.5f),
+                constant("relative_query", {width, distances}, 0.5f)};
+    }
     for (Index layer = 0; layer < shape_.layers; ++layer) {
       const Index width = shape_.heads * shape_.head_dim;
       const ValueId qkv = linear(x, 3 * width, h);
       const ValueId context =
-          node(ir::Op::attention, {qkv},
+          node(ir::Op::attention,
+               [&] {
+                 std::vector<ValueId> inputs = {qkv};
+                 inputs.insert(inputs.end(), tables.begin(), tables.end());
+                 return inputs;
+               }(),
                {{"heads", shape_.heads},
                 {"head_dim", shape_.head_dim},
                 {"scale", 1.0f / std::sqrt(static_cast<float>(shape_.head_dim))}});

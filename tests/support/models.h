@@ -18,7 +18,8 @@ struct TinyModel {
   Index positions = 40;
   Index labels = 5;
   bool segments = true;
-  bool pooled = false;  // classify the first token through a tanh layer, not every token
+  bool relative = false;  // attention with tables by distance, shared by the layers
+  bool pooled = false;    // classify the first token through a tanh layer, not every token
   std::string activation = "gelu";
   std::uint64_t seed = 1;
 };

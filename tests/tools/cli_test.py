@@ -176,7 +176,9 @@ class CliTest(unittest.TestCase):
             shown = self.ok(rtai("inspect", model))
             self.assertIn("17 linear layers int8 with the file's weights", shown)
             self.ok(rtai("compile", model, "-o", self.folder / "again.rtai"))
-            self.assertIn("i8 " + mode, self.ok(rtai("inspect", self.folder / "again.rtai")))
+            again = self.ok(rtai("inspect", self.folder / "again.rtai"))
+            self.assertIn("i8 " + mode, again)
+            self.assertIn("; attention int8", again)
 
     def test_auto_reports_what_is_sensitive(self):
         out = self.ok(rtai("quantize", DEMO, "-o", self.folder / "auto.rtai", "--calib", DEMO / "calibration.txt", "--json", "-",

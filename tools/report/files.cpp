@@ -1,5 +1,6 @@
 #include "tools/report/files.h"
 
+#include "runtime/base/atomic_write.h"
 #include "runtime/base/mapped_file.h"
 
 #include <CLI/CLI.hpp>

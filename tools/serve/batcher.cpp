@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <new>
 
 namespace rtai::serve {
 namespace {
@@ -62,11 +63,12 @@ void Batcher::stop() {
 /// What is known about the engines of a newer set begins with what trying them showed.
 std::vector<CostModel>& Batcher::costs_of(const EngineSet& set) {
   if (!chooser_ || set.generation > generation_) {
-    generation_ = set.generation;
-    costs_.clear();
+    std::vector<CostModel> costs;  // all is made before any of it counts: memory may run out
     for (const auto& engine : set.engines)
-      costs_.push_back(engine->first_costs);
-    chooser_ = std::make_unique<EngineChooser>(costs_.size(), options_.promise_s);
+      costs.push_back(engine->first_costs);
+    chooser_ = std::make_unique<EngineChooser>(costs.size(), options_.promise_s);
+    costs_ = std::move(costs);
+    generation_ = set.generation;
   }
   return costs_;
 }
@@ -98,9 +100,9 @@ std::optional<Refused> Batcher::submit(Job job) {
     auto waiting = std::make_unique<Waiting>();
     waiting->job = std::move(job);
     waiting->result.outputs.resize(waiting->job.encodings.size());
-    queued_texts_ += waiting->job.encodings.size();
-    queued_tokens_ += tokens;
     queue_.push_back(std::move(waiting));
+    queued_texts_ += queue_.back()->job.encodings.size();
+    queued_tokens_ += tokens;
   }
   wake_.notify_one();
   return std::nullopt;
@@ -135,6 +137,7 @@ bool Batcher::take_expired(std::vector<std::unique_ptr<Waiting>>& expired, Clock
   const auto is_late = [now](const std::unique_ptr<Waiting>& waiting) {
     return waiting->job.deadline && *waiting->job.deadline < now;
   };
+  expired.reserve(static_cast<std::size_t>(std::ranges::count_if(queue_, is_late)));
   for (auto& waiting : queue_) {
     if (!is_late(waiting)) continue;
     for (std::size_t i = waiting->next; i < waiting->job.encodings.size(); ++i) {
@@ -154,8 +157,10 @@ std::size_t Batcher::batch_tokens(const CostModel& cost) const {
   return std::clamp(static_cast<std::size_t>(room), std::size_t{1}, options_.most_tokens);
 }
 
-/// The front of the queue, as far as it has the same engine and fits.
-std::vector<Batcher::Piece> Batcher::take_batch(Clock::time_point now) {
+/// The front of the queue, as far as it has the same engine and fits. Memory can run out only
+/// before anything was taken.
+void Batcher::take_batch(Clock::time_point now, std::vector<Piece>& batch) {
+  batch.reserve(queue_.size());
   const EngineSet& set = *queue_.front()->job.set;
   std::vector<CostModel>& costs = costs_of(set);
   std::size_t chosen = 0;
@@ -171,9 +176,7 @@ std::vector<Batcher::Piece> Batcher::take_batch(Clock::time_point now) {
   const std::size_t engine = engine_for(*queue_.front());
   const std::size_t budget = batch_tokens(costs[std::min(engine, costs.size() - 1)]);
 
-  std::vector<Piece> batch;
   std::size_t tokens = 0;
-  std::deque<std::unique_ptr<Waiting>> rest;
   while (!queue_.empty() && queue_.front()->job.set.get() == &set &&
          engine_for(*queue_.front()) == engine) {
     std::unique_ptr<Waiting>& front = queue_.front();
@@ -195,7 +198,6 @@ std::vector<Batcher::Piece> Batcher::take_batch(Clock::time_point now) {
   }
   queued_tokens_ -= tokens;
   running_until_ = now + seconds(costs[std::min(engine, costs.size() - 1)].seconds(tokens));
-  return batch;
 }
 
 void Batcher::learn(const EngineSet& set, std::size_t engine, std::size_t tokens, double spent) {
@@ -203,7 +205,19 @@ void Batcher::learn(const EngineSet& set, std::size_t engine, std::size_t tokens
   if (set.generation == generation_) costs_[engine].add(tokens, spent);
 }
 
-void Batcher::run_batch(std::vector<Piece> batch) {
+void Batcher::run_batch(std::vector<Piece>& batch) {
+  try {
+    run_pieces(batch);
+  } catch (const std::bad_alloc&) {
+    for (Piece& piece : batch) {
+      if (!piece.waiting) continue;  // was handed back before
+      piece.waiting->result.end = JobResult::End::no_memory;
+      finish(std::move(piece.waiting));
+    }
+  }
+}
+
+void Batcher::run_pieces(std::vector<Piece>& batch) {
   const std::shared_ptr<const EngineSet> set = batch.front().waiting->job.set;
   const std::size_t engine = batch.front().waiting->result.engine;
   const LoadedEngine& loaded = *set->engines[engine];
@@ -246,7 +260,7 @@ void Batcher::run_batch(std::vector<Piece> batch) {
 
 /// The rest of a failed job leaves the counts of the queue too.
 void Batcher::finish(std::unique_ptr<Waiting> waiting) {
-  if (waiting->result.end == JobResult::End::failed) {
+  if (waiting->result.end != JobResult::End::done) {
     const std::lock_guard lock(mutex_);
     for (std::size_t i = waiting->next; i < waiting->job.encodings.size(); ++i) {
       --queued_texts_;
@@ -254,13 +268,27 @@ void Batcher::finish(std::unique_ptr<Waiting> waiting) {
     }
   }
   metrics_.queue_seconds.add(waiting->result.queue_s);
-  waiting->job.done(waiting->job, std::move(waiting->result));
+  hand_back(std::move(waiting));
+}
+
+/// Where there is no memory for the result, there may be some to say so; else the job is dropped,
+/// and its client sees the connection close.
+void Batcher::hand_back(std::unique_ptr<Waiting> waiting) noexcept {
+  try {
+    waiting->job.done(waiting->job, std::move(waiting->result));
+  } catch (const std::bad_alloc&) {
+    try {
+      waiting->job.done(waiting->job, {.end = JobResult::End::no_memory});
+    } catch (const std::bad_alloc&) {
+    }
+  }
 }
 
 void Batcher::work() {
   ::pthread_setname_np(::pthread_self(), "rtai-compute");
   while (true) {
     std::vector<std::unique_ptr<Waiting>> expired;
+    std::unique_ptr<Waiting> starved;  // there was no memory to take it
     std::vector<Piece> batch;
     {
       std::unique_lock lock(mutex_);
@@ -269,21 +297,28 @@ void Batcher::work() {
       wake_.wait_for(lock, kHeartbeat, [this] { return stopping_ || !queue_.empty(); });
       seen_ = Clock::now();
       if (stopping_) break;
-      take_expired(expired, seen_);
-      if (!queue_.empty()) {
-        batch = take_batch(seen_);
-        running_ = true;
+      try {
+        take_expired(expired, seen_);
+        if (!queue_.empty()) take_batch(seen_, batch);
+      } catch (const std::bad_alloc&) {  // as it was, the queue is not empty
+        starved = std::move(queue_.front());
+        queue_.pop_front();
       }
+      running_ = !batch.empty();
     }
     for (auto& waiting : expired) {
       waiting->result.end = JobResult::End::expired;
-      waiting->job.done(waiting->job, std::move(waiting->result));
+      hand_back(std::move(waiting));
     }
-    if (!batch.empty()) run_batch(std::move(batch));
+    if (starved) {
+      starved->result.end = JobResult::End::no_memory;
+      finish(std::move(starved));
+    }
+    if (!batch.empty()) run_batch(batch);
   }
   for (auto& waiting : queue_) {
     waiting->result.end = JobResult::End::stopped;
-    waiting->job.done(waiting->job, std::move(waiting->result));
+    hand_back(std::move(waiting));
   }
   queue_.clear();
 }

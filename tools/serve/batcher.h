@@ -30,7 +30,7 @@ struct BatchOptions {
 
 /// How a job ended.
 struct JobResult {
-  enum class End : std::uint8_t { done, expired, failed, stopped };
+  enum class End : std::uint8_t { done, expired, failed, no_memory, stopped };
   End end = End::failed;
   std::size_t engine = 0;  // of the set
   Outputs outputs = {};
@@ -56,7 +56,8 @@ struct Refused {
 
 /// Jobs are served in order of arrival; one with more texts than a batch holds takes turns with the
 /// others. A batch begins as soon as there is anything to do and waits for nothing. Answers do not
-/// depend on what else is in a batch.
+/// depend on what else is in a batch. Where memory runs out the job that needed it ends, the others
+/// and the thread go on.
 class Batcher {
  public:
   Batcher(const BatchOptions& options, Metrics& metrics);
@@ -90,12 +91,14 @@ class Batcher {
   void work();
   double expected_wait_s(Clock::time_point now) const;
   bool take_expired(std::vector<std::unique_ptr<Waiting>>& expired, Clock::time_point now);
-  std::vector<Piece> take_batch(Clock::time_point now);
-  void run_batch(std::vector<Piece> batch);
+  void take_batch(Clock::time_point now, std::vector<Piece>& batch);
+  void run_batch(std::vector<Piece>& batch);
+  void run_pieces(std::vector<Piece>& batch);
   void learn(const EngineSet& set, std::size_t engine, std::size_t tokens, double seconds);
   std::vector<CostModel>& costs_of(const EngineSet& set);
   std::size_t batch_tokens(const CostModel& cost) const;
   void finish(std::unique_ptr<Waiting> waiting);
+  static void hand_back(std::unique_ptr<Waiting> waiting) noexcept;
 
   BatchOptions options_;
   Metrics& metrics_;

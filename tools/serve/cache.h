@@ -83,8 +83,10 @@ class Cache {
     if (bytes > most_bytes_) return;
     const std::lock_guard lock(mutex_);
     if (places_.contains(key)) return;
-    entries_.push_front({key, std::move(value), bytes});
-    places_[key] = entries_.begin();
+    std::list<Entry> made;  // in both or, without memory, in neither
+    made.push_front({key, std::move(value), bytes});
+    places_.emplace(key, made.begin());
+    entries_.splice(entries_.begin(), made);
     counts_.bytes += bytes;
     while (counts_.bytes > most_bytes_) {
       counts_.bytes -= entries_.back().bytes;

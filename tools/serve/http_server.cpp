@@ -14,6 +14,7 @@
 
 #include <atomic>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <thread>
 #include <unordered_set>
@@ -30,6 +31,19 @@ using Socket = asio::generic::stream_protocol::socket;
 using Stream = beast::basic_stream<asio::generic::stream_protocol>;
 
 class Connection;
+
+/// Calls `start` until there is memory for it: what is not begun again here would never be.
+template <class Start>
+void insist(Start&& start) {
+  constexpr auto kPause = std::chrono::milliseconds(10);
+  while (true) {
+    try {
+      return start();
+    } catch (const std::bad_alloc&) {
+      std::this_thread::sleep_for(kPause);
+    }
+  }
+}
 
 /// What connections share. They end before it does.
 struct Shared {
@@ -159,6 +173,15 @@ class Connection : public std::enable_shared_from_this<Connection> {
   }
 
   void dispatch() {
+    try {
+      hand_on();
+    } catch (const std::bad_alloc&) {
+      keep_alive_ = false;
+      write({.status = 503});
+    }
+  }
+
+  void hand_on() {
     stream_.expires_never();  // compute has limits of its own
     auto message = parser_->release();
     parser_.reset();
@@ -279,12 +302,15 @@ class BeastServer final : public HttpServer {
   void run() override {
     if (tcp_) accept(*tcp_, true);
     if (unix_) accept(*unix_, false);
-    std::vector<std::thread> threads;
-    for (int i = 1; i < shared_.options.threads; ++i)
-      threads.emplace_back([this] { io_.run(); });
-    io_.run();
-    for (std::thread& thread : threads)
-      thread.join();
+    std::vector<std::jthread> threads;
+    try {
+      for (int i = 1; i < shared_.options.threads; ++i)
+        threads.emplace_back([this] { work(); });
+    } catch (...) {
+      io_.stop();
+      throw;
+    }
+    work();
   }
 
   void post(std::function<void()> work) override { asio::post(io_, std::move(work)); }
@@ -305,14 +331,8 @@ class BeastServer final : public HttpServer {
 
   void drain(std::chrono::milliseconds linger, std::chrono::milliseconds limit) override {
     shared_.draining = true;
-    linger_timer_.expires_after(linger);
-    linger_timer_.async_wait([this](error_code error) {
-      if (!error) stop_accepting();
-    });
-    limit_timer_.expires_after(limit);
-    limit_timer_.async_wait([this](error_code error) {
-      if (!error) io_.stop();
-    });
+    after(linger_timer_, linger, [this] { stop_accepting(); });
+    after(limit_timer_, limit, [this] { io_.stop(); });
   }
 
   HttpCounts counts() const override {
@@ -330,6 +350,18 @@ class BeastServer final : public HttpServer {
     std::chrono::milliseconds period;
     std::function<void()> action;
   };
+
+  /// Where memory runs out in the middle of something, the connection it was for is dropped; the
+  /// others stay.
+  void work() {
+    while (true) {
+      try {
+        io_.run();
+        return;
+      } catch (const std::bad_alloc&) {
+      }
+    }
+  }
 
   Result<void> bind_tcp(const HttpOptions& options) {
     error_code error;
@@ -377,20 +409,25 @@ class BeastServer final : public HttpServer {
 
   template <class Acceptor>
   void accept(Acceptor& acceptor, bool is_tcp) {
-    acceptor.async_accept(executor(), [this, &acceptor, is_tcp](error_code error, auto socket) {
-      if (!error) welcome(Socket(std::move(socket)), is_tcp);
-      if (!acceptor.is_open()) return;
-      if (error && error != asio::error::connection_aborted) return accept_later(acceptor, is_tcp);
-      accept(acceptor, is_tcp);
+    insist([&] {
+      acceptor.async_accept(executor(), [this, &acceptor, is_tcp](error_code error, auto socket) {
+        if (!error) welcome(Socket(std::move(socket)), is_tcp);
+        if (!acceptor.is_open()) return;
+        if (error && error != asio::error::connection_aborted)
+          return accept_later(acceptor, is_tcp);
+        accept(acceptor, is_tcp);
+      });
     });
   }
 
   /// Out of file descriptors: some will be free again.
   template <class Acceptor>
   void accept_later(Acceptor& acceptor, bool is_tcp) {
-    auto timer = std::make_shared<asio::steady_timer>(io_, std::chrono::milliseconds(50));
-    timer->async_wait([this, &acceptor, is_tcp, timer](error_code) {
-      if (acceptor.is_open()) accept(acceptor, is_tcp);
+    insist([&] {
+      auto timer = std::make_shared<asio::steady_timer>(io_, std::chrono::milliseconds(50));
+      timer->async_wait([this, &acceptor, is_tcp, timer](error_code) {
+        if (acceptor.is_open()) accept(acceptor, is_tcp);
+      });
     });
   }
 
@@ -406,7 +443,11 @@ class BeastServer final : public HttpServer {
       socket.write_some(asio::buffer(kFull), ignored);
       return;
     }
-    std::make_shared<Connection>(std::move(socket), shared_, is_tcp)->start();
+    try {
+      std::make_shared<Connection>(std::move(socket), shared_, is_tcp)->start();
+    } catch (const std::bad_alloc&) {  // it closes; the next may find more
+      ++shared_.turned_away;
+    }
   }
 
   /// Whoever has connected is served: closing the listener would reset those it has not handed out.
@@ -428,10 +469,7 @@ class BeastServer final : public HttpServer {
     if (counts().connections == 0) return io_.stop();
     // Clients that were answered before the drain may be sending their next request right now.
     constexpr auto kGrace = std::chrono::milliseconds(500);
-    linger_timer_.expires_after(kGrace);
-    linger_timer_.async_wait([this](error_code error) {
-      if (!error) close_idle();
-    });
+    after(linger_timer_, kGrace, [this] { close_idle(); });
   }
 
   void close_idle() {
@@ -446,20 +484,34 @@ class BeastServer final : public HttpServer {
       connection->close_if_idle();
   }
 
+  template <class Action>
+  static void after(asio::steady_timer& timer, std::chrono::milliseconds time, Action action) {
+    insist([&] {
+      timer.expires_after(time);
+      timer.async_wait([action](error_code error) {
+        if (!error) insist(action);
+      });
+    });
+  }
+
   void wait_for_signal() {
-    signals_.async_wait([this](error_code error, int signal) {
-      if (error) return;
-      on_signal_(signal);
-      wait_for_signal();
+    insist([this] {
+      signals_.async_wait([this](error_code error, int signal) {
+        if (error) return;
+        wait_for_signal();
+        insist([&] { on_signal_(signal); });
+      });
     });
   }
 
   static void wait_for(Timer& timer) {
-    timer.timer.expires_after(timer.period);
-    timer.timer.async_wait([&timer](error_code error) {
-      if (error) return;
-      timer.action();
-      wait_for(timer);
+    insist([&timer] {
+      timer.timer.expires_after(timer.period);
+      timer.timer.async_wait([&timer](error_code error) {
+        if (error) return;
+        wait_for(timer);
+        timer.action();
+      });
     });
   }
 

@@ -2,7 +2,21 @@
 
 #include <fmt/format.h>
 
+#include <new>
+
 namespace rtai::serve {
+namespace {
+
+Result<std::shared_ptr<const EngineSet>> try_load(const EngineOptions& options,
+                                                  std::uint64_t generation) {
+  try {
+    return load_engines(options, generation, silent_log());
+  } catch (const std::bad_alloc&) {
+    return Error{ErrorCode::device, "out of memory"};
+  }
+}
+
+}  // namespace
 
 Reloader::Reloader(EngineOptions options,
                    std::shared_ptr<const EngineSet> set,
@@ -63,19 +77,26 @@ void Reloader::work() {
       wanted_ = false;
       generation = set_->generation + 1;
     }
-    Result<std::shared_ptr<const EngineSet>> loaded =
-        load_engines(options_, generation, silent_log());
-    if (!loaded) {
+    try {
+      load_anew(generation);
+    } catch (const std::bad_alloc&) {  // nor for words
       ++metrics_.reloads_failed;
-      say_(fmt::format("reload failed, the engines that serve stay: {}", loaded.error().message()));
-      continue;
     }
-    std::shared_ptr<const EngineSet> old = *std::move(loaded);
-    say_(fmt::format("reloaded: {} {}", old->first().name, old->first().digest));
-    const std::lock_guard lock(mutex_);
-    set_.swap(old);  // the old one goes when the last request that was read with it is answered
-    ++metrics_.reloads_done;
   }
+}
+
+void Reloader::load_anew(std::uint64_t generation) {
+  Result<std::shared_ptr<const EngineSet>> loaded = try_load(options_, generation);
+  if (!loaded) {
+    say_(fmt::format("reload failed, the engines that serve stay: {}", loaded.error().message()));
+    ++metrics_.reloads_failed;
+    return;
+  }
+  std::shared_ptr<const EngineSet> old = *std::move(loaded);
+  say_(fmt::format("reloaded: {} {}", old->first().name, old->first().digest));
+  const std::lock_guard lock(mutex_);
+  set_.swap(old);  // the old one goes when the last request that was read with it is answered
+  ++metrics_.reloads_done;
 }
 
 }  // namespace rtai::serve

@@ -35,6 +35,7 @@ class Reloader {
 
  private:
   void work();
+  void load_anew(std::uint64_t generation);
   std::vector<FileStamp> stamps() const;
 
   EngineOptions options_;

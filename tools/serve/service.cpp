@@ -1,5 +1,6 @@
 #include "tools/serve/service.h"
 
+#include "tools/memory_reserve.h"
 #include "tools/serve/oip.h"
 #include "tools/serve/text_api.h"
 #include "tools/version.h"
@@ -121,6 +122,7 @@ bool Service::is_allowed(const HttpRequest& request) const {
 }
 
 void Service::handle(HttpRequest request, Respond respond) {
+  tools::hold_memory_reserve();  // the request before may have needed it
   auto exchange = std::make_shared<Exchange>();
   exchange->arrival = request.arrival;
   exchange->respond = std::move(respond);
@@ -345,8 +347,8 @@ void Service::ask(const Shared& exchange, Result<Inquiry> read) {
                                 std::chrono::duration<double>(std::min(*timeout, 86'400.0)));
   }
   job.done = [this, exchange](Job& done, JobResult result) {
-    exchange->encodings = std::move(done.encodings);
     auto shared = std::make_shared<JobResult>(std::move(result));  // std::function copies
+    exchange->encodings = std::move(done.encodings);
     server_->post([this, exchange, shared] { finish(exchange, std::move(*shared)); });
   };
   const std::optional<Refused> refused = batcher_.submit(std::move(job));
@@ -359,6 +361,14 @@ void Service::ask(const Shared& exchange, Result<Inquiry> read) {
 }
 
 void Service::finish(const Shared& exchange, JobResult result) {
+  try {
+    conclude(exchange, std::move(result));
+  } catch (const std::bad_alloc&) {
+    refuse(*exchange, 503, "backend", "out of memory");
+  }
+}
+
+void Service::conclude(const Shared& exchange, JobResult result) {
   switch (result.end) {
     case JobResult::End::expired:
       ++metrics_.expired;
@@ -367,6 +377,8 @@ void Service::finish(const Shared& exchange, JobResult result) {
       return refuse(*exchange, 503, "unavailable", "the server ends", 1);
     case JobResult::End::failed:
       return refuse(*exchange, 500, "backend", "the engine failed");
+    case JobResult::End::no_memory:
+      return refuse(*exchange, 503, "backend", "out of memory");
     case JobResult::End::done:
       break;
   }

@@ -60,6 +60,7 @@ class Service {
   bool answer_from_cache(const Shared& exchange);
   void remember(const Exchange& exchange);
   void finish(const Shared& exchange, JobResult result);
+  void conclude(const Shared& exchange, JobResult result);
   void answer(const Shared& exchange);
   void send(Exchange& exchange, HttpResponse response);
   void refuse(Exchange& exchange,

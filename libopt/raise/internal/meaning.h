@@ -4,6 +4,8 @@
 #include "libopt/raise/internal/axes.h"
 #include "libopt/raise/internal/terms.h"
 
+#include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -38,6 +40,31 @@ struct ScoreChange {
   double fill = 0;
 };
 
+/// Rows times a vector for each head and entry of a table (DeBERTa: for each bucket of distances).
+///
+/// `axes` has the batch, the head and the entry as features (head * entries + entry), the token.
+struct Lookups {
+  Heads rows;
+  Index entries;
+  std::shared_ptr<const std::vector<float>> table;  // [heads, head_dim, entries]; shared by copies
+  Axes axes;
+  double scale = 1;
+};
+
+/// Of lookups, one for each key and query: the entry that an index chooses.
+struct RelativePart {
+  Lookups lookups;
+  ir::ValueId index;
+  Axes index_axes;      // the token of the rows is a token here, the other one a key
+  bool by_key = false;  // the rows are keys
+};
+
+/// A sum of such parts, to be added to attention scores.
+struct RelativeScores {
+  std::vector<RelativePart> parts;
+  Axes axes;
+};
+
 /// Attention scores: for each head, the products of queries and keys, times `scale`, then changed
 /// by numbers that depend on the place alone: scales and masks.
 ///
@@ -48,6 +75,7 @@ struct Scores {
   Axes axes;
   double scale = 1;
   std::vector<ScoreChange> changes = {};
+  std::vector<RelativePart> parts = {};
 };
 
 /// Softmax of scores over the keys.
@@ -56,6 +84,7 @@ struct Probabilities {
   Heads key;
   double scale = 1;
   bool causal = false;
+  RelativeTables relative = {};
   Axes axes;
 };
 
@@ -75,7 +104,15 @@ struct Opaque {
   std::string reason;
 };
 
-using Meaning = std::variant<Plain, Rows, Scores, Probabilities, NotANumber, RowStatistic, Opaque>;
+using Meaning = std::variant<Plain,
+                             Rows,
+                             Lookups,
+                             RelativeScores,
+                             Scores,
+                             Probabilities,
+                             NotANumber,
+                             RowStatistic,
+                             Opaque>;
 
 /// The axes of a meaning that has some, else null.
 inline const Axes* axes_of(const Meaning& meaning) {

@@ -54,6 +54,8 @@ class Reading {
   TermId add(TermKind kind, Index columns, std::string name);
   const Term& term(TermId id) const { return terms_[static_cast<std::size_t>(id)]; }
   std::span<const Term> terms() const { return terms_; }
+  /// Scores shifted by distance, with the biases found for them.
+  std::vector<std::pair<Scores, ir::Tensor>>& biases() { return biases_; }
   template <class T>
   const T* term_as(TermId id) const {
     return std::get_if<T>(&term(id).kind);
@@ -64,6 +66,7 @@ class Reading {
   const Trace& trace_;
   std::vector<Meaning> meanings_;
   std::vector<Term> terms_;
+  std::vector<std::pair<Scores, ir::Tensor>> biases_;
 };
 
 // --- what the operators mean, one function for a family of them (read_*.cpp)

@@ -60,12 +60,20 @@ struct Heads {
   friend bool operator==(const Heads&, const Heads&) = default;
 };
 
+/// What attention adds by how far key and query are apart, as ir::Attention has it.
+struct RelativeTables {
+  std::optional<ir::Tensor> bias = {};
+  std::optional<ir::Tensor> key = {};
+  std::optional<ir::Tensor> query = {};
+};
+
 struct AttentionTerm {
   Heads query;
   Heads key;
   Heads value;
   double scale = 1;
   bool causal = false;
+  RelativeTables relative = {};
 };
 
 struct ActivationTerm {

@@ -22,9 +22,15 @@ class Charsmap {
   /// What the shortest beginning of `text` that has a rule becomes; nothing if none has.
   std::optional<std::string_view> find(std::string_view text) const;
 
+  /// Whether no rule begins with `c` alone.
+  bool leaves(char32_t c) const { return c < kKnown && !has_rule_[c]; }
+
  private:
+  static constexpr char32_t kKnown = 0x10000;
+
   std::vector<std::uint32_t> units_;
   std::string texts_;
+  std::vector<bool> has_rule_;  // [kKnown]; half of the answer for all but a few texts
 };
 
 }  // namespace rtai::text

@@ -136,6 +136,7 @@ class UnigramModel {
   };
   struct Scratch {
     std::vector<Best> best;
+    std::vector<PieceToken> named;
   };
 
   void split(const Vocabulary& vocabulary,
@@ -147,6 +148,7 @@ class UnigramModel {
   void name_unknown(const Vocabulary& vocabulary,
                     std::string_view word,
                     std::size_t first,
+                    std::vector<PieceToken>& named,
                     std::vector<PieceToken>& tokens) const;
 
   std::int32_t unknown_ = 0;

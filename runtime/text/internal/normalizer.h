@@ -4,6 +4,7 @@
 #include "runtime/base/result.h"
 #include "runtime/text/internal/charsmap.h"
 #include "runtime/text/tokenizer_settings.h"
+#include "runtime/text/utf8.h"
 
 #include <array>
 #include <cstdint>
@@ -50,12 +51,21 @@ class Normalizer {
 
   std::string run(std::string_view text) const;
 
-  /// What a stretch of ASCII becomes, one byte for one or none: appends it to `text`, and for each
-  /// byte its place to `places`. False, and nothing appended, if the long way must be gone.
-  bool run_ascii(std::string_view ascii,
-                 Stretch stretch,
-                 std::string& text,
-                 std::vector<std::uint32_t>& places) const;
+  /// The bytes of the character at `position` of `text` if it becomes one of itself, whatever
+  /// stands around; 0 if that is not known.
+  std::uint32_t simple_bytes(std::string_view text, std::size_t position) const {
+    if (static_cast<unsigned char>(text[position]) < 0x80) return 1;
+    const DecodedCharacter c = decode_utf8(text, position);
+    return is_unchanged(c.value) ? c.bytes : 0;
+  }
+
+  /// What a stretch of characters becomes that simple_bytes() knows: appends it to `text`, and for
+  /// each byte the place of its character to `places`. False, and nothing appended, if the long way
+  /// must be gone.
+  bool run_simple(std::string_view simple,
+                  Stretch stretch,
+                  std::string& text,
+                  std::vector<std::uint32_t>& places) const;
 
   /// Whether a text that begins with `first` may be normalized in stretches, cut where is_cut says.
   bool may_cut(char32_t first) const;
@@ -70,12 +80,15 @@ class Normalizer {
                 std::uint32_t origin,
                 Stretch stretch) const;
   void prepare_ascii();
+  /// Of a character beyond ASCII.
+  bool is_unchanged(char32_t c) const;
 
   std::vector<NormalizerStep> steps_;
   std::vector<Charsmap> charsmaps_;            // of the steps of that kind, in their order
   std::array<std::uint8_t, 128> ascii_{};      // what a character becomes, kDropped or kOther
   std::vector<std::string> ascii_exceptions_;  // results that hold one of these are wrong
   bool has_ascii_way_ = false;
+  std::uint16_t changing_flags_ = 0;  // of characters that a step could change
   bool strips_ = false;
   bool has_patterns_ = false;
   bool may_cut_ = true;

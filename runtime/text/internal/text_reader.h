@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -15,7 +16,7 @@ namespace rtai::text {
 
 /// Cuts added tokens out of a text, normalizes and splits what is between them, and makes pieces of
 /// the words: a stretch of some thousand bytes at a time, so that reading can stop early. Allocates
-/// when a buffer grows, not for each word.
+/// when a buffer grows, neither for each word nor for each text.
 class TextReader {
  public:
   static constexpr std::size_t kNoLimit = std::numeric_limits<std::size_t>::max();
@@ -28,6 +29,24 @@ class TextReader {
              std::int32_t segment,
              std::size_t limit,
              Beyond beyond);
+
+  TextReader(const TextReader&) = delete;
+  TextReader& operator=(const TextReader&) = delete;
+  ~TextReader();
+
+  /// Of no meaning between texts.
+  struct Memory {
+    Characters characters;
+    Characters scratch_characters;
+    std::vector<std::uint32_t> places;
+    SplitText normalized;
+    SplitText split;
+    SplitText scratch_split;
+    WordPieceModel::Scratch word_piece;
+    BpeModel::Scratch bpe;
+    UnigramModel::Scratch unigram;
+    std::vector<PieceToken> pieces;
+  };
 
   /// A text, whose words are counted.
   void read(std::string_view text);
@@ -42,7 +61,8 @@ class TextReader {
   void read_characters(std::string_view text);
   void read_segment(std::string_view text, std::uint32_t origin, Stretch stretch);
   void normalize(std::string_view text, std::uint32_t origin, Stretch stretch);
-  void normalize_stretch(std::string_view text, std::uint32_t origin, Stretch stretch);
+  bool normalize_simple(std::string_view text, std::uint32_t origin, Stretch stretch);
+  void normalize_fully(std::string_view text, std::uint32_t origin, Stretch stretch);
   void copy(std::string_view text, std::uint32_t origin);
   void cut_normalized_tokens();
   void read_words();
@@ -64,16 +84,7 @@ class TextReader {
   std::int32_t word_ = 0;
   bool counts_words_ = true;
 
-  Characters characters_;
-  Characters scratch_characters_;
-  std::vector<std::uint32_t> places_;
-  SplitText normalized_;
-  SplitText split_;
-  SplitText scratch_split_;
-  WordPieceModel::Scratch word_piece_;
-  BpeModel::Scratch bpe_;
-  UnigramModel::Scratch unigram_;
-  std::vector<PieceToken> pieces_;
+  std::unique_ptr<Memory> memory_;
 };
 
 }  // namespace rtai::text

@@ -141,12 +141,15 @@ TEST_CASE("the derivatives of every operator are those of finite differences") {
   check(ir::Op::linear, 6, {{4, 6}, {4}});
   check(ir::Op::linear, 6, {{4, 6}});
   check(ir::Op::layer_norm, 8, {{8}, {8}}, {{"epsilon", 0.1f}});
-  for (const std::int64_t causal : {0, 1}) {
-    check(ir::Op::attention, 3 * 2 * 4, {},
-          {{"heads", std::int64_t{2}},
-           {"head_dim", std::int64_t{4}},
-           {"scale", 0.6f},
-           {"causal", causal}});
+  const std::vector<ir::Dims> by_distance = {{2, 15}, {8, 15}, {8, 15}};
+  for (const auto& tables : {std::vector<ir::Dims>{}, by_distance}) {
+    for (const std::int64_t causal : {0, 1}) {
+      check(ir::Op::attention, 3 * 2 * 4, tables,
+            {{"heads", std::int64_t{2}},
+             {"head_dim", std::int64_t{4}},
+             {"scale", 0.6f},
+             {"causal", causal}});
+    }
   }
   for (const char* kind : {"gelu", "gelu_tanh", "relu", "tanh", "sigmoid", "silu"})
     check(ir::Op::activation, 5, {}, {{"kind", std::string(kind)}});

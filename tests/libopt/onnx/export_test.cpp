@@ -200,11 +200,34 @@ TEST_CASE("attention to earlier tokens alone is exported") {
                    "return %out }");
 }
 
-TEST_CASE("int8 attention is exported as attention in floats") {
-  constexpr double kRounding = 0.1;  // of integers, through the layer
-  check_round_trip(
+TEST_CASE("biases by distance are exported as a table that is read by it") {
+  std::string text = "graph (%ids: i32[tokens]) {" + kEmbedding + layer("gelu") + "return %out }";
+  text.replace(text.find("attention(%qkv)"), 15, "attention(%qkv, @bias)");
+  text.insert(text.find("%qkv ="), "@bias: f32[3, 61] = random\n    ");
+  check_round_trip(text);
+  text.replace(text.find("attention(%qkv, @bias)"), 22, "attention(%qkv, @bias, @rk, @rq)");
+  text.insert(text.find("%qkv ="), "@rk: f32[6, 61] = random\n    @rq: f32[6, 61] = random\n    ");
+  check_round_trip(text);
+}
+
+TEST_CASE("int8 attention is exported with its rounding") {
+  // The engine's 2^x is a polynomial of relative error 7.5e-5: few weights round the other way.
+  constexpr double kExponential = 2e-3;
+  const ir::Graph model = check_round_trip(
       "graph (%ids: i32[tokens]) {" + kEmbedding + layer("gelu", ", bits = 8") + "return %out }",
-      kRounding);
+      kExponential);
+  CHECK(model.nodes_of(ir::Op::round).size() == 4);
+  check_round_trip("graph (%ids: i32[tokens]) {" + kEmbedding +
+                       layer("gelu", ", bits = 8, causal = 1") + "return %out }",
+                   kExponential);
+}
+
+TEST_CASE("int8 attention is exported as attention in floats where batches share scales") {
+  constexpr double kRounding = 0.1;  // of integers, through the layer
+  const ir::Graph model = check_round_trip(
+      "graph (%ids: i32[tokens]) {" + kEmbedding + layer("gelu", ", bits = 8") + "return %out }",
+      kRounding, DynamicScale::batch);
+  CHECK(model.nodes_of(ir::Op::round).empty());
 }
 
 TEST_CASE("segments become token_type_ids, offsets of positions are kept") {

@@ -263,6 +263,53 @@ TEST_CASE("Cast, ConstantOfShape and quantization carry their element types") {
             .find("FLOAT8E4M3FN") != std::string::npos);
 }
 
+TEST_CASE("the branches of an If read what is outside, and their names end with them") {
+  const std::string text = R"((bool c, bool d, float[2] x) => (float[k] y) {
+    y = If (c) <then_branch = g1 () => (float[k] r) {
+                  s = Neg(w)
+                  r = If (d) <then_branch = g2 () => (float[k] t) { t = Concat <axis = 0> (s, w) },
+                              else_branch = g3 () => (float[k] t) { t = Identity(s) }>
+                },
+                else_branch = g4 () => (float[k] r) { s = Abs(w)  r = Add(s, w) }>
+    w = Add(x, x)
+  })";
+  const Tensor x = f32({2}, {1, -2});
+  const auto y = [&](bool c, bool d) { return run(17, text, {bools({}, {c}), bools({}, {d}), x}); };
+  CHECK(y(true, true) == f32({4}, {-2, 4, 2, -4}));
+  CHECK(y(true, false) == f32({2}, {-2, 4}));
+  CHECK(y(false, true) == f32({2}, {4, 0}));
+}
+
+TEST_CASE("a branch that cannot be computed does no harm where it is not taken") {
+  const std::string text = R"((bool c, float[2] x) => (float[k] y) {
+    axes = Constant <value_ints = [0]> ()
+    y = If (c) <then_branch = g1 () => (float[k] r) { s = Squeeze(x, axes)  r = Neg(s) },
+                else_branch = g2 () => (float[k] r) { r = Neg(x) }>
+  })";
+  const Tensor x = f32({2}, {1, -2});
+  CHECK(run(17, text, {bools({}, {0}), x}) == f32({2}, {-1, 2}));
+  const auto failed = reference::interpret(import_text(17, text), std::vector{bools({}, {1}), x});
+  REQUIRE_FALSE(failed);
+  CHECK(failed.error().message() == "node 's' (squeeze): axis 0 of f32[2] is not 1");
+}
+
+TEST_CASE("an If must have two branches that make what it makes") {
+  const auto message = [](const std::string& node) {
+    return invalid(onnx_model(17, "(bool c, float[1] x) => (float y) {" + node + "}"));
+  };
+  CHECK(message("y = If (c) <then_branch = g1 () => (float a) { a = Neg(x) }>") ==
+        "node 'y' (If): expected a graph without inputs as its attribute 'else_branch'");
+  CHECK(message("y, z = If (c) <then_branch = g1 () => (float a) { a = Neg(x) }, "
+                "else_branch = g2 () => (float a) { a = Abs(x) }>") ==
+        "node 'y' (If): branches of other outputs than its own");
+  CHECK(message("y = If (c) <then_branch = g1 () => (float a) { b = Neg(x) }, "
+                "else_branch = g2 () => (float a) { a = Abs(x) }>") ==
+        "node 'y' (If) reads 'a', which nothing makes");
+  CHECK(message("y = If (c) <then_branch = g1 () => (float a) { a = Neg(y) }, "
+                "else_branch = g2 () => (float a) { a = Abs(x) }>") ==
+        "node 'y' (If) depends on its own result");
+}
+
 // --- what is refused
 
 TEST_CASE("all operators that rtai lacks are named at once, with their nodes") {
@@ -275,16 +322,20 @@ TEST_CASE("all operators that rtai lacks are named at once, with their nodes") {
         "'com.example.Selu' (1 node, first at node 'y' (Selu))");
 }
 
-TEST_CASE("control flow is refused by name") {
+TEST_CASE("loops are refused by name, and what a branch holds is, too") {
+  CHECK(unsupported(onnx_model(17, R"((int64 n, bool c, float[1] x) => (float y) {
+    y = Loop (n, c, x) <body = g1 (int64 i, bool d, float[1] v) => (bool e, float[1] w)
+                        { e = Identity(d)  w = Neg(v) }> })"))
+            .find("'Loop' version 17 (1 node, first at node 'y' (Loop))") != std::string::npos);
   CHECK(unsupported(onnx_model(17, R"((bool c, float[1] x) => (float y) {
-    y = If (c) <then_branch = g1 () => (float a) { a = Identity(x) },
+    y = If (c) <then_branch = g1 () => (float a) { a = Conv(x, x) },
                 else_branch = g2 () => (float b) { b = Neg(x) }> })"))
-            .find("'If'") != std::string::npos);
+            .find("'Conv' version 17 (1 node, first at node 'a' (Conv))") != std::string::npos);
 }
 
 TEST_CASE("operator sets from the future are refused") {
   CHECK(unsupported(onnx_model(99, "(float[1] x) => (float y) { y = Neg(x) }")) ==
-        "opset 99 is not supported; supported: 1 to 25");
+        "opset 99 is not supported; supported: 1 to 27");
 }
 
 TEST_CASE("attributes that an operator does not have are refused by name") {

@@ -104,16 +104,18 @@ TEST_CASE("a quantized model has nothing to prune, and says why") {
 }
 
 TEST_CASE("keeping units gives what silencing the others gives") {
-  const ir::Graph dense = testing::make_model();
-  const std::vector<Module> modules = find_modules(dense).value();
-  for (const std::vector<Index>& kept : {std::vector<Index>{0, 2, 3}, {1}, {}}) {
-    for (const Module& module : modules) {
-      ir::Graph narrow = dense;
-      keep_units(narrow, module, kept);
-      REQUIRE(ir::verify(narrow));
-      ir::Graph silent = dense;
-      silence(silent, module, kept);
-      CHECK(distance(outputs_of(narrow), outputs_of(silent)) < 1e-4);
+  for (const bool relative : {false, true}) {
+    const ir::Graph dense = testing::make_model({.relative = relative});
+    const std::vector<Module> modules = find_modules(dense).value();
+    for (const std::vector<Index>& kept : {std::vector<Index>{0, 2, 3}, {1}, {}}) {
+      for (const Module& module : modules) {
+        ir::Graph narrow = dense;
+        keep_units(narrow, module, kept);
+        REQUIRE(ir::verify(narrow));
+        ir::Graph silent = dense;
+        silence(silent, module, kept);
+        CHECK(distance(outputs_of(narrow), outputs_of(silent)) < 1e-4);
+      }
     }
   }
 }

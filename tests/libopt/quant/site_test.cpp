@@ -35,6 +35,19 @@ Tensor random_weight(Index n, Index k) {
   return Tensor::from<float>({n, k}, values);
 }
 
+Result<Tensor> product(const Tensor& rows, const Tensor& weight) {
+  std::vector<float> results;
+  for (Index r = 0; r < rows.dim(0); ++r) {
+    for (Index c = 0; c < weight.dim(0); ++c) {
+      double sum = 0;
+      for (Index i = 0; i < rows.dim(1); ++i)
+        sum += rows.value(r * rows.dim(1) + i) * weight.value(c * rows.dim(1) + i);
+      results.push_back(static_cast<float>(sum));
+    }
+  }
+  return Tensor::from<float>({rows.dim(0), weight.dim(0)}, results);
+}
+
 TEST_CASE("a matrix without importance is rounded to within half a step of its rows") {
   const Tensor matrix = random_weight(5, 33);
   const QuantizedMatrix quantized = quantize_matrix(matrix).value();
@@ -77,15 +90,15 @@ TEST_CASE("rows of zeros and of denormals get scales that are normal") {
 TEST_CASE("a loud column costs little where its range is shared with the weight") {
   const Tensor weight = random_weight(24, 48);
   const QuantizedSite plain =
-      *quantize_linear(weight, source_rows(200, 48), WantedForms::dynamic)->dynamic;
+      *quantize_linear(weight, source_rows(200, 48), WantedForms::dynamic, product)->dynamic;
   const QuantizedSite loud =
-      *quantize_linear(weight, source_rows(200, 48, 3), WantedForms::dynamic)->dynamic;
+      *quantize_linear(weight, source_rows(200, 48, 3), WantedForms::dynamic, product)->dynamic;
   CHECK(loud.smoothing > 0);
   REQUIRE(loud.src_factor.size() == 48);
   CHECK(loud.src_factor[3] < 0.2 * loud.src_factor[4]);
   CHECK(loud.error < 20 * plain.error);
   const QuantizedSite fixed =
-      *quantize_linear(weight, source_rows(200, 48, 3), WantedForms::fixed)->fixed;
+      *quantize_linear(weight, source_rows(200, 48, 3), WantedForms::fixed, product)->fixed;
   CHECK(fixed.src_scale > 0);
   CHECK(fixed.error < 40 * plain.error);
 }
@@ -93,7 +106,7 @@ TEST_CASE("a loud column costs little where its range is shared with the weight"
 TEST_CASE("a static scale covers the rows, but for what clipping pays for") {
   const SourceRows source = source_rows(300, 16);
   const QuantizedSite site =
-      *quantize_linear(random_weight(8, 16), source, WantedForms::fixed)->fixed;
+      *quantize_linear(random_weight(8, 16), source, WantedForms::fixed, product)->fixed;
   CHECK(site.clip > 0.5);
   CHECK(site.error < 1e-3);
   CHECK(site.bias_shift.size() == 8);
@@ -103,7 +116,7 @@ TEST_CASE("a source of zeros gives a layer that works") {
   SourceRows zeros{.rows = Tensor::from<float>({2, 4}, std::vector<float>(8, 0.0f)),
                    .absmax = std::vector<float>(4, 0.0f)};
   const QuantizedSite site =
-      *quantize_linear(random_weight(3, 4), zeros, WantedForms::fixed)->fixed;
+      *quantize_linear(random_weight(3, 4), zeros, WantedForms::fixed, product)->fixed;
   CHECK(std::isnormal(site.src_scale));
   CHECK(site.error == 0);
 }

@@ -147,6 +147,56 @@ TEST_CASE("a lower triangle beside the padding makes attention causal") {
   CHECK(only(graph, Op::attention).attributes().integer("causal", 0) == 1);
 }
 
+TEST_CASE("scores shifted by how far key and query are apart get a table of biases") {
+  // bias[head, q, k] = table[bucket, head], buckets as MPNet and T5 have them: sign and distance.
+  AttentionText text;
+  text.mask = R"(
+      %length = shape(%mask) {start = 1, end = 2} : i64
+      %last = squeeze(%length) : i64
+      %keys = range(@i0, %last, @i1) : i64
+      %queries = unsqueeze(%keys, @inner1) : i64
+      %apart = sub(%keys, %queries) : i64
+      %far = abs(%apart) : i64
+      %near = min(%far, @i3) : i64
+      %is_later = less(@i0, %apart) : bool
+      %later = cast(%is_later) {to = "i64"} : i64
+      %shift = mul(%later, @i4) : i64
+      %bucket = add(%near, %shift) : i64
+      %by_head_last = gather(@table, %bucket) {axis = 0} : f32
+      %by_head = transpose(%by_head_last) {perm = [2, 0, 1]} : f32
+      %bias = unsqueeze(%by_head, @first) : f32
+      %a = add(%scores, %bias) : f32
+      %masked = add(%a, %additive) : f32)";
+  std::string full = text.str();
+  full.insert(full.find("@i0: i64"), R"(@i1: i64 = [1]
+      @i3: i64 = [3]
+      @i4: i64 = [4]
+      @inner1: i64[1] = [1]
+      @first: i64[1] = [0]
+      @table: f32[8, 2] = random
+      )");
+  SECTION("of one layer") {
+    const ir::Graph graph = raised(full);
+    CHECK(ops(graph) == "linear attention linear");
+    const ir::Tensor& bias = *graph.constant(only(graph, Op::attention).input(ir::Attention::bias));
+    CHECK(ir::to_string(bias.dims()) == "[2, 1023]");  // without positions: 512 tokens
+    const ir::Tensor& table = *parsed(full).constant(*parsed(full).find_value("table"));
+    for (const Index head : {0, 1}) {
+      CHECK(bias.value(head * 1023 + 511) == table.value(head));
+      CHECK(bias.value(head * 1023 + 511 - 2) == table.value(2 * 2 + head));
+      CHECK(bias.value(head * 1023 + 511 + 2) == table.value(2 * 6 + head));
+      CHECK(bias.value(head * 1023) == table.value(2 * 3 + head));
+      CHECK(bias.value(head * 1023 + 1022) == table.value(2 * 7 + head));
+    }
+  }
+  SECTION("unless a distance has two values") {
+    full.replace(full.find("%a = add(%scores, %bias)"), 24,
+                 "%ramp0 = cast(%keys) {to = \"f32\"} : f32 %ramp = add(%bias, %ramp0) : f32 "
+                 "%a = add(%scores, %ramp)");
+    CHECK(refusal(full).find("neither key padding nor causal") != std::string::npos);
+  }
+}
+
 TEST_CASE("a mask may be the number of real tokens") {
   AttentionText text;
   std::string full = text.str();

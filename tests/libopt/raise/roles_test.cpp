@@ -81,7 +81,16 @@ TEST_CASE("inputs of no known role are refused by name") {
     })") ==
         "input 'past_key' (f32[b, 4, s, 8]): expected token ids, a mask, segments or positions");
   CHECK(roles("graph (%x: f32[b, s]) { %1 = tanh(%x) : f32 return %1 }") ==
-        "no input by itself selects rows of a constant table: expected token ids");
+        "no input selects rows of a constant table: expected token ids");
+  CHECK(roles(R"(
+    graph (%ids: i64[b, s], %mask: i64[b, s]) {
+      @words: f32[50, 4] = random
+      %1 = mul(%ids, %mask) : i64
+      %2 = gather(@words, %1) : f32
+      return %2
+    })") ==
+        "node '2' (Gather): rows of a table are selected by a computed value: expected "
+        "token ids as they are given");
 }
 
 TEST_CASE("sizes that the file prescribes must agree") {

@@ -187,6 +187,69 @@ TEST_CASE("attention in 8 bits is attention to about a hundredth") {
   }
 }
 
+TEST_CASE("attention adds biases by how far key and query are apart") {
+  // Queries are zero: what is left of a score is its bias. Values are 1, 10, 100.
+  const auto attend = [](std::string_view bias) {
+    return ir::parse(R"(
+      graph (%qkv: f32[tokens, 6]) {
+        @b: f32[2, 5] = )" +
+                     std::string(bias) + R"(
+        %y = attention(%qkv, @b) {heads = 2, head_dim = 1, scale = 1.0} : f32[tokens, 2]
+        return %y
+      })");
+  };
+  const auto graph = attend("[-100, 0, -100, -100, -100, -100, -100, -100, -100, 0]");
+  INFO((graph ? "" : graph.error().message()));
+  REQUIRE(graph);
+  REQUIRE(ir::verify(*graph));
+  std::vector<float> qkv;
+  for (const float value : {1.0f, 10.0f, 100.0f})
+    qkv.insert(qkv.end(), {0, 0, 0, 0, value, 2 * value});
+  const auto result =
+      reference::interpret(*graph, std::vector{ir::Tensor::from<float>({3, 6}, qkv)});
+  INFO((result ? "" : result.error().message()));
+  REQUIRE(result);
+  const auto values = result->at(0).data<float>();
+  // Head 0 looks at the token before, head 1 at the second after; without one, at all alike.
+  CHECK(values[0] == Approx(37));
+  CHECK(values[2] == Approx(1));
+  CHECK(values[4] == Approx(10));
+  CHECK(values[1] == Approx(200));
+  CHECK(values[3] == Approx(74));
+  CHECK(values[5] == Approx(74));
+  const auto longer = reference::interpret(
+      *graph, std::vector{ir::Tensor::from<float>({4, 6}, std::vector<float>(24))});
+  REQUIRE_FALSE(longer);
+  CHECK(longer.error().message().find("relative table f32[2, 5] for 2 heads of 1 and 4 tokens") !=
+        std::string::npos);
+}
+
+TEST_CASE("attention adds what query and key say about their distance") {
+  // One head of one column: score(i, j) = q_i k_j + q_i rk[j - i] + k_j rq[j - i], here of 2
+  // tokens.
+  const auto graph = ir::parse(R"(
+    graph (%qkv: f32[tokens, 3]) {
+      @rk: f32[1, 3] = [0.5, 1, -1]
+      @rq: f32[1, 3] = [2, -3, 0.25]
+      %y = attention(%qkv, none, @rk, @rq) {heads = 1, head_dim = 1, scale = 0.5} : f32[tokens, 1]
+      return %y
+    })");
+  INFO((graph ? "" : graph.error().message()));
+  REQUIRE(graph);
+  const auto result = reference::interpret(
+      *graph, std::vector{ir::Tensor::from<float>({2, 3}, std::vector<float>{1, 2, 0, 3, -1, 1})});
+  INFO((result ? "" : result.error().message()));
+  REQUIRE(result);
+  // Values are 0 and 1: the result is the weight of token 1.
+  const auto weight = [](double score_0, double score_1) {
+    return 1 / (1 + std::exp(0.5 * (score_0 - score_1)));
+  };
+  CHECK(result->at(0).value(0) ==
+        Approx(weight(1 * 2 + 1 * 1 + 2 * -3, 1 * -1 + 1 * -1 + -1 * 0.25)));
+  CHECK(result->at(0).value(1) ==
+        Approx(weight(3 * 2 + 3 * 0.5 + 2 * 2, 3 * -1 + 3 * 1 + -1 * -3)));
+}
+
 TEST_CASE("attention refuses heads that do not fill its input") {
   const Tensor qkv = f32({1, 6}, {1, 2, 3, 4, 5, 6});
   CHECK(apply(Op::attention, {qkv}, {{"heads", 2}, {"head_dim", 1}}) == f32({1, 2}, {5, 6}));

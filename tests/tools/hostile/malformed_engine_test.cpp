@@ -433,10 +433,10 @@ void add_steps(Kinds& kinds) {
       "step ");
   step(
       "a function of no kind", OpKind::activation,
-      [](Step& s) { s.function = static_cast<engine::Function>(99); }, "unknown code 99");
+      [](Step& s) { s.function = static_cast<Function>(99); }, "unknown code 99");
   step(
       "an activation without a function", OpKind::activation,
-      [](Step& s) { s.function = engine::Function::none; }, "no function");
+      [](Step& s) { s.function = Function::none; }, "no function");
   step(
       "a source that is made later", OpKind::linear, [](Step& s) { s.src[0] = s.dst; },
       "uses a value that is not made yet");

@@ -17,9 +17,9 @@ TEXT = "play the new album by westbam on google music"
 class Server:
     """One server on a free port; a context manager."""
 
-    def __init__(self, rtai, *args):
-        self.process = subprocess.Popen([rtai, "serve", *map(str, args), *([] if "--unix" in args else ["--port", "0"])],
-                                        stderr=subprocess.PIPE, text=True)
+    def __init__(self, rtai, *args, prefix=(), env=None):
+        self.process = subprocess.Popen([*map(str, prefix), rtai, "serve", *map(str, args), *([] if "--unix" in args else ["--port", "0"])],
+                                        stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})})
         self.lines = []
         self.port = None
         self.started = threading.Event()

@@ -1,0 +1,121 @@
+#include "runtime/base/atomic_write.h"
+
+#include "runtime/base/mapped_file.h"
+#include "tests/support/temp_folder.h"
+
+#include <catch2/catch.hpp>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fstream>
+
+namespace rtai {
+namespace {
+
+namespace fs = std::filesystem;
+using Names = std::vector<std::string>;
+
+std::string text_of(const fs::path& path) {
+  const auto file = MappedFile::open(path);
+  REQUIRE(file);
+  return std::string(file->text());
+}
+
+mode_t mode_of(const fs::path& path) {
+  struct stat status {};
+  REQUIRE(::stat(path.c_str(), &status) == 0);
+  return status.st_mode & 0777;
+}
+
+TEST_CASE("a file is written, and written again, with nothing beside it") {
+  const testing::TempFolder folder;
+  // As long as a name may be: temporary names do not grow with it.
+  const fs::path path = folder / std::string(255, 'n');
+  const mode_t mask = ::umask(027);
+  REQUIRE(write_file_atomically(path, "old"));
+  ::umask(mask);
+  CHECK(text_of(path) == "old");
+  CHECK(mode_of(path) == 0640);
+  REQUIRE(write_file_atomically(path, "new and longer"));
+  CHECK(text_of(path) == "new and longer");
+  CHECK(folder.names() == Names{std::string(255, 'n')});
+}
+
+TEST_CASE("a file that cannot be written leaves all as it was") {
+  const testing::TempFolder folder;
+  fs::create_directory(folder / "folder");
+  const auto missing = write_file_atomically(folder / "nowhere/file", "text");
+  REQUIRE_FALSE(missing);
+  CHECK(missing.error().code() == ErrorCode::io);
+  CHECK(missing.error().message() ==
+        (folder / "nowhere/file").string() + ": cannot be written: No such file or directory");
+  CHECK_FALSE(write_file_atomically(folder / "folder", "text"));
+  CHECK(folder.names() == Names{"folder"});
+}
+
+TEST_CASE("links are followed") {
+  const testing::TempFolder folder;
+  REQUIRE(write_file_atomically(folder / "target", "old"));
+  fs::create_symlink("target", folder / "link");
+  REQUIRE(write_file_atomically(folder / "link", "new"));
+  CHECK(fs::is_symlink(folder / "link"));
+  CHECK(text_of(folder / "target") == "new");
+}
+
+TEST_CASE("what a killed process has left is removed, what another one writes is not") {
+  const testing::TempFolder folder;
+  for (const char* name : {".rtai-part.1.0", ".rtai-part.1.1"})
+    std::ofstream(folder / name) << "half";
+  fs::create_directory(folder / ".rtai-part.2.0");
+  std::ofstream(folder / ".rtai-part.2.0/model.onnx") << "half";
+  fs::create_directory(folder / ".rtai-part.2.1");
+  std::ofstream(folder / ".rtai-part.2.1/model.onnx") << "half";
+  std::ofstream(folder / ".hidden") << "mine";
+  const int file = ::open((folder / ".rtai-part.1.1").c_str(), O_RDONLY | O_CLOEXEC);
+  const int inner = ::open((folder / ".rtai-part.2.1").c_str(), O_RDONLY | O_CLOEXEC);
+  REQUIRE(::flock(file, LOCK_EX) == 0);
+  REQUIRE(::flock(inner, LOCK_EX) == 0);
+
+  REQUIRE(write_file_atomically(folder / "file", "text"));
+  CHECK(folder.names() == Names{".hidden", ".rtai-part.1.1", ".rtai-part.2.1", "file"});
+  ::close(file);
+  ::close(inner);
+  REQUIRE(write_file_atomically(folder / "file", "text"));
+  CHECK(folder.names() == Names{".hidden", "file"});
+}
+
+TEST_CASE("a folder appears when it is full") {
+  const testing::TempFolder folder;
+  REQUIRE(write_folder_atomically(folder / "new", [&](const fs::path& staging) -> Result<void> {
+    CHECK_FALSE(fs::exists(folder / "new"));
+    RTAI_TRY_VOID(write_file_atomically(staging / "a", "first"));
+    return write_file_atomically(staging / "b", "second");
+  }));
+  CHECK(folder.names() == Names{"new"});
+  CHECK(text_of(folder / "new/b") == "second");
+}
+
+TEST_CASE("a folder that cannot be filled, or is interrupted, is gone") {
+  const testing::TempFolder folder;
+  const auto failed = write_folder_atomically(folder / "new", [](const fs::path& staging) {
+    CHECK(write_file_atomically(staging / "a", "first"));
+    return Result<void>(Error{ErrorCode::io, "no more"});
+  });
+  REQUIRE_FALSE(failed);
+  CHECK(failed.error().message() == "no more");
+  CHECK(folder.names().empty());
+
+  const auto interrupted = write_folder_atomically(folder / "new", [](const fs::path& staging) {
+    CHECK(write_file_atomically(staging / "a", "first"));
+    discard_unfinished_writes();  // as the handler of a signal does
+    CHECK_FALSE(fs::exists(staging));
+    return Result<void>();
+  });
+  CHECK_FALSE(interrupted);
+  CHECK(folder.names().empty());
+}
+
+}  // namespace
+}  // namespace rtai
