@@ -67,8 +67,19 @@ class StepVerifier {
       std::size_t sources;
       std::size_t tensors;
     };
-    static constexpr std::array<Most, kOpKindCount> kMost = {
-        {{2, 6}, {2, 6}, {1, 5}, {1, 2}, {1, 0}, {1, 0}, {2, 0}, {1, 0}, {1, 0}, {1, 0}, {1, 0}}};
+    static constexpr std::array<Most, kOpKindCount> kMost = {{{2, 6},
+                                                              {2, 6},
+                                                              {1, 5},
+                                                              {1, 2},
+                                                              {1, 0},
+                                                              {1, 0},
+                                                              {2, 0},
+                                                              {1, 0},
+                                                              {1, 0},
+                                                              {1, 0},
+                                                              {1, 0},
+                                                              {1, 3}}};
+    static_assert(kMost.back().sources > 0, "every operator has its line");
     const Most& most = kMost[static_cast<std::size_t>(step_.op)];
     for (std::size_t i = most.sources; i < step_.src.size(); ++i) {
       if (step_.src[i] != kNone) return corrupt("source " + std::to_string(i) + " is one too many");

@@ -17,8 +17,8 @@ TEST_CASE("a mapped engine that is cut short ends the program with a message, no
   const auto path = folder / "model.rtai";
   const auto texts = folder / "texts";  // FIFOs: standard input and output of the program
   const auto answers = folder / "answers";
-  const std::vector<std::byte> file =
-      small_engine_file(make_model({.layers = 1, .hidden = 64, .heads = 4, .ffn = 64, .labels = 2}));
+  const std::vector<std::byte> file = small_engine_file(
+      make_model({.layers = 1, .hidden = 64, .heads = 4, .ffn = 64, .labels = 2}));
   std::ofstream(path, std::ios::binary)
       .write(reinterpret_cast<const char*>(file.data()), std::ssize(file));
   REQUIRE(::mkfifo(texts.c_str(), 0600) == 0);

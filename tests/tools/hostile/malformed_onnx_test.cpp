@@ -213,10 +213,6 @@ void add_structure(Kinds& kinds) {
         g.mutable_node(0)->set_domain("com.microsoft"), g.mutable_node(0)->set_op_type("Nope");
       },
       kUnsupported, "'com.microsoft.Nope'");
-  kinds.text("a branch", R"((bool c, float[1] x) => (float y) {
-    y = If (c) <then_branch = g1 () => (float a) { a = Identity(x) },
-                else_branch = g2 () => (float b) { b = Neg(x) }> })",
-             kUnsupported, "'If'");
   graph(
       "a loop", [](G& g) { g.mutable_node(0)->set_op_type("Loop"); }, kUnsupported, "'Loop'");
 }
@@ -280,7 +276,7 @@ void add_nodes(Kinds& kinds) {
        kUnusable, "'num_heads' is -1", 11);
   kinds.text("attention of no heads in opset 23",
              "(float[1,2,4] q) => (float y) { y = Attention (q, q, q) }", kUnusable,
-             "attribute 'q_num_heads' is 0", 23);
+             "'q_num_heads'", 23);
   node("dropout's second answer from nothing", "y, m = Dropout()", kUnusable, "node 'y' (Dropout)");
 }
 
@@ -381,7 +377,7 @@ void add_external(Kinds& kinds) {
   const auto keys = [&](std::string name,
                         const std::vector<std::pair<std::string, std::string>>& pairs,
                         std::string message) {
-    kinds.external(std::move(name), pairs, kUnusable, "initializer 'w': " + std::move(message));
+    kinds.external(std::move(name), pairs, kUnusable, std::move(message));
   };
   const std::pair<std::string, std::string> here = {"location", "weights"};
   keys("no location", {}, "external data without a location");
