@@ -152,7 +152,7 @@ TEST_CASE(
         std::vector<float> expected;
         for (const auto& part : alone)
           expected.insert(expected.end(), part.begin(), part.end());
-        INFO(target << ", " << threads << " threads, quantized " << quantized);
+        INFO(target << ", " << threads << " threads");
         CHECK(together == expected);
       }
     }
