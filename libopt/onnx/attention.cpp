@@ -87,11 +87,12 @@ Result<Values> attention_of_onnx(SourceNode& node, Builder& build) {
   RTAI_TRY(const auto mode, node.integer("qk_matmul_output_mode"));
   RTAI_TRY_VOID(node.integer("softmax_precision"));  // never below f32 here
   const std::optional<Index> rank = build.fact(node.input(q)).rank;
-  if (rank != 3 && rank != 4)
+  if (rank && rank != 3 && rank != 4)
     return Error{ErrorCode::unsupported, "an operand of this rank is not supported"};
 
   AttentionParts parts{.q = node.input(q), .k = node.input(k), .v = node.input(v), .scale = scale};
-  if (rank == 3) {
+  const bool has_rows = rank ? rank == 3 : q_heads.has_value();  // which must say how many heads
+  if (has_rows) {
     if (q_heads.value_or(0) < 1 || kv_heads.value_or(0) < 1)
       return misfit("attributes 'q_num_heads' and 'kv_num_heads' must be positive");
     RTAI_TRY(parts.q, split_heads(build, parts.q, *q_heads));
@@ -114,7 +115,7 @@ Result<Values> attention_of_onnx(SourceNode& node, Builder& build) {
   RTAI_TRY(parts.bias, bias_of(node, build, parts));
   parts.zero_if_all_hidden = causal || parts.bias != kNoValue;
   RTAI_TRY(const Attended made, attend(build, parts));
-  RTAI_TRY(const ValueId rows, rank == 3 ? merge_heads(build, made.context) : made.context);
+  RTAI_TRY(const ValueId rows, has_rows ? merge_heads(build, made.context) : made.context);
   const Values shown = {made.product, made.capped, made.biased, made.weights};
   const auto last = static_cast<std::size_t>(mode.value_or(0));
   if (last >= shown.size()) return misfit(fmt::format("'qk_matmul_output_mode' is {}", last));

@@ -361,6 +361,9 @@ Result<Meaning> binary(Reading& reading, const ir::Node& node) {
   if (op == Op::add && p != nullptr && r != nullptr) return add_relative(*p, *r);
   if (op == Op::add && s != nullptr && r != nullptr) return add_relative(*s, *r);
   if (op == Op::add && p != nullptr && t != nullptr) return add_relative(*t, *p);
+  // DeBERTa sums its parts from zero on.
+  if (op == Op::add && p != nullptr && reading.number(b) == 0.0) return *p;
+  if (op == Op::add && r != nullptr && reading.number(a) == 0.0) return *r;
   const bool a_is_relative = p != nullptr || reading.get<Lookups>(a) != nullptr;
   const bool b_is_relative = r != nullptr || reading.get<Lookups>(b) != nullptr;
   if ((op == Op::mul || op == Op::div) && (a_is_relative || (b_is_relative && op == Op::mul))) {

@@ -328,7 +328,7 @@ Result<Meaning> lookups(const Reading& reading, const Product& product, const Ro
                               reading.describe(product.b)));
   };
   const auto dims = columns_of(joined(a.axes, product.of_a, summed_labels(product)));
-  if (!dims || own_axis(a.axes, product.of_a, product.of_b) != Axis{kToken}) return refuse();
+  if (!dims) return refuse();
   const Index head_dim = std::ssize(*dims);
   Index entries = 1;
   for (const int label : product.of_b) {
@@ -345,7 +345,7 @@ Result<Meaning> lookups(const Reading& reading, const Product& product, const Ro
   for (std::size_t i = product.of_result.size(); i-- > 0;) {
     const int label = product.of_result[i];
     if (!has(product.of_b, label)) {
-      made.axes[i] = {kToken};
+      made.axes[i] = a.axes[place(product.of_a, label)];
       continue;
     }
     Axis& of_table = table_axes[place(product.of_b, label)];
@@ -368,7 +368,7 @@ Result<Meaning> lookups(const Reading& reading, const Product& product, const Ro
     multiply_out(made.rows.heads, split_heads(a.axes[place(product.of_a, label)])->columns);
   }
   const Labels summed = summed_labels(product);
-  if (summed.size() != 1) return refuse();
+  if (summed.size() != 1 || std::ranges::count(made.axes, Axis{kToken}) != 1) return refuse();
   table_axes[place(product.of_b, summed[0])] =
       head_dim == 1 ? Axis{} : Axis{feature(head_dim, entries)};
   made.table =

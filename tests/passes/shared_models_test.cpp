@@ -90,7 +90,8 @@ TEST_CASE("whole models of other projects raise") {
   }
 }
 
-TEST_CASE("every file of other projects is understood and proved, or refused by a place in it") {
+TEST_CASE("every file of other projects is understood and proved, or refused by a place in it",
+          "[slow]") {
   const auto folder = testing::shared_file("data/onnx-wild");
   if (!folder) {
     WARN("skipped: data/onnx-wild is not there");

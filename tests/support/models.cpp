@@ -37,14 +37,10 @@ class ModelBuilder {
     }
     for (Index layer = 0; layer < shape_.layers; ++layer) {
       const Index width = shape_.heads * shape_.head_dim;
-      const ValueId qkv = linear(x, 3 * width, h);
+      std::vector<ValueId> inputs = {linear(x, 3 * width, h)};
+      inputs.insert(inputs.end(), tables.begin(), tables.end());
       const ValueId context =
-          node(ir::Op::attention,
-               [&] {
-                 std::vector<ValueId> inputs = {qkv};
-                 inputs.insert(inputs.end(), tables.begin(), tables.end());
-                 return inputs;
-               }(),
+          node(ir::Op::attention, std::move(inputs),
                {{"heads", shape_.heads},
                 {"head_dim", shape_.head_dim},
                 {"scale", 1.0f / std::sqrt(static_cast<float>(shape_.head_dim))}});

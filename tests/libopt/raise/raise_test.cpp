@@ -147,10 +147,9 @@ TEST_CASE("a lower triangle beside the padding makes attention causal") {
   CHECK(only(graph, Op::attention).attributes().integer("causal", 0) == 1);
 }
 
-TEST_CASE("scores shifted by how far key and query are apart get a table of biases") {
-  // bias[head, q, k] = table[bucket, head], buckets as MPNet and T5 have them: sign and distance.
-  AttentionText text;
-  text.mask = R"(
+/// Distances of key and query in 8 buckets: i64[seq, seq], by their sign and up to 3, as MPNet has
+/// it.
+constexpr std::string_view kBuckets = R"(
       %length = shape(%mask) {start = 1, end = 2} : i64
       %last = squeeze(%length) : i64
       %keys = range(@i0, %last, @i1) : i64
@@ -161,26 +160,34 @@ TEST_CASE("scores shifted by how far key and query are apart get a table of bias
       %is_later = less(@i0, %apart) : bool
       %later = cast(%is_later) {to = "i64"} : i64
       %shift = mul(%later, @i4) : i64
-      %bucket = add(%near, %shift) : i64
+      %bucket = add(%near, %shift) : i64)";
+
+std::string with_tables(std::string text, std::string_view tables) {
+  return text.insert(text.find("@i0: i64"), R"(@i1: i64 = [1]
+      @i3: i64 = [3]
+      @i4: i64 = [4]
+      @inner1: i64[1] = [1]
+      @first: i64[1] = [0]
+      )" + std::string(tables) + "\n      ");
+}
+
+TEST_CASE("scores shifted by how far key and query are apart get a table of biases") {
+  // bias[head, q, k] = table[bucket, head], as MPNet and T5 have it
+  AttentionText text;
+  text.mask = std::string(kBuckets) + R"(
       %by_head_last = gather(@table, %bucket) {axis = 0} : f32
       %by_head = transpose(%by_head_last) {perm = [2, 0, 1]} : f32
       %bias = unsqueeze(%by_head, @first) : f32
       %a = add(%scores, %bias) : f32
       %masked = add(%a, %additive) : f32)";
-  std::string full = text.str();
-  full.insert(full.find("@i0: i64"), R"(@i1: i64 = [1]
-      @i3: i64 = [3]
-      @i4: i64 = [4]
-      @inner1: i64[1] = [1]
-      @first: i64[1] = [0]
-      @table: f32[8, 2] = random
-      )");
+  std::string full = with_tables(text.str(), "@table: f32[8, 2] = random");
   SECTION("of one layer") {
     const ir::Graph graph = raised(full);
     CHECK(ops(graph) == "linear attention linear");
     const ir::Tensor& bias = *graph.constant(only(graph, Op::attention).input(ir::Attention::bias));
     CHECK(ir::to_string(bias.dims()) == "[2, 1023]");  // without positions: 512 tokens
-    const ir::Tensor& table = *parsed(full).constant(*parsed(full).find_value("table"));
+    const ir::Graph imported = parsed(full);
+    const ir::Tensor& table = *imported.constant(*imported.find_value("table"));
     for (const Index head : {0, 1}) {
       CHECK(bias.value(head * 1023 + 511) == table.value(head));
       CHECK(bias.value(head * 1023 + 511 - 2) == table.value(2 * 2 + head));
@@ -194,6 +201,44 @@ TEST_CASE("scores shifted by how far key and query are apart get a table of bias
                  "%ramp0 = cast(%keys) {to = \"f32\"} : f32 %ramp = add(%bias, %ramp0) : f32 "
                  "%a = add(%scores, %ramp)");
     CHECK(refusal(full).find("neither key padding nor causal") != std::string::npos);
+  }
+}
+
+TEST_CASE("products with a vector for each distance make attention disentangled") {
+  AttentionText text;
+  text.mask = std::string(kBuckets) + R"(
+      %dims = shape(%scores) : i64
+      %by_query = matmul(%qh, @of_queries) : f32
+      %index = expand(%bucket, %dims) : i64
+      %of_query = gather_elements(%by_query, %index) {axis = -1} : f32
+      %kh = transpose(%k2) {perm = [0, 2, 1, 3]} : f32
+      %by_key = matmul(%kh, @of_keys) : f32
+      %bucket_by_key = transpose(%bucket) {perm = [1, 0]} : i64
+      %index_by_key = expand(%bucket_by_key, %dims) : i64
+      %of_key0 = gather_elements(%by_key, %index_by_key) {axis = -1} : f32
+      %of_key = transpose(%of_key0) {perm = [0, 1, 3, 2]} : f32
+      %both = add(%of_query, %of_key) : f32
+      %a = add(%scores, %both) : f32
+      %halved = mul(%a, @half) : f32
+      %masked = add(%halved, %additive) : f32)";
+  const std::string full = with_tables(
+      text.str(), "@of_queries: f32[2, 4, 8] = random\n      @of_keys: f32[2, 4, 8] = random");
+  const ir::Graph graph = raised(full);
+  CHECK(ops(graph) == "linear attention linear");
+  CHECK(scale_of(graph) == 0.5);
+  const ir::Node& attention = only(graph, Op::attention);
+  CHECK(attention.input(ir::Attention::bias) == ir::kNoValue);
+  const ir::Graph imported = parsed(full);
+  for (const auto& [input, name] : {std::pair{ir::Attention::relative_key, "of_queries"},
+                                    std::pair{ir::Attention::relative_query, "of_keys"}}) {
+    const ir::Tensor& by_distance = *graph.constant(attention.input(input));
+    const ir::Tensor& table = *imported.constant(*imported.find_value(name));
+    CHECK(ir::to_string(by_distance.dims()) == "[8, 1023]");
+    for (Index row = 0; row < 8; ++row) {
+      CHECK(by_distance.value(row * 1023 + 511) == table.value(row * 8));
+      CHECK(by_distance.value(row * 1023 + 511 - 1) == table.value(row * 8 + 1));
+      CHECK(by_distance.value(row * 1023 + 511 + 5) == table.value(row * 8 + 7));
+    }
   }
 }
 

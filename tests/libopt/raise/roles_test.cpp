@@ -111,7 +111,7 @@ TEST_CASE("sizes that the file prescribes must agree") {
       %1 = gather(@words, %ids) : f32
       %2 = cast(%mask) {to = "f32"} : f32
       return %1, %2
-    })") == "input 'mask': length is 64");
+    })") == "input 'mask': length is 64, another input has 128");
   CHECK(roles(R"(
     graph (%ids: i64[n]) {
       @words: f32[50, 4] = random

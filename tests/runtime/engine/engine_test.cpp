@@ -204,8 +204,11 @@ TEST_CASE("verify names the step and what does not fit") {
         "step 2: uses a tensor that does not exist");
   CHECK(refuse([](Program& p) { p.steps[3].heads = 3; }) == "step 3: qkv does not fit the heads");
   CHECK(refuse([](Program& p) { p.steps[3].first = 4; }) == "step 3: unknown arithmetic");
+  CHECK(refuse([](Program& p) { p.steps[3].op = OpKind::relative_attention; }) ==
+        "step 3: relative attention in int8");
   CHECK(refuse([](Program& p) {
-          p.steps[3].op = OpKind::relative_attention, p.steps[3].first = 0;
+          p.steps[3].op = OpKind::relative_attention;
+          p.steps[3].first = 0;
         }) == "step 3: impossible relative attention");
   CHECK(refuse([](Program& p) { p.outputs.clear(); }) == "no outputs");
   CHECK(refuse([](Program& p) { p.tensors[0].offset = ~std::uint64_t{63}; }) ==
