@@ -36,6 +36,8 @@ Result<Json> line_json(const Model& model,
 std::string answer_text(const Json& line);
 
 /// The JSON on one line; what is not UTF-8 is replaced.
-std::string one_line(const Json& json);
+inline std::string one_line(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
 
 }  // namespace rtai::tools

@@ -4,7 +4,7 @@
 
 #include <fmt/format.h>
 
-#include <cstring>
+#include <bit>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -57,9 +57,8 @@ class WireReader {
       }
       case Field::Wire::fixed32: {
         RTAI_TRY(const std::string_view four, take(sizeof(std::uint32_t)));
-        std::uint32_t value = 0;
-        std::memcpy(&value, four.data(), sizeof(value));
-        field.value = value;
+        for (unsigned i = 0; i < four.size(); ++i)
+          field.value |= std::uint64_t{static_cast<unsigned char>(four[i])} << 8 * i;
         return field;
       }
     }
@@ -93,10 +92,8 @@ Result<SentencePieceFile::Piece> read_piece(std::string_view bytes) {
   for (WireReader reader(bytes); !reader.at_end();) {
     RTAI_TRY(const Field field, reader.next());
     if (field.is(1, Field::Wire::bytes)) piece.text = field.bytes;
-    if (field.is(2, Field::Wire::fixed32)) {
-      const auto bits = static_cast<std::uint32_t>(field.value);
-      std::memcpy(&piece.score, &bits, sizeof(bits));
-    }
+    if (field.is(2, Field::Wire::fixed32))
+      piece.score = std::bit_cast<float>(static_cast<std::uint32_t>(field.value));
     // Another value is one that this version of the format does not know, which counts as absent.
     if (field.is(3, Field::Wire::varint) && field.value >= 1 && field.value <= 6)
       piece.type = static_cast<PieceType>(field.value);
