@@ -25,7 +25,7 @@ namespace {
 fuzz::Dice dice(1);
 
 std::vector<fs::path> files_of(const fs::path& path) {
-  if (!fs::is_directory(path)) return {path};
+  if (fs::is_regular_file(path)) return {path};
   std::vector<fs::path> files;
   for (const fs::directory_entry& entry : fs::directory_iterator(path))
     files.push_back(entry.path());

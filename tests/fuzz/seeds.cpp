@@ -326,7 +326,6 @@ void write_texts(const fs::path& folder) {
 {"input_ids": [1, 2], "attention_mask": [1, 0], "token_type_ids": [0, 1]}
 )");
   write(folder / "plain", "ta b\r\n\n  \nb\xc3\xa9\xff\n");
-  write(folder / "body", R"(b{"inputs": ["a", "b"], "input": "c", "x": [1, {"y": null}]})");
   write(folder / "head",
         "hPOST /v2/models/m/infer HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n");
 }

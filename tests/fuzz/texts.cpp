@@ -1,9 +1,8 @@
 // Data files, and what a server is sent.
 //
-// Input: 'j' a .jsonl file, 't' a .txt file, 'b' the JSON body of a request, 'h' the head of one.
+// Input: 'j' a .jsonl file, 't' a .txt file, 'h' the head of a request.
 #include "tests/fuzz/fuzz.h"
 #include "tools/serve/http_rules.h"
-#include "tools/serve/inquiry.h"
 #include "tools/text_data.h"
 
 namespace rtai::fuzz {
@@ -33,13 +32,6 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view input = fuzz::text_of(data + 1, size - 1);
   if (data[0] == 'j') fuzz::read_file("data.jsonl", input);
   if (data[0] == 't') fuzz::read_file("data.txt", input);
-  if (data[0] == 'b') {
-    const auto body = serve::parse_body(input);
-    if (body) {
-      for (const auto& [key, value] : body->items())
-        (void)serve::texts_of(value, key);
-    }
-  }
   if (data[0] == 'h') {
     (void)serve::is_hopeless(input);
     (void)serve::check_head(input);
