@@ -58,6 +58,10 @@ Result<Tensor> batched_product(const Call& call, const Tensor& a, const Tensor& 
   const auto* left = reinterpret_cast<const U*>(a.data<T>().data());
   const auto* right = reinterpret_cast<const U*>(b.data<T>().data());
   auto* dst = reinterpret_cast<U*>(result.mutable_data<T>().data());
+  if (b_batch.empty()) {  // one product, which reads a large weight once
+    multiply<U>({left, k, 1}, {right, n, 1}, result.elements() / n, n, k, dst, n);
+    return result;
+  }
   for_each_row<2>(batch, {broadcast_strides(a_batch, batch), broadcast_strides(b_batch, batch)},
                   [&](const Row<2>& row) {
                     for (Index i = 0; i < row.count; ++i) {
