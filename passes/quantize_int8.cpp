@@ -29,6 +29,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <numeric>
 
 namespace rtai::passes {
 namespace {
@@ -183,7 +184,9 @@ class Quantizer {
     layer.resize_inputs(node, L::weight + 1);
     layer.set_input(node, L::weight, layer.add_constant("other", weight));
     layer.node(node).attributes() = {};
-    const Index offsets[] = {0, rows.dim(0)};
+    // A sequence of one token each: then rows of tokens and rows of sequences are as many.
+    std::vector<Index> offsets(static_cast<std::size_t>(rows.dim(0)) + 1);
+    std::iota(offsets.begin(), offsets.end(), Index{0});
     RTAI_TRY(std::vector<ir::Tensor> results,
              context_.evaluator->run(layer, std::span(&rows, 1), offsets, layer.outputs()));
     return std::move(results.front());
