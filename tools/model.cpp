@@ -94,6 +94,10 @@ Task guess_task(const ir::Graph& graph, std::size_t labels) {
 /// Read in pieces: of a mapping every page would count as memory of the import.
 Result<Sha256Digest> digest_of(const fs::path& path) {
   constexpr std::size_t kPieceBytes = 1 << 20;
+  // A pipe would wait for a writer; what it is, the import says.
+  if (!fs::is_regular_file(path))
+    return Error{ErrorCode::invalid_input,
+                 fmt::format("{}: expected a regular file", path.string())};
   std::vector<char> piece(kPieceBytes);
   Sha256 digest;
   std::ifstream file(path, std::ios::binary);
