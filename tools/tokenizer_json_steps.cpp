@@ -1,5 +1,4 @@
 // normalizer and pre_tokenizer.
-#include "runtime/text/join_spaces.h"
 #include "tools/base64.h"
 #include "tools/internal/tokenizer_json_parts.h"
 #include "tools/tokenizer_json.h"
@@ -64,9 +63,8 @@ Result<NormalizerSteps> read_replace(const JsonValue& normalizer) {
     return unsupported_kind("normalizer expression", pattern.text,
                             fmt::format("'{}', '{}'", kSpacesExpression, kWhitespaceExpression));
   }
-  return NormalizerSteps{{.kind = Kind::join_spaces,
-                          .pattern = spaces ? "" : std::string(text::kWhitespacePattern),
-                          .text = std::move(content)}};
+  return NormalizerSteps{
+      {.kind = spaces ? Kind::join_spaces : Kind::join_whitespace, .text = std::move(content)}};
 }
 
 Result<NormalizerSteps> read_charsmap(const JsonValue& normalizer) {

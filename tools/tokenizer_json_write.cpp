@@ -65,8 +65,9 @@ json normalizer_step_json(const NormalizerStep& step) {
     case Kind::replace:
       return replace("String", step.pattern);
     case Kind::join_spaces:
-      return replace("Regex",
-                     std::string(step.pattern.empty() ? kSpacesExpression : kWhitespaceExpression));
+      return replace("Regex", std::string(kSpacesExpression));
+    case Kind::join_whitespace:
+      return replace("Regex", std::string(kWhitespaceExpression));
     case Kind::charsmap:
       break;
   }

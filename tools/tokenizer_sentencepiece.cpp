@@ -1,7 +1,6 @@
 // Models of sentencepiece as the tokenizers that Transformers 5 makes of them. What sentencepiece
 // itself would answer differs in places: it does not cut user-defined pieces out before all else,
 // and DeBERTa's own rules for characters are left aside.
-#include "runtime/text/join_spaces.h"
 #include "tools/internal/tokenizer_side_files.h"
 #include "tools/sentencepiece_file.h"
 #include "tools/tokenizer_json.h"
@@ -131,8 +130,7 @@ Result<std::vector<NormalizerStep>> normalizer_of(const Family& family,
   RTAI_TRY(const bool lowercase, config["do_lower_case"].boolean_or(albert));
   if (family.kind == Family::Kind::deberta) {
     if (lowercase) steps.push_back({Kind::lowercase});
-    steps.push_back(
-        {.kind = Kind::join_spaces, .pattern = std::string(text::kWhitespacePattern), .text = " "});
+    steps.push_back({.kind = Kind::join_whitespace, .text = " "});
     steps.push_back({Kind::nfc});
     steps.push_back({Kind::strip_right});
     return steps;

@@ -1,6 +1,5 @@
 #include "runtime/text/internal/normalizer.h"
 
-#include "runtime/text/join_spaces.h"
 #include "runtime/text/unicode_tables.h"
 #include "runtime/text/utf8.h"
 
@@ -202,14 +201,9 @@ void replace_pattern(std::u32string_view pattern,
   }
 }
 
-// Whether a join_spaces is one of \s{2,}|[\n\r\t], which its pattern says, instead of " {2,}".
-bool joins_whitespace(const NormalizerStep& step) {
-  return step.kind == Kind::join_spaces && step.pattern == kWhitespacePattern;
-}
-
 void join(const NormalizerStep& step, const Characters& before, Characters& after) {
   const std::u32string text = decoded(step.text);
-  const bool any = joins_whitespace(step);
+  const bool any = step.kind == Kind::join_whitespace;
   const auto is_space = [any](char32_t c) {
     return any ? has(c, CharacterFlag::whitespace) : c == U' ';
   };
@@ -358,6 +352,7 @@ std::uint16_t changing_flags(const NormalizerStep& step) {
     case Kind::strip_right:
     case Kind::join_spaces:
     case Kind::charsmap:
+    case Kind::join_whitespace:
       break;
   }
   return 0;
@@ -474,6 +469,7 @@ void Normalizer::run_step(std::size_t index,
       replace_pattern(decoded(step.pattern), decoded(step.text), characters, scratch);
       break;
     case Kind::join_spaces:
+    case Kind::join_whitespace:
       join(step, characters, scratch);
       break;
     case Kind::charsmap: {
@@ -511,8 +507,8 @@ void Normalizer::prepare_ascii() {
   has_ascii_way_ = true;
   for (std::size_t i = 0; i < steps_.size(); ++i) {
     if (steps_[i].kind == Kind::prepend) has_ascii_way_ = false;
-    const bool joins = steps_[i].kind == Kind::join_spaces;
-    const bool joins_any = joins_whitespace(steps_[i]);
+    const bool joins_any = steps_[i].kind == Kind::join_whitespace;
+    const bool joins = joins_any || steps_[i].kind == Kind::join_spaces;
     // Whitespace other than a space is seldom, and seldom alone.
     for (std::size_t code = 0; joins_any && code < ascii_.size(); ++code) {
       const auto c = static_cast<char32_t>(code);

@@ -114,7 +114,7 @@ Result<std::vector<Element>> read_list(ByteReader& reader, std::size_t smallest,
 
 Result<NormalizerStep> read_normalizer_step(ByteReader& reader) {
   NormalizerStep step{};
-  RTAI_TRY(step.kind, read_enum(reader, NormalizerStep::Kind::charsmap));
+  RTAI_TRY(step.kind, read_enum(reader, NormalizerStep::Kind::join_whitespace));
   RTAI_TRY(step.pattern, reader.read_string(Vocabulary::kMaxPieceBytes));
   RTAI_TRY(step.text, reader.read_string(kMaxStepText));
   return step;

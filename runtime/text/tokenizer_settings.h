@@ -22,16 +22,18 @@ struct NormalizerStep {
     nfkd = 3,
     nfc = 4,
     nfkc = 5,
-    strip_marks = 6,    // drops nonspacing marks, as BertNormalizer does after NFD
-    strip_accents = 7,  // drops combining marks, as StripAccents does
-    lowercase = 8,      // each character by itself: no final sigma
-    nmt = 9,            // drops some controls, makes others spaces
-    strip_left = 10,    // drops whitespace at the beginning
-    strip_right = 11,   // and at the end
-    prepend = 12,       // `text` before a text that is not empty
-    replace = 13,       // `pattern` by `text`
-    join_spaces = 14,   // two and more spaces by `text`
-    charsmap = 15,      // sentencepiece's precompiled rules, the bytes of which are `text`
+    strip_marks = 6,       // drops nonspacing marks, as BertNormalizer does after NFD
+    strip_accents = 7,     // drops combining marks, as StripAccents does
+    lowercase = 8,         // each character by itself: no final sigma
+    nmt = 9,               // drops some controls, makes others spaces
+    strip_left = 10,       // drops whitespace at the beginning
+    strip_right = 11,      // and at the end
+    prepend = 12,          // `text` before a text that is not empty
+    replace = 13,          // `pattern` by `text`
+    join_spaces = 14,      // two and more spaces by `text`: " {2,}"
+    charsmap = 15,         // sentencepiece's precompiled rules, the bytes of which are `text`
+    join_whitespace = 16,  // runs of any whitespace, and single line ends and tabs, by `text`:
+                           // \s{2,}|[\n\r\t]
   };
   Kind kind;
   std::string pattern = {};
