@@ -4,11 +4,11 @@
 #include "runtime/base/digest.h"
 #include "runtime/engine/engine.h"
 #include "runtime/engine/format.h"
+#include "runtime/engine/program_section.h"
 
 #include <algorithm>
 
 namespace rtai::engine {
-namespace {
 
 std::vector<std::byte> write_program(const Program& program) {
   ByteWriter writer;
@@ -56,6 +56,8 @@ std::vector<std::byte> write_program(const Program& program) {
   }
   return std::move(writer.bytes());
 }
+
+namespace {
 
 std::vector<std::byte> write_checksums(std::span<const std::byte> weights) {
   ByteWriter writer;

@@ -8,6 +8,7 @@
 #include "passes/passes.h"
 #include "runtime/text/tokenizer.h"
 #include "tests/support/models.h"
+#include "tests/support/small_engines.h"
 
 #include <onnx/defs/parser.h>
 #include <onnx/onnx_pb.h>
@@ -179,14 +180,7 @@ void write_onnx(const fs::path& folder) {
 constexpr std::pair<const char*, const char*> kEngineSeeds[] = {
     {"activation",
      "graph (%x: f32[tokens, 3]) { %y = activation(%x) {kind = \"gelu\"} return %y }"},
-    {"rows", R"(graph (%x: f32[tokens, 4]) {
-       %a = add(%x, %x)
-       %b = columns(%a) {begin = 1, end = 3}
-       %c = mean_pool(%b)
-       %d = l2_normalize(%c)
-       %e = first_token(%a)
-       return %d, %e
-     })"},
+    {"rows", testing::kRowsGraph},
     {"attention", R"(graph (%x: f32[tokens, 12]) {
        %a = attention(%x) {heads = 2, head_dim = 2, scale = 0.5, causal = 1}
        return %a

@@ -2,7 +2,7 @@
 // what opens is harmless, which the sanitizers see when it is run.
 #include "runtime/exec/session.h"
 #include "tests/support/engine_parts.h"
-#include "tests/tools/hostile/small_engines.h"
+#include "tests/support/small_engines.h"
 
 #include <catch2/catch.hpp>
 

@@ -1,7 +1,7 @@
 // An engine that another program cuts short while rtai has it mapped: rtai says so and ends.
 #include "tests/support/program.h"
+#include "tests/support/small_engines.h"
 #include "tests/support/temp_folder.h"
-#include "tests/tools/hostile/small_engines.h"
 
 #include <sys/stat.h>
 

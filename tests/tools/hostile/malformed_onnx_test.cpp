@@ -1,11 +1,10 @@
 // Malformed ONNX files of every kind: each is refused with its exit code and a message that names
 // the place. The program itself reads them.
 #include "tests/support/onnx_text.h"
-#include "tests/support/program.h"
 #include "tests/support/temp_folder.h"
 #include "tests/support/wire.h"
+#include "tests/tools/hostile/malformed.h"
 
-#include <algorithm>
 #include <fstream>
 #include <functional>
 
@@ -18,12 +17,7 @@ constexpr int kUnsupported = 4;
 using Model = onnx::ModelProto;
 using Change = std::function<void(Model&)>;
 
-struct Kind {
-  std::string name;
-  std::string bytes;
-  int exit;
-  std::string message;  // a part of it, which names the place
-};
+using Kind = Malformed<std::string>;
 
 Model good() {
   return onnx_model(17,
@@ -414,16 +408,7 @@ TEST_CASE("malformed ONNX files are refused by name") {
   const TempFolder folder;
   std::ofstream(folder / "weights") << std::string(16, 'w');
   const std::string path = (folder / "model.onnx").string();
-  for (const Kind& kind : kinds.all()) {
-    std::ofstream(path, std::ios::binary) << kind.bytes;
-    const Outcome outcome = run_program({"inspect", path});
-    INFO(kind.name << ": " << outcome.errors);
-    CHECK(outcome.exit == kind.exit);
-    CHECK(outcome.errors.starts_with("rtai: " + path + ": "));
-    CHECK(std::count(outcome.errors.begin(), outcome.errors.end(), '\n') == 1);
-    CHECK(outcome.errors.find(kind.message) != std::string::npos);
-  }
-  WARN(kinds.all().size() << " kinds");
+  check_refused(kinds.all(), "inspect", path);
 }
 
 }  // namespace

@@ -2,9 +2,9 @@
 // reads them; the system says what it took.
 #include "tests/support/engine_parts.h"
 #include "tests/support/program.h"
+#include "tests/support/small_engines.h"
 #include "tests/support/temp_folder.h"
 #include "tests/support/wire.h"
-#include "tests/tools/hostile/small_engines.h"
 
 #include <malloc.h>
 
