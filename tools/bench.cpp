@@ -69,7 +69,7 @@ class Rounds {
       Contestant& contestant = contestants_[(i + sizes_.size()) % contestants_.size()];
       RTAI_TRY_VOID(contestant.session.measure(runs, true));
       const auto samples = contestant.session.samples().last(static_cast<std::size_t>(runs));
-      contestant.rounds.push_back(summarize({samples.begin(), samples.end()}).p50);
+      contestant.rounds.push_back(median_of({samples.begin(), samples.end()}));
     }
     sizes_.push_back(runs);
     return {};

@@ -14,12 +14,6 @@ constexpr std::size_t kWindows = 3;
 constexpr std::size_t kLeastSamples = 30;
 constexpr double kAgreement = 1.10;
 
-double median_of(std::vector<double> values) {
-  const auto middle = values.begin() + (std::ssize(values) - 1) / 2;
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
 /// The likeliest reason, by the direction of the change.
 std::string reason_for(const std::vector<double>& windows) {
   std::string reason = fmt::format("medians of three windows: {:.4g}, {:.4g}, {:.4g} ms; ",
@@ -39,6 +33,12 @@ std::string reason_for(const std::vector<double>& windows) {
 }
 
 }  // namespace
+
+double median_of(std::vector<double> values) {
+  const auto middle = values.begin() + (std::ssize(values) - 1) / 2;
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
 
 Stability judge_stability(std::span<const double> samples) {
   Stability stability;

@@ -9,6 +9,9 @@
 
 namespace rtai::tools {
 
+/// The smallest that at least half of them do not exceed; of at least one.
+double median_of(std::vector<double> values);
+
 /// Three windows of equal size, one after the other, and whether their medians lie within 10 %.
 struct Stability {
   std::optional<bool> is_stable;      // nothing: too few samples to tell

@@ -1,5 +1,7 @@
 #include "tools/timing.h"
 
+#include "tools/statistics.h"
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -11,11 +13,6 @@ namespace {
 double percentile(const std::vector<double>& sorted, double share) {
   const auto rank = static_cast<std::size_t>(std::ceil(share * static_cast<double>(sorted.size())));
   return sorted[std::max<std::size_t>(rank, 1) - 1];
-}
-
-double median_of(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return percentile(values, 0.5);
 }
 
 }  // namespace
