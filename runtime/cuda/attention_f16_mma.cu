@@ -1,5 +1,7 @@
-#include "runtime/cuda/internal/rows_out.cuh"
+#include "runtime/cuda/internal/tile.cuh"
 #include "runtime/cuda/kernel.h"
+
+#include <algorithm>
 
 namespace rtai::cuda::RTAI_GRID {
 namespace {
@@ -19,6 +21,8 @@ struct Shared {
   alignas(16) HeadRows<kHead> values;
 };
 static_assert(kAttentionQueries == kKeys);
+template <int kHead>
+using ResultTile = Tile<kAttentionQueries, kHead, kThreads>;
 
 /// Rows [0, count) of a head, zeros after them and beside them.
 template <int kHead>
@@ -47,7 +51,9 @@ __global__ void __launch_bounds__(kThreads, 2)
   const int index = place_in_grid(args.dst.team, shared_memory<int>());
   const int team = index / args.heads;
   const int head = index % args.heads;
+  let_next_grid_start();
   if (team >= *args.tiles.count) return;
+  wait_for_grid_in_front();
   auto& shared = *shared_memory<Shared<kHead>>();
   const AttentionTile tile = args.tile[team];
   const int width = args.heads * args.head_dim;
@@ -56,14 +62,14 @@ __global__ void __launch_bounds__(kThreads, 2)
                    static_cast<std::int64_t>(tile.first_token) * stride + head * args.head_dim;
   const int lane = thread_index() % 32;
   const int warp = thread_index() / 32;
-  const Fragments at{warp * 16 + lane / 4, lane % 4 * 2};
+  const int first_row = warp * 16 + lane / 4;
 
   load_rows<kHead>(shared.queries, qkv + static_cast<std::int64_t>(tile.first_query) * stride,
                    tile.queries, stride, args.head_dim);
   int visible[2];
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
-    const int place = tile.first_query + at.row(0, h);
+    const int place = tile.first_query + first_row + 8 * h;
     visible[h] = args.causal && place + 1 < tile.tokens ? place + 1 : tile.tokens;
   }
   const float factor = args.scale * 1.44269504f;
@@ -86,8 +92,8 @@ __global__ void __launch_bounds__(kThreads, 2)
 #pragma unroll
       for (int n = 0; n < kKeyTiles; n += 2) {
         std::uint32_t columns[4];
-        load_matrices(columns, &shared.keys[8 * n + lane % 8 + lane / 16 * 8]
-                                           [16 * step + lane / 8 % 2 * 8]);
+        load_matrices(columns,
+                      &shared.keys[8 * n + lane % 8 + lane / 16 * 8][16 * step + lane / 8 % 2 * 8]);
         multiply_add(x[n], queries, columns[0], columns[1]);
         multiply_add(x[n + 1], queries, columns[2], columns[3]);
       }
@@ -132,8 +138,8 @@ __global__ void __launch_bounds__(kThreads, 2)
 #pragma unroll
       for (int d = 0; d < kHead / 8; d += 2) {
         std::uint32_t columns[4];
-        load_matrices_transposed(columns, &shared.values[16 * step + lane % 16]
-                                                        [8 * d + lane / 16 * 8]);
+        load_matrices_transposed(columns,
+                                 &shared.values[16 * step + lane % 16][8 * d + lane / 16 * 8]);
         multiply_add(results[0][d], weights, columns[0], columns[1]);
         multiply_add(results[0][d + 1], weights, columns[2], columns[3]);
       }
@@ -150,20 +156,24 @@ __global__ void __launch_bounds__(kThreads, 2)
       results[0][d][2 * h + 1] = divide(results[0][d][2 * h + 1], sums[h]);
     }
   }
-  const TilePlace place{tile.dst_row, tile.queries, head * args.head_dim, args.head_dim,
-                        width, team, args.heads};
-  write_rows<kAttentionQueries>(results, at, place, args.dst, shared_memory<std::uint32_t>(),
-                                kThreads);
+  using T = ResultTile<kHead>;
+  auto* result = shared_memory<float>();
+  put_fragments<T>(result, results, first_row, lane % 4 * 2);
+  sync_block();
+  const TilePlace place{tile.dst_row, tile.queries, head * args.head_dim, args.head_dim, width,
+                        tile.dst_row, args.heads};
+  write_tile<T>(result, place, args.dst, FinishedValues<T>{result});
 }
 
 template <int kHead>
 void launch_head(const AttentionArgs& args, Stream stream) {
-  launch(&attention_f16_kernel<kHead>,
-         {.blocks = args.heads * args.tiles.most,
-          .threads = kThreads,
-          .shared_bytes = sizeof(Shared<kHead>),
-          .team = args.heads},
-         stream, args);
+  launch(
+      &attention_f16_kernel<kHead>,
+      {.blocks = args.heads * args.tiles.most,
+       .threads = kThreads,
+       .shared_bytes = std::max(sizeof(Shared<kHead>), std::size_t{ResultTile<kHead>::kWords} * 4),
+       .team = args.heads},
+      stream, args);
 }
 
 void run(const AttentionArgs& args, Stream stream) {

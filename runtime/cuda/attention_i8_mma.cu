@@ -1,27 +1,54 @@
 // Attention on quantized heads. The weights that multiply the values are integers relative to the
-// largest score of the whole sequence, so scores are computed twice: once to find the largest, once
-// to weigh. That costs half as much again in products of queries and keys, and gives the integers of
-// the CPU for sequences of any length.
-#include "runtime/cuda/internal/rows_out.cuh"
+// largest score of the whole sequence, so that is found first. Up to kKeys keys, scores stay in
+// registers; of longer sequences they are computed twice, which gives the integers of the CPU for
+// sequences of any length.
+#include "runtime/cuda/internal/tile.cuh"
 #include "runtime/cuda/kernel.h"
+
+#include <type_traits>
 
 namespace rtai::cuda::RTAI_GRID {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kKeys = 64;          // of a block in shared memory
+constexpr int kKeys = 128;  // of a chunk
 constexpr int kKeyTiles = kKeys / 8;
-constexpr int kPadding = 16;       // bytes after a row, so that rows lie in different banks
+constexpr int kPadding = 16;               // bytes after a row, so that rows lie in different banks
 constexpr float kLog2Of255 = 7.99435344f;  // constants: runtime/kernels/attention_i8.h
 
 template <int kHead>
-struct Shared {
+struct Chunk {
   alignas(16) std::int8_t keys[kKeys][kHead + kPadding];
-  alignas(16) std::int8_t values[kHead][kKeys + kPadding];  // transposed, see load_values
+  alignas(16) std::int8_t values[kKeys][kHead + kPadding];
   float key_scale[kKeys];
   float value_log2[kKeys];     // log2 of a value's scale
   float value_inverse[kKeys];  // one over it
-  std::uint32_t row_words[kAttentionQueries];
+};
+/// How the four warps of a block share their work: two parts of the keys for 32 queries, or four
+/// for
+/// 16. The latter reads keys more often, and takes half the time where few sequences leave the
+/// device idle. Sums are added in the same order either way.
+template <int kHead, int kKeyParts>
+struct Shape {
+  static constexpr int kParts = kKeyParts;
+  static constexpr int kQueries = kAttentionQueries / kParts;
+  static constexpr int kTiles = kKeyTiles / kParts;  // of a warp in a chunk
+  static constexpr int kSteps = kTiles / 4;          // of 32 keys
+  static constexpr int kClasses = 4;  // of keys whose weights are added one after the other
+  using Result = Tile<kQueries, kHead, kThreads>;
+
+  __device__ static int part() { return thread_index() / 32 % kParts; }
+  __device__ static int first_row() {
+    return thread_index() / 32 / kParts * 16 + thread_index() % 32 / 4;
+  }
+};
+
+/// Two chunks, later the results of each part; and what the warps tell each other.
+template <int kHead>
+struct Shared {
+  Chunk<kHead> chunks[2];
+  float largest[4][kAttentionQueries / 2];
+  float sums[4][kAttentionQueries / 2];
 };
 
 __device__ float logarithm(float scale) {
@@ -73,202 +100,322 @@ struct Job {
   }
 };
 
+/// Starts copying keys, and values if wanted; those that do not exist are zeros.
 template <int kHead>
-__device__ void load_keys(Shared<kHead>& shared, const Job<kHead>& job, int first) {
-  constexpr int kChunks = kHead / 16;
-  for (int i = thread_index(); i < kKeys * kChunks; i += kThreads) {
-    const int key = i / kChunks;
+__device__ void load_chunk(Chunk<kHead>& chunk,
+                           const Job<kHead>& job,
+                           int first,
+                           bool with_values) {
+  constexpr int kPieces = kHead / 16;
+  for (int i = thread_index(); i < kKeys * kPieces; i += kThreads) {
+    const int key = i / kPieces;
+    const int byte = i % kPieces * 16;
     const bool valid = first + key < job.tile.tokens;
-    copy_async16(&shared.keys[key][i % kChunks * 16],
-                 job.row(valid ? first + key : 0, 1) + i % kChunks * 16, valid);
+    const int token = valid ? first + key : 0;
+    copy_async16(&chunk.keys[key][byte], job.row(token, 1) + byte, valid);
+    if (with_values) copy_async16(&chunk.values[key][byte], job.row(token, 2) + byte, valid);
   }
   commit_copies();
   for (int key = thread_index(); key < kKeys; key += kThreads) {
     const bool valid = first + key < job.tile.tokens;
-    shared.key_scale[key] = valid ? job.scale_of(first + key, 1) : 0.0f;
+    chunk.key_scale[key] = valid ? job.scale_of(first + key, 1) : 0.0f;
     const float value_scale = valid ? job.scale_of(first + key, 2) : 1.0f;
-    shared.value_log2[key] = logarithm(value_scale);
-    shared.value_inverse[key] = divide(1.0f, value_scale);
+    chunk.value_log2[key] = logarithm(value_scale);
+    chunk.value_inverse[key] = divide(1.0f, value_scale);
   }
 }
 
-/// Values with four tokens of a dimension side by side, as mma takes them. The four are those whose
-/// weights one lane holds after Q K^T: of sixteen keys, lane t has 2 t, 2 t + 1, 2 t + 8, 2 t + 9.
-/// The order of keys does not matter to a sum, so it is this one.
+/// What a warp holds: 16 queries, two rows of a lane.
 template <int kHead>
-__device__ void load_values(Shared<kHead>& shared, const Job<kHead>& job, int first) {
-  constexpr int kQuads = kHead / 4;
-  for (int i = thread_index(); i < kKeys / 4 * kQuads; i += kThreads) {
-    const int quad = i % kQuads;
-    const int place = i / kQuads;  // of four keys
-    const int key = place / 4 * 16 + place % 4 * 2;
-    std::uint32_t rows[4];
+struct Queries {
+  std::uint32_t fragments[kHead / 32][4];
+  float factor[2];
+  int visible[2];
+};
+
+/// Scores of a warp's keys of a chunk, in log2 and with the values' scales; minus infinity where
+/// none is seen.
+template <class S, bool kAllVisible, int kHead>
+__device__ void score(float (&x)[S::kTiles][4],
+                      const Chunk<kHead>& chunk,
+                      const Queries<kHead>& queries,
+                      int first,
+                      int tokens) {
+  const int lane = thread_index() % 32;
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      const int token = first + key + j % 2 + j / 2 * 8;
-      rows[j] = token < job.tile.tokens
-                    ? *reinterpret_cast<const std::uint32_t*>(job.row(token, 2) + 4 * quad)
-                    : 0;
+  for (int j = 0; j < S::kTiles; ++j) {
+    const int n = S::part() * S::kTiles + j;
+    if (!kAllVisible && first + 8 * n >= tokens) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        x[j][i] = -INFINITY;
+      continue;
     }
-    const std::uint32_t low01 = permute_bytes(rows[0], rows[1], 0x5140);
-    const std::uint32_t low23 = permute_bytes(rows[2], rows[3], 0x5140);
-    const std::uint32_t high01 = permute_bytes(rows[0], rows[1], 0x7362);
-    const std::uint32_t high23 = permute_bytes(rows[2], rows[3], 0x7362);
-    const std::uint32_t columns[4] = {
-        permute_bytes(low01, low23, 0x5410), permute_bytes(low01, low23, 0x7632),
-        permute_bytes(high01, high23, 0x5410), permute_bytes(high01, high23, 0x7632)};
+    std::int32_t dots[4] = {};
+    if constexpr (kHead == 32) {
+      const std::int8_t* key = &chunk.keys[8 * n + lane / 4][lane % 4 * 4];
+      multiply_add(dots, queries.fragments[0], *reinterpret_cast<const std::uint32_t*>(key),
+                   *reinterpret_cast<const std::uint32_t*>(key + 16));
+    } else {
 #pragma unroll
-    for (int d = 0; d < 4; ++d)
-      *reinterpret_cast<std::uint32_t*>(&shared.values[4 * quad + d][4 * place]) = columns[d];
+      for (int step = 0; step < kHead / 32; step += 2) {
+        std::uint32_t keys[4];
+        load_matrices(keys, &chunk.keys[8 * n + lane % 8][32 * step + lane / 8 * 16]);
+        multiply_add(dots, queries.fragments[step], keys[0], keys[1]);
+        multiply_add(dots, queries.fragments[step + 1], keys[2], keys[3]);
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int key = 8 * n + lane % 4 * 2 + i % 2;
+      const float scaled = static_cast<float>(dots[i]) * chunk.key_scale[key];
+      x[j][i] = kAllVisible || first + key < queries.visible[i / 2]
+                    ? fma_f32(scaled, queries.factor[i / 2], chunk.value_log2[key])
+                    : -INFINITY;
+    }
   }
 }
 
-/// A block computes one tile of queries for one head, a warp 16 queries of it.
-template <int kHead>
-__global__ void __launch_bounds__(kThreads, 4)
+/// results += weights of the scores . values; sums += what the weights stand for.
+///
+/// Of sixteen keys, lane t of four has the scores of 2 t, 2 t + 1, 2 t + 8 and 2 t + 9: the order
+/// of keys does not matter to a sum, so it is this one. Values are read two dimensions at a time,
+/// transposed, and come out as tiles of even and of odd dimensions: results[2 p] has dimensions 16
+/// p, 16 p + 2, .. and results[2 p + 1] those between.
+template <class S, bool kAllVisible, int kHead>
+__device__ void weigh(std::int32_t (&results)[kHead / 8][4],
+                      float (&sums)[S::kSteps][2],
+                      const float (&x)[S::kTiles][4],
+                      const float (&largest)[2],
+                      const Chunk<kHead>& chunk,
+                      const Queries<kHead>& queries,
+                      int first,
+                      int tokens) {
+  const int lane = thread_index() % 32;
+#pragma unroll
+  for (int s = 0; s < S::kSteps; ++s) {
+    const int step = S::part() * S::kSteps + s;
+    if (!kAllVisible && first + 32 * step >= tokens) continue;
+    std::uint32_t weights[4] = {};
+#pragma unroll
+    for (int n = 0; n < 4; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int key = 32 * step + 8 * n + lane % 4 * 2 + i % 2;
+        if (!kAllVisible && first + key >= queries.visible[i / 2]) continue;
+        const float weight = power_of_two(x[4 * s + n][i] - largest[i / 2]);
+        sums[s][i / 2] = fma_f32(weight, chunk.value_inverse[key], sums[s][i / 2]);
+        const auto integer =
+            static_cast<std::uint32_t>(nearest_int(weight < 255.0f ? weight : 255.0f));
+        weights[i / 2 + n / 2 * 2] |= integer << 8 * (i % 2 + n % 2 * 2);
+      }
+    }
+#pragma unroll
+    for (int p = 0; p < kHead / 16; ++p) {
+      std::uint32_t pairs[4];
+      load_matrices_transposed(pairs, &chunk.values[32 * step + lane][16 * p]);
+      multiply_add_u8(results[2 * p], weights, permute_bytes(pairs[0], pairs[1], 0x6420),
+                      permute_bytes(pairs[2], pairs[3], 0x6420));
+      multiply_add_u8(results[2 * p + 1], weights, permute_bytes(pairs[0], pairs[1], 0x7531),
+                      permute_bytes(pairs[2], pairs[3], 0x7531));
+    }
+  }
+}
+
+/// The largest of what the four lanes of a row, and the warps that share it, have.
+template <class S, int kHead>
+__device__ float largest_of_row(float value, Shared<kHead>& shared, int row) {
+  value = fmaxf(value, shuffle_xor(value, 1));
+  value = fmaxf(value, shuffle_xor(value, 2));
+  if (thread_index() % 4 == 0) shared.largest[S::part()][row] = value;
+  sync_block();
+#pragma unroll
+  for (int part = 0; part < S::kParts; ++part)
+    value = fmaxf(value, shared.largest[part][row]);
+  return value;
+}
+
+/// Integers of the parts, which add up, over the sums of weights.
+template <class S, int kHead>
+struct WeightedValues {
+  using T = typename S::Result;
+  const float* tile;
+  const Shared<kHead>& shared;
+
+  struct Loaded {
+    RowFours<T, std::int32_t> values;
+    float inverse;
+  };
+  template <bool kWhole>
+  __device__ Loaded load(int row, bool, int) const {
+    Loaded loaded;
+    loaded.values = load_tile_row<T, std::int32_t>(tile, row);
+#pragma unroll
+    for (int part = 1; part < S::kParts; ++part) {
+      const auto more = load_tile_row<T, std::int32_t>(tile + part * T::kWords, row);
+#pragma unroll
+      for (int v = 0; v < T::kFours; ++v) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+          loaded.values.of[v].values[i] += more.of[v].values[i];
+      }
+    }
+    float sum = shared.sums[0][row];
+#pragma unroll
+    for (int i = 1; i < S::kClasses; ++i)
+      sum += shared.sums[i][row];
+    loaded.inverse = divide(1.0f, sum);
+    return loaded;
+  }
+  __device__ Four<float> finish(const Loaded& loaded, int v) const {
+    Four<float> x;
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      x.values[i] = static_cast<float>(loaded.values.of[v].values[i]) * loaded.inverse;
+    return x;
+  }
+};
+
+/// A block computes some queries of one tile for one head.
+template <int kHead, int kKeyParts>
+__global__ void __launch_bounds__(kThreads, kHead == 128 ? 2 : 4)
     attention_i8_kernel(const __grid_constant__ AttentionArgs args) {
+  using S = Shape<kHead, kKeyParts>;
   const int index = place_in_grid(args.dst.team, shared_memory<int>());
-  const int team = index / args.heads;
   const int head = index % args.heads;
-  if (team >= *args.tiles.count) return;
-  auto& shared = *shared_memory<Shared<kHead>>();
-  const AttentionTile tile = args.tile[team];
+  const int tile_index = index / args.heads / S::kParts;
+  const int skipped = index / args.heads % S::kParts * S::kQueries;  // queries of the tile
+  let_next_grid_start();
+  if (tile_index >= *args.tiles.count) return;
+  const AttentionTile tile = args.tile[tile_index];
+  const int query_count = tile.queries - skipped;
+  if (query_count <= 0) return;
   const int stride = row_stride(3 * args.heads * kHead, 1);
   const Job<kHead> job{
-      static_cast<const std::int8_t*>(args.qkv) + static_cast<std::int64_t>(tile.first_token) * stride +
-          head * kHead,
+      static_cast<const std::int8_t*>(args.qkv) +
+          static_cast<std::int64_t>(tile.first_token) * stride + head * kHead,
       args.scale_qkv + static_cast<std::int64_t>(tile.first_token) * 3 * args.heads + head,
       stride,
       3 * args.heads,
       args.heads,
       tile};
-  const int lane = thread_index() % 32;
-  const Fragments at{thread_index() / 32 * 16 + lane / 4, lane % 4 * 2};
+  auto& shared = *shared_memory<Shared<kHead>>();
+  const int count = div_up(tile.tokens, kKeys);
+  wait_for_grid_in_front();
 
-  // Queries as fragments, straight from memory: each is read once.
-  std::uint32_t queries[kHead / 32][4];
-  float factor[2];
-  int visible[2];
+  // Queries as fragments, straight from memory: each is read once. Nothing uses them before the
+  // keys are on their way.
+  const int lane = thread_index() % 32;
+  const int first_row = S::first_row();
+  Queries<kHead> queries;
+  float query_scale[2];
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
-    const bool valid = at.row(0, h) < tile.queries;
-    const int place = tile.first_query + (valid ? at.row(0, h) : 0);
-    factor[h] = job.scale_of(place, 0) * (args.scale * 1.44269504f);
-    visible[h] = args.causal && place + 1 < tile.tokens ? place + 1 : tile.tokens;
+    const bool valid = first_row + 8 * h < query_count;
+    const int place = tile.first_query + skipped + (valid ? first_row + 8 * h : 0);
+    query_scale[h] = job.scale[static_cast<std::int64_t>(place) * job.scale_stride];
+    queries.visible[h] = args.causal && place + 1 < tile.tokens ? place + 1 : tile.tokens;
 #pragma unroll
     for (int step = 0; step < kHead / 32; ++step) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        queries[step][h + 2 * half] = *reinterpret_cast<const std::uint32_t*>(
+        queries.fragments[step][h + 2 * half] = *reinterpret_cast<const std::uint32_t*>(
             job.row(place, 0) + 32 * step + 16 * half + lane % 4 * 4);
       }
     }
   }
-
-  const auto score = [&](int first, float (&x)[kKeyTiles][4]) {
+  load_chunk(shared.chunks[0], job, 0, count == 1);
 #pragma unroll
-    for (int n = 0; n < kKeyTiles; ++n) {
-      std::int32_t dots[4] = {};
-#pragma unroll
-      for (int step = 0; step < kHead / 32; ++step) {
-        const std::int8_t* key = &shared.keys[8 * n + lane / 4][32 * step + lane % 4 * 4];
-        multiply_add(dots, queries[step], *reinterpret_cast<const std::uint32_t*>(key),
-                     *reinterpret_cast<const std::uint32_t*>(key + 16));
-      }
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int key = 8 * n + lane % 4 * 2 + i % 2;
-        const float scaled = static_cast<float>(dots[i]) * shared.key_scale[key];
-        x[n][i] = first + key < visible[i / 2]
-                      ? fma_f32(scaled, factor[i / 2], shared.value_log2[key])
-                      : -INFINITY;
-      }
-    }
-  };
+  for (int h = 0; h < 2; ++h)
+    queries.factor[h] = checked_scale(query_scale[h]) * (args.scale * 1.44269504f);
 
   float largest[2] = {-INFINITY, -INFINITY};
-  for (int first = 0; first < tile.tokens; first += kKeys) {
-    load_keys(shared, job, first);
-    wait_copies<0>();
-    sync_block();
-    float x[kKeyTiles][4];
-    score(first, x);
-#pragma unroll
-    for (int n = 0; n < kKeyTiles; ++n) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i)
-        largest[i / 2] = fmaxf(largest[i / 2], x[n][i]);
-    }
-    sync_block();
-  }
-  float sums[2] = {};
+  float sums[S::kSteps][2] = {};
   std::int32_t results[kHead / 8][4] = {};
-#pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    largest[h] = fmaxf(largest[h], shuffle_xor(largest[h], 1));
-    largest[h] = fmaxf(largest[h], shuffle_xor(largest[h], 2));
-    largest[h] -= kLog2Of255;
-  }
-
-  for (int first = 0; first < tile.tokens; first += kKeys) {
-    load_keys(shared, job, first);
-    load_values(shared, job, first);
-    wait_copies<0>();
+  float x[S::kTiles][4];
+  // First all chunks for the largest score, then all again for the weights; one chunk only once.
+  const int loads = count == 1 ? 1 : 2 * count;
+  for (int i = 0; i < loads; ++i) {
+    const int first = i % count * kKeys;
+    if (i + 1 < loads)
+      load_chunk(shared.chunks[(i + 1) % 2], job, (i + 1) % count * kKeys, i + 1 >= count);
+    else
+      commit_copies();
+    wait_copies<1>();
     sync_block();
-    float x[kKeyTiles][4];
-    score(first, x);
+    const Chunk<kHead>& chunk = shared.chunks[i % 2];
+    const auto attend = [&]<bool kAllVisible>(std::bool_constant<kAllVisible>) {
+      score<S, kAllVisible>(x, chunk, queries, first, tile.tokens);
+      if (i < count) {
 #pragma unroll
-    for (int step = 0; step < kKeys / 32; ++step) {
-      std::uint32_t weights[4] = {};
+        for (int n = 0; n < S::kTiles; ++n) {
 #pragma unroll
-      for (int n = 0; n < 4; ++n) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const int key = 32 * step + 8 * n + lane % 4 * 2 + i % 2;
-          if (first + key >= visible[i / 2]) continue;
-          const float weight = power_of_two(x[4 * step + n][i] - largest[i / 2]);
-          sums[i / 2] = fma_f32(weight, shared.value_inverse[key], sums[i / 2]);
-          const auto integer =
-              static_cast<std::uint32_t>(nearest_int(weight < 255.0f ? weight : 255.0f));
-          weights[i / 2 + n / 2 * 2] |= integer << 8 * (i % 2 + n % 2 * 2);
+          for (int j = 0; j < 4; ++j)
+            largest[j / 2] = fmaxf(largest[j / 2], x[n][j]);
         }
       }
+      if (i == count - 1) {
 #pragma unroll
-      for (int d = 0; d < kHead / 8; ++d) {
-        const std::int8_t* value = &shared.values[8 * d + lane / 4][32 * step + lane % 4 * 4];
-        multiply_add_u8(results[d], weights, *reinterpret_cast<const std::uint32_t*>(value),
-                        *reinterpret_cast<const std::uint32_t*>(value + 16));
+        for (int h = 0; h < 2; ++h)
+          largest[h] = largest_of_row<S>(largest[h], shared, first_row + 8 * h) - kLog2Of255;
       }
-    }
+      if (i >= count || count == 1)
+        weigh<S, kAllVisible>(results, sums, x, largest, chunk, queries, first, tile.tokens);
+    };
+    if (!args.causal && first + kKeys <= tile.tokens)
+      attend(std::true_type{});
+    else
+      attend(std::false_type{});
     sync_block();
   }
 
-  float values[1][kHead / 8][4];
+  using T = typename S::Result;
+  auto* result = shared_memory<float>();
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
-    sums[h] += shuffle_xor(sums[h], 1);
-    sums[h] += shuffle_xor(sums[h], 2);
-    const float inverse = divide(1.0f, sums[h]);
 #pragma unroll
-    for (int d = 0; d < kHead / 8; ++d) {
+    for (int s = 0; s < S::kSteps; ++s) {
+      float& sum = sums[s][h];
+      sum += shuffle_xor(sum, 1);
+      sum += shuffle_xor(sum, 2);
+      if (lane % 4 == 0) shared.sums[S::part() * S::kSteps + s][first_row + 8 * h] = sum;
+    }
+    float* row = result + S::part() * T::kWords + (first_row + 8 * h) * T::kPitch + lane % 4 * 4;
 #pragma unroll
-      for (int e = 0; e < 2; ++e)
-        values[0][d][2 * h + e] = static_cast<float>(results[d][2 * h + e]) * inverse;
+    for (int p = 0; p < kHead / 16; ++p) {
+      Four<std::int32_t> four;
+#pragma unroll
+      for (int j = 0; j < 4; ++j)
+        four.values[j] = results[2 * p + j % 2][2 * h + j / 2];
+      *reinterpret_cast<Four<std::int32_t>*>(row + 16 * p) = four;
     }
   }
-  const TilePlace place{tile.dst_row, tile.queries, head * args.head_dim, args.head_dim,
-                        args.heads * args.head_dim, team, args.heads};
-  write_rows<kAttentionQueries>(values, at, place, args.dst, shared.row_words, kThreads);
+  sync_block();
+  const int rows = query_count < S::kQueries ? query_count : S::kQueries;
+  const int first = tile.dst_row + skipped;
+  const TilePlace place{
+      first, rows,      head * args.head_dim, args.head_dim, args.heads * args.head_dim,
+      first, args.heads};
+  write_tile<T>(result, place, args.dst, WeightedValues<S, kHead>{result, shared});
 }
 
-template <int kHead>
-void launch_head(const AttentionArgs& args, Stream stream) {
-  launch(&attention_i8_kernel<kHead>,
-         {.blocks = args.heads * args.tiles.most,
+template <int kHead, int kKeyParts>
+void launch_shape(const AttentionArgs& args, Stream stream) {
+  using S = Shape<kHead, kKeyParts>;
+  static_assert(S::kSteps * S::kParts == S::kClasses);
+  static_assert(S::kParts * S::Result::kWords * 4 <= 2 * sizeof(Chunk<kHead>));
+  launch(&attention_i8_kernel<kHead, kKeyParts>,
+         {.blocks = args.heads * args.tiles.most * S::kParts,
           .threads = kThreads,
           .shared_bytes = sizeof(Shared<kHead>),
           .team = args.heads},
          stream, args);
+}
+
+template <int kHead>
+void launch_head(const AttentionArgs& args, Stream stream) {
+  if (args.split_keys) return launch_shape<kHead, 4>(args, stream);
+  launch_shape<kHead, 2>(args, stream);
 }
 
 void run(const AttentionArgs& args, Stream stream) {

@@ -15,8 +15,8 @@
 namespace rtai::cuda {
 
 struct DeviceInfo {
-  std::string name;           // "NVIDIA H100 80GB HBM3"
-  int capability = 0;         // 90 for 9.0
+  std::string name;    // "NVIDIA H100 80GB HBM3"
+  int capability = 0;  // 90 for 9.0
   std::size_t memory_bytes = 0;
   int multiprocessors = 0;
   int shared_bytes_per_multiprocessor = 0;
@@ -37,8 +37,13 @@ class Recorder {
     kernels_.quantize_heads->run(args, stream_);
   }
   void run(Rows, const Rows::Args& args) { kernels_.rows->run(args, stream_); }
-  virtual void copy(void* dst, const void* src, std::size_t bytes) = 0;  // to, from or on the device
-  virtual void clear(void* dst, std::size_t bytes) = 0;                  // to zeros
+  virtual void copy(void* dst,
+                    const void* src,
+                    std::size_t bytes) = 0;              // to, from or on the device
+  virtual void clear(void* dst, std::size_t bytes) = 0;  // to zeros
+  // Backend::run gives the time between these, if they are called, and else of everything.
+  virtual void begin_timing() {}
+  virtual void end_timing() {}
 
  protected:
   Stream stream() const { return stream_; }
@@ -84,7 +89,8 @@ class Backend {
   virtual Result<void> upload(void* dst, std::span<const std::byte> src) = 0;
   /// Errors: device if the device refuses.
   virtual Result<std::unique_ptr<Graph>> record(const std::function<void(Recorder&)>& work) = 0;
-  /// Runs and waits; milliseconds on the device, by its own clock. Errors: device.
+  /// Runs and waits; milliseconds on the device, by its own clock (Recorder::begin_timing). Errors:
+  /// device.
   virtual Result<double> run(Graph& graph) = 0;
 };
 

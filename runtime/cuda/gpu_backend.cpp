@@ -21,7 +21,8 @@ Result<DeviceInfo> describe(int index) {
 
 class GpuRecorder final : public Recorder {
  public:
-  using Recorder::Recorder;
+  GpuRecorder(const Kernels& kernels, Stream stream, cudaEvent_t begin, cudaEvent_t end)
+      : Recorder(kernels, stream), begin_(begin), end_(end) {}
 
   void copy(void* dst, const void* src, std::size_t bytes) override {
     keep_first(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDefault, handle()));
@@ -29,18 +30,34 @@ class GpuRecorder final : public Recorder {
   void clear(void* dst, std::size_t bytes) override {
     keep_first(cudaMemsetAsync(dst, 0, bytes, handle()));
   }
+  void begin_timing() override { note(begin_); }
+  void end_timing() override {
+    note(end_);
+    is_timed_ = true;
+  }
   cudaError_t status() const { return status_; }
+  bool is_timed() const { return is_timed_; }
 
  private:
+  /// As a node of the graph.
+  void note(cudaEvent_t event) {
+    keep_first(cudaEventRecordWithFlags(event, handle(), cudaEventRecordExternal));
+  }
   cudaStream_t handle() const { return static_cast<cudaStream_t>(stream()); }
   void keep_first(cudaError_t status) {
     if (status_ == cudaSuccess) status_ = status;
   }
 
+  cudaEvent_t begin_;
+  cudaEvent_t end_;
+  bool is_timed_ = false;
   cudaError_t status_ = cudaSuccess;
 };
 
 struct GpuGraph final : Graph {
+  CudaEvent begin;
+  CudaEvent end;
+  bool is_timed = false;  // within, by the two events
   CudaGraphExec executable;
 };
 
@@ -50,7 +67,8 @@ class GpuBackend final : public Backend {
     auto backend = std::make_unique<GpuBackend>();
     RTAI_TRY(backend->info_, describe(index));
     if (backend->info_.capability < kLowestCapability) {
-      return Error{ErrorCode::device, backend->info_.name + ": compute capability 8.0 needed, found " +
+      return Error{ErrorCode::device, backend->info_.name +
+                                          ": compute capability 8.0 needed, found " +
                                           std::to_string(backend->info_.capability / 10) + "." +
                                           std::to_string(backend->info_.capability % 10)};
     }
@@ -58,8 +76,6 @@ class GpuBackend final : public Backend {
     backend->kernels_ = gpu::select_kernels(backend->info_.capability);
     RTAI_CUDA_CHECK(cudaSetDevice, index);
     RTAI_CUDA_CHECK(cudaStreamCreateWithFlags, backend->stream_.out(), cudaStreamNonBlocking);
-    RTAI_CUDA_CHECK(cudaEventCreate, backend->begin_.out());
-    RTAI_CUDA_CHECK(cudaEventCreate, backend->end_.out());
     return backend;
   }
 
@@ -89,8 +105,11 @@ class GpuBackend final : public Backend {
 
   Result<std::unique_ptr<Graph>> record(const std::function<void(Recorder&)>& work) override {
     RTAI_CUDA_CHECK(cudaSetDevice, index_);
+    auto made = std::make_unique<GpuGraph>();
+    RTAI_CUDA_CHECK(cudaEventCreate, made->begin.out());
+    RTAI_CUDA_CHECK(cudaEventCreate, made->end.out());
     RTAI_CUDA_CHECK(cudaStreamBeginCapture, stream_.get(), cudaStreamCaptureModeThreadLocal);
-    GpuRecorder recorder(kernels_, stream_.get());
+    GpuRecorder recorder(kernels_, stream_.get(), made->begin.get(), made->end.get());
     work(recorder);
     CudaGraph graph;
     // The capture must end whatever happened, or the stream stays unusable.
@@ -98,7 +117,7 @@ class GpuBackend final : public Backend {
     RTAI_TRY_VOID(check(recorder.status(), "recording copies"));
     RTAI_TRY_VOID(check(cudaGetLastError(), "recording kernels"));
     RTAI_TRY_VOID(check(ended, "cudaStreamEndCapture"));
-    auto made = std::make_unique<GpuGraph>();
+    made->is_timed = recorder.is_timed();
     RTAI_CUDA_CHECK(cudaGraphInstantiate, made->executable.out(), graph.get(), 0);
     RTAI_CUDA_CHECK(cudaGraphUpload, made->executable.get(), stream_.get());
     return made;
@@ -106,12 +125,13 @@ class GpuBackend final : public Backend {
 
   Result<double> run(Graph& graph) override {
     RTAI_CUDA_CHECK(cudaSetDevice, index_);
-    RTAI_CUDA_CHECK(cudaEventRecord, begin_.get(), stream_.get());
-    RTAI_CUDA_CHECK(cudaGraphLaunch, static_cast<GpuGraph&>(graph).executable.get(), stream_.get());
-    RTAI_CUDA_CHECK(cudaEventRecord, end_.get(), stream_.get());
+    const auto& recorded = static_cast<const GpuGraph&>(graph);
+    if (!recorded.is_timed) RTAI_CUDA_CHECK(cudaEventRecord, recorded.begin.get(), stream_.get());
+    RTAI_CUDA_CHECK(cudaGraphLaunch, recorded.executable.get(), stream_.get());
+    if (!recorded.is_timed) RTAI_CUDA_CHECK(cudaEventRecord, recorded.end.get(), stream_.get());
     RTAI_CUDA_CHECK(cudaStreamSynchronize, stream_.get());
     float milliseconds = 0;
-    RTAI_CUDA_CHECK(cudaEventElapsedTime, &milliseconds, begin_.get(), end_.get());
+    RTAI_CUDA_CHECK(cudaEventElapsedTime, &milliseconds, recorded.begin.get(), recorded.end.get());
     return static_cast<double>(milliseconds);
   }
 
@@ -120,8 +140,6 @@ class GpuBackend final : public Backend {
   int index_ = 0;
   Kernels kernels_;
   CudaStream stream_;
-  CudaEvent begin_;
-  CudaEvent end_;
 };
 
 }  // namespace

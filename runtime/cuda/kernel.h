@@ -18,9 +18,10 @@ using Stream = void*;
 
 template <class Op>
 struct Kernel {
-  std::string_view name;  // "linear_i8_mma"
-  int capability;         // that a device must have: 80 for 8.0
+  std::string_view name;                                      // "linear_i8_mma"
+  int capability;                                             // that a device must have: 80 for 8.0
   void (*run)(const typename Op::Args& args, Stream stream);  // launches, and that is all
+  bool only = false;                                          // for no later capability either
 };
 
 /// One kernel of each op.

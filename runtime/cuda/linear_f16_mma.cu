@@ -5,7 +5,7 @@ namespace rtai::cuda::RTAI_GRID {
 namespace {
 
 template <LinearTile kTile>
-__global__ void __launch_bounds__(tile_shape(kTile).threads, 65536 / 128 / tile_shape(kTile).threads)
+__global__ void __launch_bounds__(tile_shape(kTile).threads, tile_shape(kTile).blocks)
     linear_f16_kernel(const __grid_constant__ LinearArgs args) {
   linear<Gemm<kTile>, float, F16>(args);
 }
@@ -14,22 +14,28 @@ template <LinearTile kTile>
 void launch_tile(const LinearArgs& args, Stream stream) {
   constexpr TileShape kShape = tile_shape(kTile);
   const int across = div_up(args.columns, kShape.columns);
+  const int row_bytes = row_stride(args.k, 2) * 2;
   launch(&linear_f16_kernel<kTile>,
          {.blocks = across * div_up(args.rows.most, kShape.rows),
           .threads = kShape.threads,
-          .shared_bytes = static_cast<std::size_t>(kShape.shared_bytes),
+          .shared_bytes =
+              static_cast<std::size_t>(shared_bytes(kShape, stages_used(kShape, row_bytes))),
           .team = across},
          stream, args);
 }
 
 void run(const LinearArgs& args, Stream stream) {
   switch (args.tile) {
+    case LinearTile::t32x32:
+      return launch_tile<LinearTile::t32x32>(args, stream);
     case LinearTile::t32x64:
       return launch_tile<LinearTile::t32x64>(args, stream);
     case LinearTile::t64x64:
       return launch_tile<LinearTile::t64x64>(args, stream);
     case LinearTile::t128x128:
       return launch_tile<LinearTile::t128x128>(args, stream);
+    default:
+      return fail_launch();
   }
 }
 

@@ -2,8 +2,9 @@
 // is that one launch computes a whole batch, of which only the device knows the size.
 //
 // Memory. Rows of every tensor begin at multiples of 128 bytes (row_bytes), and rows of f16 and i8
-// are zero up to the next: 128 bytes are what matrix kernels load at a time. A count of rows is read
-// from device memory, so that a recorded graph serves every batch of its bucket; `most` bounds it.
+// are zero up to the next: 128 bytes are what matrix kernels load at a time. A count of rows is
+// read from device memory, so that a recorded graph serves every batch of its bucket; `most` bounds
+// it.
 //
 // Results. A kernel writes its rows in up to three forms at once (RowsOut). Where the blocks of a
 // row are several and the scale is dynamic, they meet (RowTeam): each raises the row's largest
@@ -16,6 +17,7 @@
 #include "runtime/base/function.h"
 
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 namespace rtai::cuda {
@@ -36,7 +38,7 @@ struct RowCount {
 /// Where the blocks that share rows meet. All zeros before a run.
 struct RowTeam {
   std::uint32_t* absmax = nullptr;  // [rows]: bits of the largest magnitude; NaN above all
-  int* arrived = nullptr;           // [blocks of rows]
+  int* arrived = nullptr;           // [rows]: by the first row, or another number, of a team
   // Null where all blocks of the grid fit on the device at once. Otherwise blocks take their places
   // in the order in which they start, so that no one waits for a block that cannot start.
   int* ticket = nullptr;
@@ -45,10 +47,10 @@ struct RowTeam {
 /// Forms of a result, [rows, columns] each.
 struct RowsOut {
   float* f32 = nullptr;
-  std::uint16_t* f16 = nullptr;  // bits of binary16
-  std::int8_t* i8 = nullptr;     // quantized as QuantizeRows does
-  float* scale = nullptr;        // [rows], of i8
-  float fixed_scale = 0;         // > 0: static; 0: dynamic
+  std::uint16_t* f16 = nullptr;          // bits of binary16
+  std::int8_t* i8 = nullptr;             // quantized as QuantizeRows does
+  float* scale = nullptr;                // [rows], of i8
+  float fixed_scale = 0;                 // > 0: static; 0: dynamic
   const float* column_factor = nullptr;  // [columns]: multiplied first; null: none. Of i8 alone
   RowTeam team = {};                     // where i8 is dynamic and rows are shared by blocks
 };
@@ -67,33 +69,65 @@ constexpr int padded_head_dim(int head_dim) {
 }
 inline constexpr int kLargestHeadDim = 128;
 
-/// Tiles that linear layers are cut into; which one is a matter of speed alone.
-enum class LinearTile : std::uint8_t { t32x64, t64x64, t128x128 };
-inline constexpr LinearTile kLinearTiles[] = {LinearTile::t32x64, LinearTile::t64x64,
-                                              LinearTile::t128x128};
+/// Tiles that linear layers are cut into; which one is a matter of speed alone. Those that begin
+/// with w are Hopper's, of four warps for each 64 rows.
+enum class LinearTile : std::uint8_t { t32x32, t32x64, t64x64, t128x128, w64x64, w128x128 };
+inline constexpr LinearTile kLinearTiles[] = {LinearTile::t32x32, LinearTile::t32x64,
+                                              LinearTile::t64x64, LinearTile::t128x128};
+/// Of capability 9.0, and no other.
+inline constexpr LinearTile kHopperTiles[] = {LinearTile::t32x32, LinearTile::t32x64,
+                                              LinearTile::w64x64, LinearTile::w128x128};
 struct TileShape {
   int rows;
   int columns;
   int threads;
-  int shared_bytes;
+  int stages;  // blocks of 128 bytes of k that are on their way
+  int blocks;  // of a multiprocessor that registers and shared memory are meant for
+  int worth;   // blocks of a multiprocessor from which on it beats the next smaller tile
 };
 constexpr TileShape tile_shape(LinearTile tile) {
   switch (tile) {
+    case LinearTile::t32x32:
+      return {32, 32, 128, 12, 2, 0};
     case LinearTile::t32x64:
-      return {32, 64, 128, 4 * (32 + 64) * kRowAlignment};
+      return {32, 64, 128, 8, 2, 2};
     case LinearTile::t64x64:
-      return {64, 64, 128, 4 * (64 + 64) * kRowAlignment};
+      return {64, 64, 128, 4, 3, 1};
     case LinearTile::t128x128:
-      return {128, 128, 256, 3 * (128 + 128) * kRowAlignment};
+      return {128, 128, 256, 3, 2, 1};
+    case LinearTile::w64x64:
+      return {64, 64, 128, 4, 3, 1};
+    case LinearTile::w128x128:
+      return {128, 128, 256, 3, 2, 1};
   }
   return {};
+}
+/// Stages that are used when rows of src are so long.
+constexpr int stages_used(const TileShape& shape, int row_bytes) {
+  return row_bytes / kRowAlignment < shape.stages ? row_bytes / kRowAlignment : shape.stages;
+}
+/// For the stages, or afterwards the results: of tiles that are 32 rows high, of four parts. Then
+/// for barriers.
+constexpr int stage_bytes(const TileShape& shape, int stages) {
+  const int parts = shape.rows == 32 ? 4 : 1;
+  const int results = parts * shape.rows * (shape.columns + 8) * 4;
+  const int all = stages * (shape.rows + shape.columns) * kRowAlignment;
+  return round_up(all > results ? all : results, 1024);
+}
+constexpr int shared_bytes(const TileShape& shape, int stages) {
+  return stage_bytes(shape, stages) + 256;
+}
+constexpr std::span<const LinearTile> linear_tiles(int capability) {
+  if (capability == 90) return kHopperTiles;
+  return kLinearTiles;
 }
 
 /// dst = f(src . weight^T * scales + bias) + residual
 ///
 /// Shapes: src [rows, k] i8 or f16; weight [columns, k] of the same type; bias, weight_scale
 /// [columns]; src_scale [rows]; residual [rows, columns].
-/// dst in the forms asked for; or heads, instead of all of them, where head_dim is 32 or 64.
+/// dst in the forms asked for; or heads, instead of all of them, where head_dim is 32 or 64 and a
+/// tile has whole heads.
 struct LinearArgs {
   RowCount rows;
   int columns;
@@ -110,7 +144,8 @@ struct LinearArgs {
   LinearTile tile;
 };
 
-/// Sums are exact in int32, and scaled as LinearI8 of the CPU does. f(x) differs in the last bits.
+/// Sums are exact in int32, and scaled as LinearI8 of the CPU does. f(x) differs in the last bits;
+/// of gelu, by 5e-7 at most.
 struct LinearI8 {
   static constexpr std::string_view kName = "linear_i8";
   using Args = LinearArgs;
@@ -132,7 +167,7 @@ struct AttentionTile {
 inline constexpr int kAttentionQueries = 64;
 
 /// Shapes: qkv [tokens, 3 * heads * head_dim] f16, or as HeadsOut with its scales; dst [queries,
-/// heads * head_dim]. Every tile is computed by `heads` blocks.
+/// heads * head_dim]. Every tile is computed by some blocks for each head.
 struct AttentionArgs {
   RowCount tiles;
   const AttentionTile* tile;
@@ -142,6 +177,8 @@ struct AttentionArgs {
   int head_dim;
   float scale;
   bool causal;
+  // i8: more and smaller blocks, for few tiles. A matter of speed alone.
+  bool split_keys;
   RowsOut dst;
 };
 

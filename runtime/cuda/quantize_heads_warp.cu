@@ -12,7 +12,9 @@ __global__ void __launch_bounds__(kThreads)
   const int index = block_index() * (kThreads / 32) + thread_index() / 32;
   const int row = index / args.dst.heads;
   const int head = index % args.dst.heads;
+  let_next_grid_start();
   if (row >= *args.rows.count) return;
+  wait_for_grid_in_front();
   const int lane = thread_index() % 32;
   const int head_dim = args.dst.head_dim;
   const int padded = padded_head_dim(head_dim);

@@ -12,12 +12,17 @@ namespace rtai::cuda::RTAI_GRID {
 
 namespace {
 
+template <class Op>
+bool runs_on(const Kernel<Op>& kernel, int capability) {
+  return kernel.only ? kernel.capability == capability : kernel.capability <= capability;
+}
+
 /// The first of the list that the device can run.
 template <class Op>
 const Kernel<Op>* select(int capability) {
-#define RTAI_CUDA_KERNEL(op, file, target)                                             \
-  if constexpr (std::is_same_v<Op, op>) {                                              \
-    if (file##_##target.capability <= capability) return &file##_##target;             \
+#define RTAI_CUDA_KERNEL(op, file, target)                             \
+  if constexpr (std::is_same_v<Op, op>) {                              \
+    if (runs_on(file##_##target, capability)) return &file##_##target; \
   }
 #include "runtime/cuda/kernels.inc"
 #undef RTAI_CUDA_KERNEL

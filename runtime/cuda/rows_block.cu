@@ -1,3 +1,4 @@
+#include "runtime/cuda/internal/four.cuh"
 #include "runtime/cuda/internal/numbers.cuh"
 #include "runtime/cuda/kernel.h"
 
@@ -7,26 +8,12 @@ namespace {
 constexpr int kThreads = 128;
 constexpr int kWarps = kThreads / 32;
 
-struct alignas(16) FourFloats {
-  float values[4];
-};
-struct alignas(8) FourHalves {
-  std::uint16_t values[4];
-};
-
 /// Elements [column, column + 4) of a row, zeros from `columns` on.
-__device__ void load_four(float (&x)[4], const float* row, int column, int columns) {
-  const float* from = row + column;
-  if (column + 4 <= columns && reinterpret_cast<std::uintptr_t>(from) % 16 == 0) {
-    const FourFloats four = *reinterpret_cast<const FourFloats*>(from);
-#pragma unroll
-    for (int i = 0; i < 4; ++i)
-      x[i] = four.values[i];
-    return;
-  }
+__device__ void load_columns(float (&x)[4], const float* row, int column, int columns) {
+  const Four<float> four = load_four(row + column, columns - column);
 #pragma unroll
   for (int i = 0; i < 4; ++i)
-    x[i] = column + i < columns ? from[i] : 0.0f;
+    x[i] = four.values[i];
 }
 
 /// Adds a row of a table, as `index` says; an index outside is row 0 and a fault.
@@ -44,7 +31,7 @@ __device__ void add_table_row(float (&x)[4],
   const std::int64_t first = static_cast<std::int64_t>(index) * columns;
   if (table.scale == nullptr) {
     float row[4];
-    load_four(row, static_cast<const float*>(table.data) + first, column, columns);
+    load_columns(row, static_cast<const float*>(table.data) + first, column, columns);
 #pragma unroll
     for (int i = 0; i < 4; ++i)
       x[i] += row[i];
@@ -64,7 +51,7 @@ __device__ void load_source(float (&x)[4], const Rows::Args& args, int row, int 
     return args.src + r * row_stride(args.src_columns, 4) + args.first_column;
   };
   if constexpr (kSource == Rows::Source::rows) {
-    load_four(x, src_row(args.row_of != nullptr ? args.row_of[row] : row), column, args.columns);
+    load_columns(x, src_row(args.row_of != nullptr ? args.row_of[row] : row), column, args.columns);
   } else if constexpr (kSource == Rows::Source::embedding) {
 #pragma unroll
     for (int i = 0; i < 4; ++i)
@@ -80,7 +67,7 @@ __device__ void load_source(float (&x)[4], const Rows::Args& args, int row, int 
       x[i] = 0.0f;
     for (std::int32_t r = begin; r < end; ++r) {
       float other[4];
-      load_four(other, src_row(r), column, args.columns);
+      load_columns(other, src_row(r), column, args.columns);
 #pragma unroll
       for (int i = 0; i < 4; ++i)
         x[i] += other[i];
@@ -135,15 +122,35 @@ __device__ void for_each_element(int columns, Body&& body) {
   }
 }
 
+/// What a norm multiplies by and adds, of the columns of this thread: read before the grid in front
+/// has ended, as it does not write them.
 template <int kVectors>
-__device__ void normalize(float (&x)[kVectors][4], const Rows::Args& args, float* shared) {
+struct NormColumns {
+  float weight[kVectors][4];
+  float bias[kVectors][4];
+
+  __device__ explicit NormColumns(const Rows::Args& args) {
+    if (args.norm != Rows::Norm::layer) return;
+#pragma unroll
+    for (int v = 0; v < kVectors; ++v) {
+      const int column = 4 * (v * kThreads + thread_index());
+      load_columns(weight[v], args.weight, column, args.columns);
+      load_columns(bias[v], args.bias, column, args.columns);
+    }
+  }
+};
+
+template <int kVectors>
+__device__ void normalize(float (&x)[kVectors][4],
+                          const Rows::Args& args,
+                          const NormColumns<kVectors>& norm,
+                          float* shared) {
   if (args.norm == Rows::Norm::none) return;
   float squares = 0.0f;
   if (args.norm == Rows::Norm::l2) {
     for_each_element<kVectors>(args.columns,
                                [&](int v, int i, int) { squares += x[v][i] * x[v][i]; });
-    const float inverse =
-        divide(1.0f, fmaxf(square_root(sum_block(squares, shared)), 1e-12f));
+    const float inverse = divide(1.0f, fmaxf(square_root(sum_block(squares, shared)), 1e-12f));
     for_each_element<kVectors>(args.columns, [&](int v, int i, int) { x[v][i] *= inverse; });
     return;
   }
@@ -151,29 +158,25 @@ __device__ void normalize(float (&x)[kVectors][4], const Rows::Args& args, float
   float sum = 0.0f;
   for_each_element<kVectors>(args.columns, [&](int v, int i, int) { sum += x[v][i]; });
   const float mean = divide(sum_block(sum, shared), count);
-  for_each_element<kVectors>(args.columns, [&](int v, int i, int) {
-    squares += (x[v][i] - mean) * (x[v][i] - mean);
-  });
+  for_each_element<kVectors>(
+      args.columns, [&](int v, int i, int) { squares += (x[v][i] - mean) * (x[v][i] - mean); });
   const float variance = divide(sum_block(squares, shared), count);
   const float inverse = divide(1.0f, square_root(variance + args.epsilon));
-  for_each_element<kVectors>(args.columns, [&](int v, int i, int column) {
-    x[v][i] = (x[v][i] - mean) * inverse * args.weight[column] + args.bias[column];
+  for_each_element<kVectors>(args.columns, [&](int v, int i, int) {
+    x[v][i] = (x[v][i] - mean) * inverse * norm.weight[v][i] + norm.bias[v][i];
   });
 }
 
-/// Four elements of a row, zeros where x is none, up to the end of the padding.
-template <class T, class Four, class Convert>
+/// Four elements of a row, up to the end of the padding.
+template <class T, class Convert>
 __device__ void store_four(T* row, int column, int stride, Convert&& convert) {
   if (column >= stride) return;
-  Four four;
+  Four<T> four;
 #pragma unroll
   for (int i = 0; i < 4; ++i)
     four.values[i] = convert(i);
-  *reinterpret_cast<Four*>(row + column) = four;
+  *reinterpret_cast<Four<T>*>(row + column) = four;
 }
-struct alignas(4) FourBytes {
-  std::int8_t values[4];
-};
 
 template <int kVectors>
 __device__ void write(float (&x)[kVectors][4],
@@ -186,13 +189,12 @@ __device__ void write(float (&x)[kVectors][4],
     const int column = 4 * (v * kThreads + thread_index());
     if (out.f32 != nullptr) {
       const int stride = row_stride(columns, 4);
-      store_four<float, FourFloats>(out.f32 + row * stride, column, stride,
-                                    [&](int i) { return x[v][i]; });
+      store_four(out.f32 + row * stride, column, stride, [&](int i) { return x[v][i]; });
     }
     if (out.f16 != nullptr) {
       const int stride = row_stride(columns, 2);
-      store_four<std::uint16_t, FourHalves>(out.f16 + row * stride, column, stride,
-                                            [&](int i) { return to_f16(x[v][i]).bits; });
+      store_four(out.f16 + row * stride, column, stride,
+                 [&](int i) { return to_f16(x[v][i]).bits; });
     }
   }
   if (out.i8 == nullptr) return;
@@ -213,11 +215,10 @@ __device__ void write(float (&x)[kVectors][4],
   const int stride = row_stride(columns, 1);
 #pragma unroll
   for (int v = 0; v < kVectors; ++v) {
-    store_four<std::int8_t, FourBytes>(
-        out.i8 + row * stride, 4 * (v * kThreads + thread_index()), stride, [&](int i) {
-          const int column = 4 * (v * kThreads + thread_index()) + i;
-          return column < columns ? to_integer(x[v][i] * q.factor) : std::int8_t{0};
-        });
+    store_four(out.i8 + row * stride, 4 * (v * kThreads + thread_index()), stride, [&](int i) {
+      const int column = 4 * (v * kThreads + thread_index()) + i;
+      return column < columns ? to_integer(x[v][i] * q.factor) : std::int8_t{0};
+    });
   }
 }
 
@@ -225,7 +226,10 @@ __device__ void write(float (&x)[kVectors][4],
 template <Rows::Source kSource, int kVectors>
 __global__ void __launch_bounds__(kThreads) rows_kernel(const __grid_constant__ Rows::Args args) {
   const int row = block_index();
+  let_next_grid_start();
+  const NormColumns<kVectors> norm(args);
   if (row >= *args.rows.count) return;
+  wait_for_grid_in_front();
   auto* shared = shared_memory<float>();
   float x[kVectors][4];
 #pragma unroll
@@ -235,8 +239,9 @@ __global__ void __launch_bounds__(kThreads) rows_kernel(const __grid_constant__ 
       load_source<kSource>(x[v], args, row, column);
       if (args.addend != nullptr) {
         float other[4];
-        load_four(other, args.addend + static_cast<std::int64_t>(row) * row_stride(args.columns, 4),
-                  column, args.columns);
+        load_columns(other,
+                     args.addend + static_cast<std::int64_t>(row) * row_stride(args.columns, 4),
+                     column, args.columns);
 #pragma unroll
         for (int i = 0; i < 4; ++i)
           x[v][i] += other[i];
@@ -248,21 +253,25 @@ __global__ void __launch_bounds__(kThreads) rows_kernel(const __grid_constant__ 
     }
   }
   if (args.function != Function::none) {
-    for_each_element<kVectors>(
-        args.columns, [&](int v, int i, int) { x[v][i] = apply(args.function, x[v][i]); });
+    for_each_element<kVectors>(args.columns,
+                               [&](int v, int i, int) { x[v][i] = apply(args.function, x[v][i]); });
   }
-  normalize<kVectors>(x, args, shared);
+  normalize<kVectors>(x, args, norm, shared);
   write<kVectors>(x, args.dst, row, args.columns, reinterpret_cast<std::uint32_t*>(shared));
 }
 
 template <Rows::Source kSource, int kVectors>
 void launch_rows(const Rows::Args& args, Stream stream) {
   launch(&rows_kernel<kSource, kVectors>,
-         {.blocks = args.rows.most, .threads = kThreads, .shared_bytes = kWarps * sizeof(float)},
+         {.blocks = args.rows.most,
+          .threads = kThreads,
+          .shared_bytes = kWarps * sizeof(float),
+          .follows_grid = kSource != Rows::Source::embedding},
          stream, args);
 }
 
-/// Registers for as many elements as a thread has of a row: of 384 and 768 columns, 1 and 2 times 4.
+/// Registers for as many elements as a thread has of a row: of 384 and 768 columns, 1 and 2
+/// times 4.
 template <Rows::Source kSource>
 void launch_source(const Rows::Args& args, Stream stream) {
   // Padding of i8 rows is written too, and reaches further than the columns.

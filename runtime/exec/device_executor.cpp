@@ -2,6 +2,8 @@
 
 #include "runtime/base/checked.h"
 
+#include <algorithm>
+
 namespace rtai::exec {
 namespace {
 
@@ -86,6 +88,7 @@ class Arguments {
 
   cuda::RowsOut out(const cuda::RowTeam& team = {}) const {
     cuda::RowsOut forms;
+    forms.team = team;
     if (launch_.dst != kNoSlot) {
       const bool is_conversion = launch_.dst == launch_.src;
       if (placed(launch_.dst).f32 && !is_conversion) forms.f32 = f32(launch_.dst);
@@ -96,7 +99,6 @@ class Arguments {
       forms.scale = scale(launch_.quantized);
       forms.fixed_scale = launch_.fixed_scale;
       forms.column_factor = floats(launch_.column_factor);
-      forms.team = team;
     }
     return forms;
   }
@@ -112,23 +114,27 @@ class Arguments {
     const bool is_i8 = launch_.kind == Kind::linear_i8;
     const SlotIndex dst = launch_.step->dst;  // also where heads are written instead
     const cuda::RowCount rows = count(dst);
-    const cuda::LinearTile tile = choose_tile(rows.most, columns(dst), meets(), *run_.device);
+    const cuda::HeadsOut as_heads =
+        launch_.heads == kNoSlot ? cuda::HeadsOut{} : heads(launch_.heads);
+    const cuda::LinearTile tile = choose_tile(
+        rows.most,
+        {.columns = columns(dst), .meets = meets(), .whole = std::max(as_heads.head_dim, 1)},
+        *run_.device);
     const cuda::TileShape shape = cuda::tile_shape(tile);
     const Index blocks = div_up(rows.most, shape.rows) * div_up(columns(dst), shape.columns);
-    return {
-        .rows = rows,
-        .columns = columns(dst),
-        .k = columns(launch_.src),
-        .src = is_i8 ? static_cast<const void*>(i8(launch_.src)) : f16(launch_.src),
-        .src_scale = is_i8 ? scale(launch_.src) : nullptr,
-        .weight = run_.weights->data<std::byte>(tensors[weight]),
-        .weight_scale = is_i8 ? floats(tensors[weight_scale]) : nullptr,
-        .bias = floats(tensors[bias]),
-        .function = launch_.step->function,
-        .residual = launch_.src2 == kNoSlot ? nullptr : f32(launch_.src2),
-        .dst = out(team(blocks, resident_blocks(shape.threads, shape.shared_bytes, *run_.device))),
-        .heads = launch_.heads == kNoSlot ? cuda::HeadsOut{} : heads(launch_.heads),
-        .tile = tile};
+    return {.rows = rows,
+            .columns = columns(dst),
+            .k = columns(launch_.src),
+            .src = is_i8 ? static_cast<const void*>(i8(launch_.src)) : f16(launch_.src),
+            .src_scale = is_i8 ? scale(launch_.src) : nullptr,
+            .weight = run_.weights->data<std::byte>(tensors[weight]),
+            .weight_scale = is_i8 ? floats(tensors[weight_scale]) : nullptr,
+            .bias = floats(tensors[bias]),
+            .function = launch_.step->function,
+            .residual = launch_.src2 == kNoSlot ? nullptr : f32(launch_.src2),
+            .dst = out(team(blocks, resident_blocks(shape, *run_.device))),
+            .heads = as_heads,
+            .tile = tile};
   }
 
   cuda::AttentionArgs attention() const {
@@ -138,6 +144,9 @@ class Arguments {
     const cuda::RowCount tiles =
         first_only ? cuda::RowCount{run_.inputs.counts + 1, static_cast<int>(bound_.sequences)}
                    : cuda::RowCount{run_.inputs.counts + 2, static_cast<int>(bound_.tiles())};
+    const int multiprocessors = run_.device->multiprocessors;
+    // Two blocks a tile and head, or four.
+    const bool few = is_i8 && tiles.most * step.heads < multiprocessors;
     // One block on each multiprocessor is certain.
     return {.tiles = tiles,
             .tile = first_only ? run_.inputs.first_tiles : run_.inputs.tiles,
@@ -147,7 +156,12 @@ class Arguments {
             .head_dim = step.head_dim,
             .scale = step.real,
             .causal = step.causal,
-            .dst = out(team(Index{tiles.most} * step.heads, run_.device->multiprocessors))};
+            .split_keys = few,
+            .dst = out(team(Index{tiles.most} * step.heads *
+                                (few     ? 4
+                                 : is_i8 ? 2
+                                         : 1),
+                            multiprocessors))};
   }
 
   cuda::LookupTable table(engine::TensorIndex rows, engine::TensorIndex row_scale) const {

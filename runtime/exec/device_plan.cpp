@@ -4,7 +4,7 @@
 #include "runtime/exec/offset_allocator.h"
 
 #include <algorithm>
-#include <array>
+#include <optional>
 #include <string>
 
 namespace rtai::exec {
@@ -12,15 +12,20 @@ namespace {
 
 using Kind = Launch::Kind;
 
-// Shared memory of an attention block, at most (head size 128), and its threads; that on f16 is
-// compiled for two blocks of 128 threads where the others are for four.
-constexpr int kAttentionI8SharedBytes = 24 * 1024;
+// Shared memory of an attention block, at most (head size 128), and the blocks of a multiprocessor
+// that attention is compiled for.
+constexpr int kAttentionI8SharedBytes = 77 * 1024;
 constexpr int kAttentionF16SharedBytes = 52 * 1024;
-constexpr int kAttentionThreads = 128;
-// Kernels that meet are compiled for so few registers that this many threads fit.
-constexpr int kResidentThreads = 512;
+constexpr int kAttentionBlocks = 2;
 // Of all blocks that fit, the share that may wait in one grid.
 constexpr Index kSessionsSideBySide = 4;
+
+/// Blocks that fit, as registers (`blocks` of a multiprocessor) and shared memory have it.
+Index blocks_that_fit(int blocks, int shared_bytes, const cuda::DeviceInfo& device) {
+  constexpr int kReservedBytes = 1024;  // of each block, by the hardware
+  const int by_memory = device.shared_bytes_per_multiprocessor / (shared_bytes + kReservedBytes);
+  return Index{std::min(blocks, by_memory)} * device.multiprocessors;
+}
 
 /// Walks the plan's steps and appends launches, or adds to one that is there.
 class Lowering {
@@ -140,13 +145,16 @@ class Lowering {
     return {};
   }
 
-  /// Heads are quantized while they are in registers, where a tile holds whole ones.
+  static bool is_linear(const Launch& launch) {
+    return launch.kind == Kind::linear_i8 || launch.kind == Kind::linear_f16;
+  }
+
+  /// Heads are quantized while they are in shared memory, where a tile holds whole ones.
   void append_quantize_heads(const PlanStep& step) {
     Launch* maker = maker_of(step.src);
     const int head_dim = step.source->head_dim;
-    const bool linear =
-        maker != nullptr && (maker->kind == Kind::linear_i8 || maker->kind == Kind::linear_f16);
-    if (linear && uses_[at(step.src)] == 1 && (head_dim == 32 || head_dim == 64)) {
+    if (maker != nullptr && is_linear(*maker) && uses_[at(step.src)] == 1 &&
+        (head_dim == 32 || head_dim == 64)) {
       maker->heads = step.dst;
       maker->dst = kNoSlot;
       return;
@@ -183,11 +191,11 @@ class Lowering {
       case Kind::linear_f16:
         return has_meeting_tile(slot(launch.dst).columns, device_);
       case Kind::attention_i8:
-        return can_meet(launch.step->source->heads, kAttentionThreads, kAttentionI8SharedBytes,
-                        device_);
+        return can_meet(launch.step->source->heads,
+                        blocks_that_fit(kAttentionBlocks, kAttentionI8SharedBytes, device_));
       case Kind::attention_f16:
-        return can_meet(launch.step->source->heads, 2 * kAttentionThreads, kAttentionF16SharedBytes,
-                        device_);
+        return can_meet(launch.step->source->heads,
+                        blocks_that_fit(kAttentionBlocks, kAttentionF16SharedBytes, device_));
       case Kind::quantize_heads:
         return false;
     }
@@ -272,42 +280,42 @@ Index lay_out(const Plan& plan, DevicePlan& device_plan, Index tokens, Index seq
   return std::max(arena.total(), kAlignment);
 }
 
-Index resident_blocks(int threads, int shared_bytes, const cuda::DeviceInfo& device) {
-  constexpr int kReservedBytes = 1024;  // of each block, by the hardware
-  const int by_memory = device.shared_bytes_per_multiprocessor / (shared_bytes + kReservedBytes);
-  return Index{std::min(kResidentThreads / threads, by_memory)} * device.multiprocessors;
+Index resident_blocks(const cuda::TileShape& shape, const cuda::DeviceInfo& device) {
+  return blocks_that_fit(shape.blocks, cuda::shared_bytes(shape, shape.stages), device);
 }
 
-bool can_meet(Index blocks, int threads, int shared_bytes, const cuda::DeviceInfo& device) {
-  return blocks * kSessionsSideBySide <= resident_blocks(threads, shared_bytes, device);
+bool can_meet(Index blocks, Index resident) {
+  return blocks * kSessionsSideBySide <= resident;
 }
 
 namespace {
 
-bool tile_can_meet(cuda::LinearTile tile, Index columns, const cuda::DeviceInfo& device) {
+bool fits(cuda::LinearTile tile, const TileNeeds& needs, const cuda::DeviceInfo& device) {
   const cuda::TileShape shape = cuda::tile_shape(tile);
-  return can_meet(div_up<Index>(columns, shape.columns), shape.threads, shape.shared_bytes, device);
+  if (shape.columns % needs.whole != 0) return false;
+  return !needs.meets ||
+         can_meet(div_up<Index>(needs.columns, shape.columns), resident_blocks(shape, device));
 }
 
 }  // namespace
 
 bool has_meeting_tile(Index columns, const cuda::DeviceInfo& device) {
-  return std::any_of(std::begin(cuda::kLinearTiles), std::end(cuda::kLinearTiles),
-                     [&](cuda::LinearTile tile) { return tile_can_meet(tile, columns, device); });
+  const auto tiles = cuda::linear_tiles(device.capability);
+  return std::any_of(tiles.begin(), tiles.end(), [&](cuda::LinearTile tile) {
+    return fits(tile, {.columns = columns, .meets = true}, device);
+  });
 }
 
-cuda::LinearTile choose_tile(Index rows,
-                             Index columns,
-                             bool meets,
-                             const cuda::DeviceInfo& device) {
-  const cuda::LinearTile* chosen = nullptr;
-  for (const cuda::LinearTile& tile : cuda::kLinearTiles) {  // from small to large
-    if (meets && !tile_can_meet(tile, columns, device)) continue;
+cuda::LinearTile choose_tile(Index rows, const TileNeeds& needs, const cuda::DeviceInfo& device) {
+  std::optional<cuda::LinearTile> chosen;
+  for (const cuda::LinearTile tile : cuda::linear_tiles(device.capability)) {  // small to large
+    if (!fits(tile, needs, device)) continue;
     const cuda::TileShape shape = cuda::tile_shape(tile);
-    const Index blocks = div_up<Index>(rows, shape.rows) * div_up<Index>(columns, shape.columns);
-    if (chosen == nullptr || blocks >= device.multiprocessors) chosen = &tile;
+    const Index blocks =
+        div_up<Index>(rows, shape.rows) * div_up<Index>(needs.columns, shape.columns);
+    if (!chosen || blocks >= Index{shape.worth} * device.multiprocessors) chosen = tile;
   }
-  return chosen == nullptr ? cuda::LinearTile::t64x64 : *chosen;
+  return chosen.value_or(cuda::LinearTile::t32x64);
 }
 
 }  // namespace rtai::exec

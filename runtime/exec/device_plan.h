@@ -59,17 +59,23 @@ Result<DevicePlan> make_device_plan(const Plan& plan, const cuda::DeviceInfo& de
 /// Sets the offsets for batches up to these sizes; returns the bytes of the arena.
 Index lay_out(const Plan& plan, DevicePlan& device_plan, Index tokens, Index sequences);
 
-/// The tile for a linear layer: the largest that gives every multiprocessor a block. With
-/// `meets`, blocks that share rows wait for each other, and only tiles for which that is safe
-/// count. Whether there is one: has_tile.
-cuda::LinearTile choose_tile(Index rows, Index columns, bool meets, const cuda::DeviceInfo& device);
+/// What a linear layer asks of its tile.
+struct TileNeeds {
+  Index columns = 0;   // of the result
+  bool meets = false;  // blocks that share rows wait for each other, where that is safe
+  int whole = 1;       // columns that must not be split: those of a head
+};
+
+/// The largest tile that gives every multiprocessor blocks enough (TileShape::worth). Where blocks
+/// meet, there is one: has_meeting_tile.
+cuda::LinearTile choose_tile(Index rows, const TileNeeds& needs, const cuda::DeviceInfo& device);
 bool has_meeting_tile(Index columns, const cuda::DeviceInfo& device);
 
-/// True if so many blocks may wait for each other. Up to four sessions may run side by side without
-/// their waiting blocks filling the device; see docs/gpu.md.
-bool can_meet(Index blocks, int threads, int shared_bytes, const cuda::DeviceInfo& device);
+/// True if so many of `resident` blocks may wait for each other. Up to four sessions may run side
+/// by side without their waiting blocks filling the device; see docs/gpu.md.
+bool can_meet(Index blocks, Index resident);
 
-/// Blocks that run on the device at once, at least.
-Index resident_blocks(int threads, int shared_bytes, const cuda::DeviceInfo& device);
+/// Blocks of a tile that run on the device at once, at least.
+Index resident_blocks(const cuda::TileShape& shape, const cuda::DeviceInfo& device);
 
 }  // namespace rtai::exec

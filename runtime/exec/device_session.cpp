@@ -265,14 +265,18 @@ class DeviceSession final : public Session::Impl {
       RTAI_TRY_VOID(add(inputs));
       for (std::size_t i = 0; i < launches; ++i)
         RTAI_TRY_VOID(add([this, i, bound](cuda::Recorder& recorder) {
+          recorder.begin_timing();
           record_launch(run_, i, bound, recorder);
+          recorder.end_timing();
         }));
       RTAI_TRY_VOID(add(outputs));
     } else {
       RTAI_TRY_VOID(add([=, this](cuda::Recorder& recorder) {
         inputs(recorder);
+        recorder.begin_timing();
         for (std::size_t i = 0; i < launches; ++i)
           record_launch(run_, i, bound, recorder);
+        recorder.end_timing();
         outputs(recorder);
       }));
     }

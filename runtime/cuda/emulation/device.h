@@ -15,6 +15,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 
@@ -33,6 +34,10 @@ void launch(void (*kernel)(Args), const LaunchShape& shape, void* /*stream*/, co
   run_grid(shape, [&] { kernel(args); });
 }
 
+[[noreturn]] inline void fail_launch() {
+  std::abort();
+}
+
 struct F16 {
   std::uint16_t bits;
 };
@@ -42,6 +47,10 @@ inline F16 to_f16(float value) {
 inline float to_f32(F16 value) {
   return f16_to_f32(value.bits);
 }
+
+/// Grids run one after the other here.
+inline void let_next_grid_start() {}
+inline void wait_for_grid_in_front() {}
 
 template <class T>
 T* shared_memory() {
@@ -95,8 +104,8 @@ inline void load_matrices(std::uint32_t (&result)[4], const void* row) {
         for (int l = 0; l < 32; ++l) {
           for (int i = 0; i < 4; ++i) {
             const auto* from = static_cast<MatrixRow*>(lanes[8 * i + l / 4]);
-            std::memcpy(&static_cast<MatrixRow*>(lanes[l])->result[i],
-                        from->address + 4 * (l % 4), 4);
+            std::memcpy(&static_cast<MatrixRow*>(lanes[l])->result[i], from->address + 4 * (l % 4),
+                        4);
           }
         }
       },
@@ -113,8 +122,8 @@ inline void load_matrices_transposed(std::uint32_t (&result)[4], const void* row
           for (int i = 0; i < 4; ++i) {
             for (int e = 0; e < 2; ++e) {
               const auto* from = static_cast<MatrixRow*>(lanes[8 * i + 2 * (l % 4) + e]);
-              auto* to = reinterpret_cast<std::byte*>(
-                  &static_cast<MatrixRow*>(lanes[l])->result[i]);
+              auto* to =
+                  reinterpret_cast<std::byte*>(&static_cast<MatrixRow*>(lanes[l])->result[i]);
               std::memcpy(to + 2 * e, from->address + 2 * (l / 4), 2);
             }
           }
@@ -229,6 +238,10 @@ inline std::uint32_t load_fresh(const std::uint32_t* address) {
   return *address;
 }
 
+inline float load_fresh(const float* address) {
+  return *address;
+}
+
 inline std::uint32_t float_bits(float value) {
   return std::bit_cast<std::uint32_t>(value);
 }
@@ -240,6 +253,10 @@ inline float fma_f32(float a, float b, float c) {
 }
 inline float divide(float a, float b) {
   return a / b;
+}
+/// Within two units in the last place.
+inline float power_of_2(float x) {
+  return std::exp2(x);
 }
 inline float square_root(float x) {
   return std::sqrt(x);

@@ -15,6 +15,15 @@
 
 namespace rtai::cuda::gpu {
 
+/// True if grids may start before the one in front has ended (programmatic dependent launch).
+inline bool grids_overlap() {
+  int device = 0;
+  int major = 0;
+  return cudaGetDevice(&device) == cudaSuccess &&
+         cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
+         major >= 9;
+}
+
 /// Errors stay with the runtime until the graph that is being recorded ends.
 template <class Args>
 void launch(void (*kernel)(Args), const LaunchShape& shape, void* stream, const Args& args) {
@@ -23,8 +32,28 @@ void launch(void (*kernel)(Args), const LaunchShape& shape, void* stream, const 
     cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                          static_cast<int>(shape.shared_bytes));
   }
-  kernel<<<static_cast<unsigned>(shape.blocks), static_cast<unsigned>(shape.threads),
-           shape.shared_bytes, static_cast<cudaStream_t>(stream)>>>(args);
+  // One division of each multiprocessor's memory for all kernels: another one must wait until the
+  // multiprocessor is idle.
+  cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                       cudaSharedmemCarveoutMaxShared);
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(shape.blocks));
+  config.blockDim = dim3(static_cast<unsigned>(shape.threads));
+  config.dynamicSmemBytes = shape.shared_bytes;
+  config.stream = static_cast<cudaStream_t>(stream);
+  cudaLaunchAttribute overlap{};
+  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlap.val.programmaticStreamSerializationAllowed = 1;
+  if (shape.follows_grid && grids_overlap()) {
+    config.attrs = &overlap;
+    config.numAttrs = 1;
+  }
+  cudaLaunchKernelEx(&config, kernel, args);
+}
+
+/// Fails the recording.
+inline void fail_launch() {
+  cudaLaunchKernelExC(nullptr, nullptr, nullptr);
 }
 
 struct F16 {
@@ -44,10 +73,24 @@ __device__ inline int block_index() {
   return static_cast<int>(blockIdx.x);
 }
 
-extern __shared__ uint4 all_shared_memory[];
+extern __shared__ __align__(1024) uint4 all_shared_memory[];  // what a swizzle repeats after
 template <class T>
 __device__ T* shared_memory() {
   return reinterpret_cast<T*>(all_shared_memory);
+}
+
+// The grid behind may start once every block of this one has said so; what it does before it waits
+// must not depend on this one.
+__device__ inline void let_next_grid_start() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+// Until the grid in front has ended, and what it wrote can be read.
+__device__ inline void wait_for_grid_in_front() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
 }
 
 __device__ inline void sync_block() {
@@ -155,6 +198,12 @@ __device__ inline std::uint32_t load_fresh(const std::uint32_t* address) {
   return value;
 }
 
+__device__ inline float load_fresh(const float* address) {
+  float value;
+  asm volatile("ld.relaxed.gpu.global.f32 %0, [%1];" : "=f"(value) : "l"(address) : "memory");
+  return value;
+}
+
 __device__ inline std::uint32_t float_bits(float value) {
   return __float_as_uint(value);
 }
@@ -166,6 +215,11 @@ __device__ inline float fma_f32(float a, float b, float c) {
 }
 __device__ inline float divide(float a, float b) {
   return __fdiv_rn(a, b);
+}
+__device__ inline float power_of_2(float x) {
+  float result;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
 }
 __device__ inline float square_root(float x) {
   return __fsqrt_rn(x);

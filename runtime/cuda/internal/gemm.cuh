@@ -1,12 +1,12 @@
 // Products of tiles: rows of src with rows of weight, for 8-bit and 16-bit elements alike.
 //
 // The bytes of a row are multiplied 32 at a time, whatever they hold: mma for s8 takes 32 elements
-// and for f16 16, and fragments lie alike in registers (emulation/device.h). So this file knows bytes
-// only; the type of the accumulator says which mma it is.
+// and for f16 16, and fragments lie alike in registers (emulation/device.h). So this file knows
+// bytes only; the type of the accumulator says which mma it is.
 //
-// Shared memory holds kStages blocks of 128 bytes of every row of the tile. The eight 16-byte chunks
-// of a row are stored at chunk ^ (row % 8), so that the eight rows ldmatrix reads at once lie in
-// different banks. While one block is multiplied the next ones are on their way.
+// Shared memory holds kStages blocks of 128 bytes of every row of the tile. The eight 16-byte
+// chunks of a row are stored at chunk ^ (row % 8), so that the eight rows ldmatrix reads at once
+// lie in different banks. While one block is multiplied the next ones are on their way.
 #pragma once
 
 #include "runtime/cuda/device.cuh"
@@ -14,6 +14,9 @@
 
 namespace rtai::cuda::RTAI_GRID {
 
+/// How the warps of a block share a tile. Four warps that have a small one share the depth instead:
+/// each multiplies a quarter of every 128 bytes, so that sums do not wait for each other, and the
+/// quarters are added at the end.
 template <LinearTile kTile>
 struct Gemm {
   static constexpr TileShape kShape = tile_shape(kTile);
@@ -21,12 +24,22 @@ struct Gemm {
   static constexpr int kColumns = kShape.columns;
   static constexpr int kThreads = kShape.threads;
   static constexpr int kStageBytes = (kRows + kColumns) * kRowAlignment;
-  static constexpr int kStages = kShape.shared_bytes / kStageBytes;
-  static constexpr int kWarpsAcross = kThreads / 64;  // two warps down
-  static constexpr int kWarpRows = kRows / 2;
+  static constexpr int kStages = kShape.stages;
+  static constexpr int kParts = kRows == 32 ? 4 : 1;  // of the depth
+  static constexpr int kWarpsDown = kParts == 1 ? 2 : 1;
+  static constexpr int kWarpsAcross = kThreads / 32 / kParts / kWarpsDown;
+  static constexpr int kWarpRows = kRows / kWarpsDown;
   static constexpr int kWarpColumns = kColumns / kWarpsAcross;
   static constexpr int kM = kWarpRows / 16;    // fragments of a warp, down
   static constexpr int kN = kWarpColumns / 8;  // and across
+
+  __device__ static int part() { return kParts == 1 ? 0 : thread_index() / 32; }
+  __device__ static int warp_row() {
+    return kParts == 1 ? thread_index() / 32 / kWarpsAcross * kWarpRows : 0;
+  }
+  __device__ static int warp_column() {
+    return kParts == 1 ? thread_index() / 32 % kWarpsAcross * kWarpColumns : 0;
+  }
 };
 
 /// The 16 bytes `chunk` of row `row` of a stage.
@@ -47,29 +60,33 @@ __device__ void copy_rows(std::byte* dst, const std::byte* src, int left, int st
   }
 }
 
-/// sums = rows of a with rows of b; both `row_bytes` long, a multiple of 128.
-template <class Shape, class Sum>
-__device__ void multiply_rows(Sum (&sums)[Shape::kM][Shape::kN][4],
+/// sums = rows of a with rows of b; both `row_bytes` long, a multiple of 128. The grid in front may
+/// still be writing a, not b. False if there are no rows of a: known only after b is on its way, as
+/// their number is in memory. meanwhile() is called when both are on their way.
+template <class Shape, class Sum, class Meanwhile>
+__device__ bool multiply_rows(Sum (&sums)[Shape::kM][Shape::kN][4],
                               const std::byte* a,
                               int a_rows,
                               const std::byte* b,
                               int b_rows,
-                              int row_bytes) {
+                              int row_bytes,
+                              Meanwhile&& meanwhile) {
   auto* shared = shared_memory<std::byte>();
   const int blocks = row_bytes / kRowAlignment;
   const int lane = thread_index() % 32;
-  const int warp = thread_index() / 32;
-  const int warp_row = warp / Shape::kWarpsAcross * Shape::kWarpRows;
-  const int warp_column = warp % Shape::kWarpsAcross * Shape::kWarpColumns;
+  const int warp_row = Shape::warp_row();
+  const int warp_column = Shape::warp_column();
 
-  const auto copy_block = [&](int block) {
-    if (block < blocks) {
-      std::byte* stage = shared + block % Shape::kStages * Shape::kStageBytes;
-      copy_rows<Shape::kRows, Shape::kThreads>(stage, a + block * kRowAlignment, a_rows, row_bytes);
-      copy_rows<Shape::kColumns, Shape::kThreads>(stage + Shape::kRows * kRowAlignment,
-                                                  b + block * kRowAlignment, b_rows, row_bytes);
-    }
-    commit_copies();  // an empty group too, so that counting groups stays simple
+  const auto copy_a = [&](int block) {
+    if (block >= blocks) return;
+    copy_rows<Shape::kRows, Shape::kThreads>(shared + block % Shape::kStages * Shape::kStageBytes,
+                                             a + block * kRowAlignment, a_rows, row_bytes);
+  };
+  const auto copy_b = [&](int block) {
+    if (block >= blocks) return;
+    copy_rows<Shape::kColumns, Shape::kThreads>(
+        shared + block % Shape::kStages * Shape::kStageBytes + Shape::kRows * kRowAlignment,
+        b + block * kRowAlignment, b_rows, row_bytes);
   };
 
 #pragma unroll
@@ -82,16 +99,30 @@ __device__ void multiply_rows(Sum (&sums)[Shape::kM][Shape::kN][4],
     }
   }
   for (int block = 0; block < Shape::kStages - 1; ++block)
-    copy_block(block);
+    copy_b(block);
+  if (a_rows <= 0) {
+    commit_copies();
+    wait_copies<0>();
+    return false;
+  }
+  wait_for_grid_in_front();
+  for (int block = 0; block < Shape::kStages - 1; ++block) {
+    copy_a(block);
+    commit_copies();  // an empty group too, so that counting groups stays simple
+  }
+  meanwhile();
 
   for (int block = 0; block < blocks; ++block) {
     wait_copies<Shape::kStages - 2>();
     sync_block();  // all copies of this block are there, and nobody reads the last one any more
-    copy_block(block + Shape::kStages - 1);
+    copy_a(block + Shape::kStages - 1);
+    copy_b(block + Shape::kStages - 1);
+    commit_copies();
     std::byte* stage_a = shared + block % Shape::kStages * Shape::kStageBytes;
     std::byte* stage_b = stage_a + Shape::kRows * kRowAlignment;
 #pragma unroll
-    for (int step = 0; step < kRowAlignment / 32; ++step) {
+    for (int i = 0; i < kRowAlignment / 32 / Shape::kParts; ++i) {
+      const int step = Shape::kParts == 1 ? i : Shape::part();
       std::uint32_t fragments[Shape::kM][4];
 #pragma unroll
       for (int m = 0; m < Shape::kM; ++m) {
@@ -113,6 +144,7 @@ __device__ void multiply_rows(Sum (&sums)[Shape::kM][Shape::kN][4],
   }
   wait_copies<0>();
   sync_block();  // shared memory is free for what follows
+  return true;
 }
 
 }  // namespace rtai::cuda::RTAI_GRID

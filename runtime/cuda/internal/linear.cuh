@@ -1,8 +1,8 @@
-// A linear layer: products of tiles, then what becomes of the sums while they are in registers.
+// A linear layer: products of tiles, then what becomes of the sums.
 #pragma once
 
 #include "runtime/cuda/internal/gemm.cuh"
-#include "runtime/cuda/internal/rows_out.cuh"
+#include "runtime/cuda/internal/tile.cuh"
 
 namespace rtai::cuda::RTAI_GRID {
 
@@ -24,111 +24,173 @@ __device__ TilePlace linear_place(const LinearArgs& args) {
           across};
 }
 
-/// Heads lie within a tile: head_dim is 32 or 64, and divides the columns of a tile.
-template <class Shape>
-__device__ void write_heads(float (&values)[Shape::kM][Shape::kN][4],
-                            const Fragments& at,
-                            const TilePlace& place,
-                            const HeadsOut& out) {
-  auto* maxima = shared_memory<std::uint32_t>();  // [rows, heads of the tile], then factors
-  const int tile_heads = Shape::kColumns / out.head_dim;
-  for (int i = thread_index(); i < Shape::kRows * tile_heads; i += Shape::kThreads)
-    maxima[i] = 0;
-  sync_block();
+/// What a layer makes of sums that lie in `kParts` tiles, one after the other, which add up.
+template <class T, class Sum, int kParts>
+struct SumSource {
+  const float* tile;
+  TilePlace place;
+  const LinearArgs& args;
+  RowFours<T> bias;
+  RowFours<T> weight_scale;
+
+  /// Reads what belongs to the columns: before the products, so that nothing waits for it later.
+  __device__ SumSource(const float* sums, const TilePlace& at, const LinearArgs& of)
+      : tile(sums), place(at), args(of) {
 #pragma unroll
-  for (int m = 0; m < Shape::kM; ++m) {
+    for (int v = 0; v < T::kFours; ++v) {
+      const int column = place.column + T::column(v);
+      const int count = place.columns - T::column(v);
+      bias.of[v] = args.bias == nullptr ? all_four(0.0f) : load_four(args.bias + column, count);
+      weight_scale.of[v] = args.weight_scale == nullptr
+                               ? all_four(1.0f)
+                               : load_four(args.weight_scale + column, count);
+    }
+  }
+
+  /// What belongs to a row.
+  struct RowData {
+    RowFours<T> residual;
+    float src_scale;
+  };
+  template <bool kWhole>
+  __device__ RowData read_row(int row, bool exists) const {
+    const std::int64_t global_row = place.row + row;
+    RowData data;
+    data.src_scale = args.src_scale != nullptr && exists ? args.src_scale[global_row] : 1.0f;
 #pragma unroll
-    for (int h = 0; h < 2; ++h) {
+    for (int v = 0; v < T::kFours; ++v) {
+      data.residual.of[v] = all_four(0.0f);
+      if (args.residual == nullptr || !exists) continue;
+      const int column = T::column(v);
+      data.residual.of[v] = load_four<kWhole>(
+          args.residual + global_row * row_stride(args.columns, 4) + place.column + column,
+          place.columns - column);
+    }
+    return data;
+  }
+  // In small tiles every lane has few rows: they are read before the products, too.
+  static constexpr bool kReadsEarly = T::kBatch * T::kStep == T::kRows;
+  RowData early[kReadsEarly ? T::kBatch : 1];
+  __device__ void read_early() {
+    if constexpr (kReadsEarly) {
 #pragma unroll
-      for (int n = 0; n < Shape::kN; n += 4) {  // 32 columns: of one head
-        std::uint32_t most = 0;
-#pragma unroll
-        for (int i = n; i < n + 4; ++i) {
-          most = larger(most, magnitude_bits(values[m][i][2 * h]));
-          most = larger(most, magnitude_bits(values[m][i][2 * h + 1]));
-        }
-        most = larger(most, shuffle_xor(most, 1));
-        most = larger(most, shuffle_xor(most, 2));
-        if (thread_index() % 4 == 0)
-          atomic_max(&maxima[at.row(m, h) * tile_heads + at.column(n) / out.head_dim], most);
+      for (int b = 0; b < T::kBatch; ++b) {
+        const int row =
+            thread_index() / 32 * T::kRowsOfWarp + b * T::kStep + thread_index() % 32 / T::kLanes;
+        early[b] = read_row<false>(row, row < place.rows);
       }
     }
   }
-  sync_block();
-  for (int i = thread_index(); i < Shape::kRows * tile_heads; i += Shape::kThreads) {
-    const int row = i / tile_heads;
-    const int head = i % tile_heads;
-    const Quantization q = dynamic_quantization(maxima[i]);
-    if (row < place.rows && head * out.head_dim < place.columns) {
-      out.scale[static_cast<std::int64_t>(place.row + row) * out.heads +
-                place.column / out.head_dim + head] = q.scale;
+
+  struct Loaded {
+    RowFours<T, Sum> sums;
+    RowData row;
+  };
+  template <bool kWhole>
+  __device__ Loaded load(int row, bool exists, int b) const {
+    Loaded loaded;
+    if constexpr (kReadsEarly)
+      loaded.row = early[b];
+    else
+      loaded.row = read_row<kWhole>(row, exists);
+    loaded.sums = load_tile_row<T, Sum>(tile, row);
+#pragma unroll
+    for (int part = 1; part < kParts; ++part) {
+      const auto more = load_tile_row<T, Sum>(tile + part * T::kWords, row);
+#pragma unroll
+      for (int v = 0; v < T::kFours; ++v) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+          loaded.sums.of[v].values[i] += more.of[v].values[i];
+      }
     }
-    maxima[i] = float_bits(q.factor);
+    return loaded;
   }
-  sync_block();
-  const int stride = row_stride(place.all_columns, 1);
-  for_each_pair(values, at, place, [&](int row, int column, bool both, float a, float b) {
-    const float factor = bits_float(maxima[row * tile_heads + column / out.head_dim]);
-    std::int8_t* dst =
-        out.data + static_cast<std::int64_t>(place.row + row) * stride + place.column + column;
-    store_pair(dst, both, to_integer(a * factor), to_integer(b * factor));
+
+  __device__ Four<float> finish(const Loaded& loaded, int v) const {
+    Four<float> x;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const auto sum = static_cast<float>(loaded.sums.of[v].values[i]);
+      x.values[i] = args.weight_scale != nullptr
+                        ? fma_f32(sum * loaded.row.src_scale, weight_scale.of[v].values[i],
+                                  bias.of[v].values[i])
+                        : sum + bias.of[v].values[i];
+    }
+    apply(args.function, x.values);
+    if (args.residual != nullptr) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        x.values[i] += loaded.row.residual.of[v].values[i];
+    }
+    return x;
+  }
+};
+
+/// Heads lie within a tile: head_dim is 32 or 64, and divides the columns of a tile.
+template <class T, int kHead, bool kWhole, class Source>
+__device__ void write_heads(const TilePlace& place, const HeadsOut& out, const Source& source) {
+  const bool is_first_lane = T::column(0) % kHead == 0;
+  const auto load = [&](int row, bool exists, int b) {
+    return source.template load<kWhole>(row, exists, b);
+  };
+  using Loaded = decltype(load(0, false, 0));
+  for_each_tile_row<T, kWhole>(place, load, [&](const Loaded& loaded, int row, bool exists) {
+#pragma unroll
+    for (int v = 0; v < T::kFours; ++v) {
+      const int left = kWhole ? 4 : place.columns - T::column(v);
+      const Four<float> x = source.finish(loaded, v);
+      const Quantization q = dynamic_quantization(max_lanes<kHead / 4>(max_of(x, left, 0)));
+      if (!exists || left <= 0) continue;
+      if (is_first_lane) {
+        out.scale[static_cast<std::int64_t>(place.row + row) * out.heads +
+                  (place.column + T::column(v)) / kHead] = q.scale;
+      }
+      store_of_tile<kWhole>(out.data, place, row, T::column(v), to_integers(x, q.factor));
+    }
   });
 }
 
-/// A block computes one tile. Warps lie side by side in it, two of them down; what a lane holds of
-/// its warp's fragments: emulation/device.h.
+template <class T, int kHead, class Source>
+__device__ void write_heads(const TilePlace& place, const HeadsOut& out, const Source& source) {
+  if (is_whole<T>(place)) return write_heads<T, kHead, true>(place, out, source);
+  write_heads<T, kHead, false>(place, out, source);
+}
+
+template <class T, class Source>
+__device__ void finish_sums(float* tile,
+                            const TilePlace& place,
+                            const LinearArgs& args,
+                            const Source& source) {
+  if (args.heads.data == nullptr) return write_tile<T>(tile, place, args.dst, source);
+  if (args.heads.head_dim == 32) return write_heads<T, 32>(place, args.heads, source);
+  if constexpr (T::kColumns >= 64) write_heads<T, 64>(place, args.heads, source);
+}
+
+/// A block computes one tile. What a lane holds of its warp's fragments: emulation/device.h.
 template <class Shape, class Sum, class Element>
 __device__ void linear(const LinearArgs& args) {
   const TilePlace place = linear_place<Shape>(args);
-  if (place.rows <= 0) return;
+  let_next_grid_start();
   const int row_bytes = row_stride(args.k, sizeof(Element)) * static_cast<int>(sizeof(Element));
+  using T = Tile<Shape::kRows, Shape::kColumns, Shape::kThreads>;
+  auto* tile = shared_memory<float>();
+  SumSource<T, Sum, Shape::kParts> source(tile, place, args);
   Sum sums[Shape::kM][Shape::kN][4];
-  multiply_rows<Shape>(
-      sums, static_cast<const std::byte*>(args.src) + static_cast<std::int64_t>(place.row) * row_bytes,
+  const bool exists = multiply_rows<Shape>(
+      sums,
+      static_cast<const std::byte*>(args.src) + static_cast<std::int64_t>(place.row) * row_bytes,
       place.rows,
       static_cast<const std::byte*>(args.weight) +
           static_cast<std::int64_t>(place.column) * row_bytes,
-      place.columns, row_bytes);
+      place.columns, row_bytes, [&] { source.read_early(); });
+  if (!exists) return;
 
   const int lane = thread_index() % 32;
-  const int warp = thread_index() / 32;
-  const Fragments at{warp / Shape::kWarpsAcross * Shape::kWarpRows + lane / 4,
-                     warp % Shape::kWarpsAcross * Shape::kWarpColumns + lane % 4 * 2};
-  const int residual_stride = row_stride(args.columns, 4);
-  float values[Shape::kM][Shape::kN][4];
-#pragma unroll
-  for (int m = 0; m < Shape::kM; ++m) {
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const int row = at.row(m, h);
-      const bool row_exists = row < place.rows;
-      const std::int64_t global_row = place.row + row;
-      const float src_scale =
-          args.src_scale != nullptr && row_exists ? args.src_scale[global_row] : 1.0f;
-#pragma unroll
-      for (int n = 0; n < Shape::kN; ++n) {
-#pragma unroll
-        for (int e = 0; e < 2; ++e) {
-          float& value = values[m][n][2 * h + e];
-          value = 0.0f;
-          const int column = at.column(n) + e;
-          if (!row_exists || column >= place.columns) continue;
-          const int global_column = place.column + column;
-          const float bias = args.bias != nullptr ? args.bias[global_column] : 0.0f;
-          const auto sum = static_cast<float>(sums[m][n][2 * h + e]);
-          value = args.weight_scale != nullptr
-                      ? fma_f32(sum * src_scale, args.weight_scale[global_column], bias)
-                      : sum + bias;
-          value = apply(args.function, value);
-          if (args.residual != nullptr)
-            value += args.residual[global_row * residual_stride + global_column];
-        }
-      }
-    }
-  }
-  if (args.heads.data != nullptr) return write_heads<Shape>(values, at, place, args.heads);
-  write_rows<Shape::kRows>(values, at, place, args.dst, shared_memory<std::uint32_t>(),
-                           Shape::kThreads);
+  put_fragments<T>(tile + Shape::part() * T::kWords, sums, Shape::warp_row() + lane / 4,
+                   Shape::warp_column() + lane % 4 * 2);
+  sync_block();
+  finish_sums<T>(tile, place, args, source);
 }
 
 }  // namespace rtai::cuda::RTAI_GRID

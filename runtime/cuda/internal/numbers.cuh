@@ -29,10 +29,33 @@ __device__ RTAI_NOINLINE inline float apply_rare(Function function, float x) {
   return x;
 }
 
+/// x Phi(x) = max(x, 0) - a Q(a) with a = |x| and Q the normal distribution's upper tail. log2 Q is
+/// smooth: a polynomial of degree 5 (least largest error of a Q(a), found by weighted least
+/// squares) leaves 5e-7. Goes to -0 for large a, as its leading coefficient is negative.
+__device__ inline float gelu(float x) {
+  constexpr float kLog2Tail[6] = {-1.00003767f,   -1.15078783f,   -0.459992439f,
+                                  -0.0518273823f, 0.00708455686f, -0.000473309250f};
+  const float a = fabsf(x);
+  float power = kLog2Tail[5];
+#pragma unroll
+  for (int i = 4; i >= 0; --i)
+    power = fma_f32(power, a, kLog2Tail[i]);
+  return fma_f32(-a, power_of_2(power), fmaxf(x, 0.0f));
+}
+
 __device__ inline float apply(Function function, float x) {
   if (function == Function::none) return x;
-  if (function == Function::gelu) return 0.5f * x * (1.0f + erff(x * 0.70710678f));
+  if (function == Function::gelu) return gelu(x);
   return apply_rare(function, x);
+}
+
+/// To several values, which asks once what the function is.
+template <int kCount>
+__device__ void apply(Function function, float (&x)[kCount]) {
+  if (function == Function::none) return;
+#pragma unroll
+  for (int i = 0; i < kCount; ++i)
+    x[i] = function == Function::gelu ? gelu(x[i]) : apply_rare(function, x[i]);
 }
 
 /// Bits that order as magnitudes do, NaN above all.

@@ -1,0 +1,35 @@
+#include "runtime/cuda/internal/linear_wgmma.cuh"
+#include "runtime/cuda/kernel.h"
+
+namespace rtai::cuda::gpu {
+
+extern const Kernel<LinearF16> linear_f16_mma;
+
+namespace {
+
+template <LinearTile kTile>
+__global__ void __launch_bounds__(tile_shape(kTile).threads, tile_shape(kTile).blocks)
+    linear_f16_wgmma_kernel(const __grid_constant__ WgmmaArgs args) {
+#ifdef RTAI_HAS_WGMMA
+  linear_wgmma<WgmmaShape<kTile>, float, F16>(args);
+#endif
+}
+
+void run(const LinearArgs& args, Stream stream) {
+  switch (args.tile) {
+    case LinearTile::w64x64:
+      return launch_wgmma<F16, LinearTile::w64x64>(&linear_f16_wgmma_kernel<LinearTile::w64x64>,
+                                                   args, stream);
+    case LinearTile::w128x128:
+      return launch_wgmma<F16, LinearTile::w128x128>(&linear_f16_wgmma_kernel<LinearTile::w128x128>,
+                                                     args, stream);
+    default:
+      return linear_f16_mma.run(args, stream);
+  }
+}
+
+}  // namespace
+
+extern const Kernel<LinearF16> linear_f16_wgmma{"linear_f16_wgmma", 90, &run, true};
+
+}  // namespace rtai::cuda::gpu

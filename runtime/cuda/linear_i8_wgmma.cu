@@ -1,0 +1,35 @@
+#include "runtime/cuda/internal/linear_wgmma.cuh"
+#include "runtime/cuda/kernel.h"
+
+namespace rtai::cuda::gpu {
+
+extern const Kernel<LinearI8> linear_i8_mma;
+
+namespace {
+
+template <LinearTile kTile>
+__global__ void __launch_bounds__(tile_shape(kTile).threads, tile_shape(kTile).blocks)
+    linear_i8_wgmma_kernel(const __grid_constant__ WgmmaArgs args) {
+#ifdef RTAI_HAS_WGMMA
+  linear_wgmma<WgmmaShape<kTile>, std::int32_t, std::int8_t>(args);
+#endif
+}
+
+void run(const LinearArgs& args, Stream stream) {
+  switch (args.tile) {
+    case LinearTile::w64x64:
+      return launch_wgmma<std::int8_t, LinearTile::w64x64>(
+          &linear_i8_wgmma_kernel<LinearTile::w64x64>, args, stream);
+    case LinearTile::w128x128:
+      return launch_wgmma<std::int8_t, LinearTile::w128x128>(
+          &linear_i8_wgmma_kernel<LinearTile::w128x128>, args, stream);
+    default:
+      return linear_i8_mma.run(args, stream);
+  }
+}
+
+}  // namespace
+
+extern const Kernel<LinearI8> linear_i8_wgmma{"linear_i8_wgmma", 90, &run, true};
+
+}  // namespace rtai::cuda::gpu
