@@ -40,9 +40,10 @@ struct Difference {
   double root_mean_square = 0;
 };
 
-Difference difference(const std::shared_ptr<const engine::Engine>& engine) {
+Difference difference(const std::shared_ptr<const engine::Engine>& engine,
+                      std::unique_ptr<cuda::Backend> backend = cuda::host::make_backend(132)) {
   Session cpu = Session::create(engine, {.threads = 1}).value();
-  Session gpu = Session::create_on(cuda::host::make_backend(132), engine).value();
+  Session gpu = Session::create_on(std::move(backend), engine).value();
   const auto tokens = testing::random_sequences({23, 1, 9}, 9000);
   const std::vector<float> expected = answers(cpu, tokens);
   const std::vector<float> values = answers(gpu, tokens);
@@ -70,6 +71,21 @@ TEST_CASE("the demo model in int8 gives the CPU's logits on the emulated GPU") {
 
 TEST_CASE("the demo model in f32 gives the CPU's logits within 16 bits on the emulated GPU") {
   CHECK(difference(demo_engine("")).largest < 2e-2);
+}
+
+TEST_CASE("the demo model gives the CPU's logits on the GPU of this machine") {
+  if (const auto found = cuda::devices(); !found) {
+    WARN("skipped: " << found.error().message());
+    return;
+  }
+  const Difference int8 =
+      difference(demo_engine(",quantize-int8{mode=dynamic}"), cuda::make_backend(0).value());
+  WARN("int8: largest " << int8.largest << ", rms " << int8.root_mean_square);
+  CHECK(int8.root_mean_square < 1e-3);
+  CHECK(int8.largest < 1e-2);
+  const Difference f32 = difference(demo_engine(""), cuda::make_backend(0).value());
+  WARN("f32: largest " << f32.largest << ", rms " << f32.root_mean_square);
+  CHECK(f32.largest < 2e-2);
 }
 
 }  // namespace

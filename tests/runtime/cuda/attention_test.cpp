@@ -1,6 +1,7 @@
-// attention_i8, attention_f16 and quantize_heads of runtime/cuda, in the emulation, against the CPU's
-// reference kernels, sequence by sequence.
+// attention_i8, attention_f16 and quantize_heads of runtime/cuda, in the emulation, against the
+// CPU's reference kernels, sequence by sequence.
 #include "runtime/kernels/attention.h"
+
 #include "runtime/cuda/kernel.h"
 #include "runtime/kernels/attention_i8.h"
 #include "runtime/kernels/quantize_rows.h"
@@ -40,6 +41,9 @@ const AttentionCase kCases[] = {
     {.lengths = {16, 1, 33}, .heads = 5},
     {.lengths = {128}, .heads = 1, .head_dim = 64},
     {.lengths = {65, 3, 64}, .heads = 2, .head_dim = 64, .causal = true},
+    {.lengths = {300, 129}, .heads = 1, .head_dim = 64},
+    {.lengths = {128, 257}, .heads = 2, .head_dim = 20, .causal = true},
+    {.lengths = {150}, .heads = 1, .head_dim = 128},
     {.lengths = {130, 2}, .heads = 12, .head_dim = 32},
     {.lengths = {70, 1, 40}, .heads = 3, .head_dim = 32, .first_only = true},
     {.lengths = {20}, .heads = 2, .head_dim = 16},
@@ -56,7 +60,8 @@ std::vector<cuda::AttentionTile> tiles_of(const AttentionCase& c) {
       tiles.push_back({first, length, 0, 1, static_cast<std::int32_t>(s)});
     } else {
       for (std::int32_t q = 0; q < length; q += cuda::kAttentionQueries)
-        tiles.push_back({first, length, q, std::min(cuda::kAttentionQueries, length - q), first + q});
+        tiles.push_back(
+            {first, length, q, std::min(cuda::kAttentionQueries, length - q), first + q});
     }
     first += length;
   }
@@ -89,6 +94,7 @@ struct AttentionData {
             .head_dim = c.head_dim,
             .scale = c.scale(),
             .causal = c.causal,
+            .split_keys = false,
             .dst = {}};
   }
 
@@ -121,10 +127,10 @@ TEST_CASE("attention_i8 on a GPU gives the CPU's results from the CPU's integers
     const DeviceRows<std::int8_t> heads(c.tokens(), 3 * c.heads * padded);
     const GuardedRows<float> scale(c.tokens(), 3 * c.heads);
     const DeviceCount tokens(c.tokens());
-    kernels().quantize_heads->run(
-        {tokens.bound(c.tokens() + 5), data.qkv.data(),
-         {heads.data(), scale.data(), 3 * c.heads, c.head_dim}},
-        nullptr);
+    kernels().quantize_heads->run({tokens.bound(c.tokens() + 5),
+                                   data.qkv.data(),
+                                   {heads.data(), scale.data(), 3 * c.heads, c.head_dim}},
+                                  nullptr);
     INFO(c.text());
     REQUIRE(first_fault() == kNothing);
     CHECK(heads.is_intact());
@@ -170,13 +176,18 @@ TEST_CASE("attention_i8 on a GPU gives the CPU's results from the CPU's integers
                   .causal = c.causal},
                  scratch.data());
     });
-    for (const auto& schedule : kSchedules) {
+    std::vector<float> first_values;
+    for (const auto& [schedule, split] :
+         {std::pair{kSchedules[0], false}, std::pair{kSchedules[1], false},
+          std::pair{kSchedules[2], false}, std::pair{kSchedules[0], true},
+          std::pair{kSchedules[1], true}, std::pair{kSchedules[2], true}}) {
       cuda::host::set_schedule(schedule);
       const DeviceRows<float> f32(c.queries(), c.width());
       const DeviceRows<std::int8_t> i8(c.queries(), c.width());
       const GuardedRows<float> i8_scale(1, c.queries());
       const DeviceTeam team(c.queries() + 2);
       cuda::AttentionArgs args = data.args(c);
+      args.split_keys = split;
       args.qkv = heads.data();
       args.scale_qkv = scale.data();
       args.dst = {.f32 = f32.data(),
@@ -187,19 +198,22 @@ TEST_CASE("attention_i8 on a GPU gives the CPU's results from the CPU's integers
       REQUIRE(first_fault() == kNothing);
       CHECK(f32.is_intact());
       CHECK(i8.is_intact());
+      if (first_values.empty()) first_values = f32.values();
+      CHECK(same_bits<float>(f32.values(), first_values));
       // The same integers, divided by a sum of the same weights in another order.
       CHECK(first_difference(f32.values(), expected.values(), {.relative = 16 * kEpsilon}) ==
             kNothing);
       GuardedRows<std::uint8_t> integers(c.queries(), round_up<Index>(c.width(), 64));
       GuardedRows<float> scales(1, c.queries());
-      run_kernel(reference_kernel<QuantizeRows>(),
-                 {.src = f32.data(),
-                  .src_stride = f32.stride(),
-                  .absmax = nullptr,
-                  .dst = {.data = integers.data(), .stride = integers.stride(), .scale = scales.data()},
-                  .rows = c.queries(),
-                  .columns = c.width()},
-                 nullptr);
+      run_kernel(
+          reference_kernel<QuantizeRows>(),
+          {.src = f32.data(),
+           .src_stride = f32.stride(),
+           .absmax = nullptr,
+           .dst = {.data = integers.data(), .stride = integers.stride(), .scale = scales.data()},
+           .rows = c.queries(),
+           .columns = c.width()},
+          nullptr);
       CHECK(same_bits(i8_scale, scales));
       CHECK(i8.has_zero_padding());
       same = true;

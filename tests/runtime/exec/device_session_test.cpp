@@ -1,10 +1,8 @@
 // A whole session on the emulated GPU, against the same engine on the CPU.
-#include "libopt/lower/lower.h"
 #include "runtime/cuda/emulation/backend.h"
 #include "runtime/exec/device_plan.h"
 #include "runtime/exec/session.h"
-#include "tests/support/batches.h"
-#include "tests/support/models.h"
+#include "tests/support/device_sessions.h"
 
 #include <catch2/catch.hpp>
 
@@ -15,25 +13,19 @@
 namespace rtai {
 namespace {
 
+using testing::answers;
+using testing::engine_of;
+using testing::kBatches;
+using testing::kShapes;
+using testing::make_all_int8_model;
 using testing::make_int8_model;
 using testing::make_model;
 using testing::random_sequences;
+using testing::relative_difference;
 using testing::TinyModel;
 using testing::TokenSequences;
 
 constexpr int kMultiprocessors = 132;
-
-std::shared_ptr<const engine::Engine> engine_of(const ir::Graph& graph) {
-  return std::make_shared<const engine::Engine>(lower(graph).value());
-}
-
-std::vector<float> answers(Session& session, const TokenSequences& tokens) {
-  const auto status = session.run(tokens.batch());
-  INFO((status ? "" : status.error().message()));
-  REQUIRE(status);
-  const auto output = session.output(0).flat();
-  return {output.begin(), output.end()};
-}
 
 Session on_device(const std::shared_ptr<const engine::Engine>& engine,
                   int multiprocessors = kMultiprocessors,
@@ -42,34 +34,6 @@ Session on_device(const std::shared_ptr<const engine::Engine>& engine,
   INFO((session ? "" : session.error().message()));
   REQUIRE(session);
   return std::move(*session);
-}
-
-/// The largest difference, in parts of the range of the expected values.
-double relative_difference(const std::vector<float>& values, const std::vector<float>& expected) {
-  REQUIRE(values.size() == expected.size());
-  const auto [low, high] = std::minmax_element(expected.begin(), expected.end());
-  double most = 0;
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    REQUIRE(std::isfinite(values[i]));
-    most = std::max(most, std::fabs(double{values[i]} - expected[i]));
-  }
-  return most / (double{*high} - *low);
-}
-
-const std::vector<TinyModel> kShapes = {
-    {},
-    {.heads = 3, .head_dim = 32, .ffn = 200, .segments = false, .pooled = true},
-    {.hidden = 128, .heads = 2, .head_dim = 64, .ffn = 130, .activation = "gelu_tanh"},
-    {.hidden = 48, .heads = 1, .head_dim = 8, .ffn = 77, .labels = 3, .activation = "relu"},
-};
-const std::vector<std::vector<int>> kBatches = {{1}, {7}, {40}, {5, 1, 40, 12}, {33, 33, 33, 1}};
-
-/// With int8 attention as well.
-ir::Graph make_all_int8_model(const TinyModel& shape) {
-  ir::Graph graph = make_int8_model(shape);
-  for (const ir::NodeId id : graph.nodes_of(ir::Op::attention))
-    graph.node(id).attributes().set("bits", Index{8});
-  return graph;
 }
 
 TEST_CASE("int8 engines answer on the emulated GPU as on the CPU, for every batch") {
@@ -125,8 +89,11 @@ TEST_CASE("a sequence gets the same bytes on a GPU whatever else is in its batch
   const auto engine = engine_of(make_all_int8_model({}));
   Session session = on_device(engine);
   const std::vector<float> alone = answers(session, random_sequences({19}, 101, 5));
-  const std::vector<float> together = answers(session, random_sequences({19, 40, 7}, 101, 5));
-  CHECK(std::equal(alone.begin(), alone.end(), together.begin()));
+  // Another tile, too, in the large one.
+  for (const std::vector<int>& lengths : {std::vector<int>{19, 40, 7}, std::vector<int>(200, 19)}) {
+    const std::vector<float> together = answers(session, random_sequences(lengths, 101, 5));
+    CHECK(std::equal(alone.begin(), alone.end(), together.begin()));
+  }
 }
 
 TEST_CASE("a layer is seven launches on a GPU, int8 or f32") {
