@@ -1,55 +1,83 @@
 #!/bin/sh
 # Everything that needs a GPU, in one go: builds, checks, measures, writes one JSON.
 #
-# usage: gpu_all.sh RESULT.json MODEL...
-# Models are folders as Hugging Face tools write them (BERT-base, MiniLM-L6, BERT-large); without one,
-# the demo model. PyTorch is measured too where `python3` has it.
+# usage: gpu_all.sh RESULT.json NAME=MODEL...
+# Models are engines (.rtai), or folders as Hugging Face tools write them, which become int8 engines.
+# NAME says what is measured: base, base-f16, large, minilm, ... One engine may stand under several.
+# environment:
+#   RTAI     the program to measure, instead of building one; RTAI_TESTS: a folder with its tests
+#   RIVALS   a folder with a config.json: PyTorch is measured on that model, too, in turn with ours
 set -eu
 cd "$(dirname "$0")/../.."
-result=${1:?usage: gpu_all.sh RESULT.json MODEL...}
+result=${1:?usage: gpu_all.sh RESULT.json NAME=MODEL...}
 shift
-[ $# -gt 0 ] || set -- models/demo-snips
-build=build-gpu
+[ $# -gt 0 ] || set -- demo=models/demo-snips
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-cmake -G Ninja -S . -B $build -DCMAKE_BUILD_TYPE=Release -DRTAI_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES=90-real -DRTAI_TESTS=OFF >/dev/null
-cmake --build $build --target rtai
-rtai=$build/rtai
-$rtai devices
+if [ -z "${RTAI:-}" ]; then
+  cmake -G Ninja -S . -B build-gpu -DCMAKE_BUILD_TYPE=Release -DRTAI_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES=90a-real >/dev/null
+  cmake --build build-gpu --target rtai test_exec test_passes
+  RTAI=$PWD/build-gpu/rtai
+  RTAI_TESTS=$PWD/build-gpu/tests
+fi
+"$RTAI" devices
+if command -v nvidia-smi >/dev/null; then
+  nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.max.sm,power.limit --format=csv,noheader | tee "$work/gpu"
+fi
 
-# Correct first: the GPU's logits against the CPU's, and no access out of bounds, no race.
-index=0
-for model in "$@"; do
-  index=$((index + 1))
-  $rtai quantize "$model" -o "$work/$index.int8.rtai" --mode dynamic --quiet
-  $rtai compile "$model" -o "$work/$index.f32.rtai" --quiet
-done
+# Correct first: answers against the CPU's and the emulation's; no access out of bounds, no race.
+if [ -n "${RTAI_TESTS:-}" ]; then
+  "$RTAI_TESTS/test_exec" '*on the GPU as*,*on one GPU*'
+  "$RTAI_TESTS/test_passes" '*on the GPU of this machine*'
+fi
+"$RTAI" quantize models/demo-snips -o "$work/demo.rtai" --mode dynamic --quiet
 if command -v compute-sanitizer >/dev/null; then
-  for tool in memcheck racecheck; do
-    compute-sanitizer --tool $tool --error-exitcode 1 $rtai bench "$work/1.int8.rtai" --device cuda --seq 33 --warmup 0 --iterations 2
+  for tool in memcheck racecheck synccheck; do
+    compute-sanitizer --tool $tool --error-exitcode 1 "$RTAI" bench "$work/demo.rtai" --device cuda --seq 33 --warmup 0 --iterations 1 --quiet >"$work/$tool.txt"
+    echo "$tool: $(tail -1 "$work/$tool.txt")" | tee -a "$work/sanitized"
   done
 else
   echo "skipped: compute-sanitizer is not here" >&2
 fi
 
-# batch x tokens of the table of docs/gpu.md; all models of a row take turns.
-: >"$work/list"
-for shape in 1x128 8x128 32x128 128x128 1x384; do
-  for engine in "$work"/*.rtai; do
-    name=$(basename "$engine" .rtai).$shape.json
-    if $rtai bench "$engine" --device cuda --batch "${shape%x*}" --seq "${shape#*x}" --warmup 100 --iterations 500 --json "$work/$name" --quiet; then
-      echo "$work/$name" >>"$work/list"
-    fi
-  done
+# batch x tokens of the table of docs/gpu.md, then mixed lengths against the same padded to 128.
+awk 'BEGIN { for (i = 0; i < 32; i++) print 16 + int(i * 112 / 31) }' >"$work/mixed"
+for model in "$@"; do
+  name=${model%%=*}
+  engine=${model#*=}
+  case $engine in
+    *.rtai) ;;
+    *) "$RTAI" quantize "$engine" -o "$work/$name.rtai" --mode dynamic --quiet && engine=$work/$name.rtai ;;
+  esac
+  "$RTAI" bench "$engine" --device cuda --sweep 'batch=1,8,32,128 seq=128' --warmup 100 --iterations 500 --json "$work/$name.128.json" --quiet >/dev/null
+  "$RTAI" bench "$engine" --device cuda --seq 384 --warmup 100 --iterations 500 --json "$work/$name.384.json" --quiet >/dev/null
+  "$RTAI" bench "$engine" --device cuda --lengths "$work/mixed" --batch 32 --warmup 100 --iterations 500 --json "$work/$name.mixed.json" --quiet >/dev/null
+  "$RTAI" bench "$engine" --device cuda --batch 1 --seq 128 --profile --warmup 10 --iterations 50 --json "$work/$name.profile.json" --quiet >/dev/null
 done
-python3 tests/bench/gpu_rivals.py "$work/rivals.json" "$@" || echo '[]' >"$work/rivals.json"
-python3 - "$result" "$work" "$@" <<'PY'
+write() {
+  python3 - "$result" "$work" "$@" <<'PY'
 import json, pathlib, sys
 result, work, *models = sys.argv[1:]
-files = (pathlib.Path(work) / "list").read_text().split()
-document = {"models": models, "rtai": [json.loads(pathlib.Path(f).read_text()) for f in files],
-            "rivals": json.loads((pathlib.Path(work) / "rivals.json").read_text())}
+work = pathlib.Path(work)
+text = lambda name: (work / name).read_text().split("\n") if (work / name).exists() else []
+measured = {file.stem: json.loads(file.read_text()) for file in sorted(work.glob("*.json")) if file.name != "rivals.json"}
+rivals = json.loads((work / "rivals.json").read_text()) if (work / "rivals.json").exists() else []
+document = {"gpu": text("gpu"), "sanitizers": text("sanitized"), "models": models,
+            "rtai": measured, "rivals": rivals}
 pathlib.Path(result).write_text(json.dumps(document, indent=1) + "\n")
+for name, one in measured.items():
+    for r in one["results"]:
+        device = r.get("device_latency_ms") or {}
+        print(f"{name:20} {r['batch']:4} x {r['seq']:<4} device p50 {device.get('p50', 0):.4f} p99 {device.get('p99', 0):.4f} ms,"
+              f" whole p50 {r['latency_ms']['p50']:.4f} ms, load {r['load_ms']:.0f} ms")
+for r in rivals:
+    print(f"{r['name']:20} {r['batch']:4} x {r['seq']:<4} device p50 {r['device_latency_ms']['p50']:.4f} ms")
 PY
-echo "$result"
+}
+write "$@"
+# Compiling takes PyTorch minutes: what is ours is written first.
+if [ -n "${RIVALS:-}" ]; then
+  timeout 240 python3 tests/bench/gpu_rivals.py "$work/rivals.json" "$RIVALS" >"$work/rivals.txt" 2>&1 || tail -3 "$work/rivals.txt"
+  write "$@"
+fi
