@@ -1,13 +1,9 @@
 // The demo model, from its file to logits, on the emulated GPU and on the CPU.
-#include "libopt/lower/lower.h"
 #include "libopt/onnx/import.h"
 #include "runtime/cuda/emulation/backend.h"
-#include "runtime/exec/session.h"
 #include "tests/passes/pass_test.h"
-#include "tests/support/batches.h"
+#include "tests/support/device_sessions.h"
 
-#include <algorithm>
-#include <cmath>
 #include <filesystem>
 
 namespace rtai::passes {
@@ -23,42 +19,18 @@ std::shared_ptr<const engine::Engine> demo_engine(const std::string& more_passes
       run_pipeline(std::string(kRaisePipeline) + more_passes, graph, context, &make);
   INFO((records ? "" : records.error().message()));
   REQUIRE(records);
-  return std::make_shared<const engine::Engine>(lower(graph).value());
+  return testing::engine_of(graph);
 }
 
-std::vector<float> answers(Session& session, const testing::TokenSequences& tokens) {
-  const auto status = session.run(tokens.batch());
-  INFO((status ? "" : status.error().message()));
-  REQUIRE(status);
-  const auto output = session.output(0).flat();
-  return {output.begin(), output.end()};
-}
+using testing::Difference;
 
-/// Differences of logits between GPU and CPU, in parts of their range.
-struct Difference {
-  double largest = 0;
-  double root_mean_square = 0;
-};
-
+/// Of the GPU's logits from the CPU's.
 Difference difference(const std::shared_ptr<const engine::Engine>& engine,
                       std::unique_ptr<cuda::Backend> backend = cuda::host::make_backend(132)) {
   Session cpu = Session::create(engine, {.threads = 1}).value();
   Session gpu = Session::create_on(std::move(backend), engine).value();
   const auto tokens = testing::random_sequences({23, 1, 9}, 9000);
-  const std::vector<float> expected = answers(cpu, tokens);
-  const std::vector<float> values = answers(gpu, tokens);
-  REQUIRE(values.size() == expected.size());
-  const auto [low, high] = std::minmax_element(expected.begin(), expected.end());
-  const double range = double{*high} - *low;
-  Difference found;
-  double squares = 0;
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const double distance = std::fabs(double{values[i]} - expected[i]) / range;
-    squares += std::isfinite(distance) ? distance * distance : HUGE_VAL;
-    found.largest = std::max(found.largest, distance);
-  }
-  found.root_mean_square = std::sqrt(squares / static_cast<double>(values.size()));
-  return found;
+  return testing::difference(testing::answers(gpu, tokens), testing::answers(cpu, tokens));
 }
 
 TEST_CASE("the demo model in int8 gives the CPU's logits on the emulated GPU") {

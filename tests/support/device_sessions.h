@@ -27,17 +27,32 @@ inline std::vector<float> answers(Session& session, const TokenSequences& tokens
   return {output.begin(), output.end()};
 }
 
-/// The largest difference, in parts of the range of the expected values.
-inline double relative_difference(const std::vector<float>& values,
-                                  const std::vector<float>& expected) {
+/// Differences of values, in parts of the range of the expected ones.
+struct Difference {
+  double largest = 0;
+  double root_mean_square = 0;
+};
+
+inline Difference difference(const std::vector<float>& values, const std::vector<float>& expected) {
   REQUIRE(values.size() == expected.size());
   const auto [low, high] = std::minmax_element(expected.begin(), expected.end());
-  double most = 0;
+  Difference found;
+  double squares = 0;
   for (std::size_t i = 0; i < values.size(); ++i) {
     REQUIRE(std::isfinite(values[i]));
-    most = std::max(most, std::fabs(double{values[i]} - expected[i]));
+    const double distance = std::fabs(double{values[i]} - expected[i]);
+    squares += distance * distance;
+    found.largest = std::max(found.largest, distance);
   }
-  return most / (double{*high} - *low);
+  const double range = double{*high} - *low;
+  found.largest /= range;
+  found.root_mean_square = std::sqrt(squares / static_cast<double>(values.size())) / range;
+  return found;
+}
+
+inline double relative_difference(const std::vector<float>& values,
+                                  const std::vector<float>& expected) {
+  return difference(values, expected).largest;
 }
 
 inline const std::vector<TinyModel> kShapes = {

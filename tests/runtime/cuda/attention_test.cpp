@@ -5,7 +5,7 @@
 #include "runtime/cuda/kernel.h"
 #include "runtime/kernels/attention_i8.h"
 #include "runtime/kernels/quantize_rows.h"
-#include "tests/runtime/cuda/device_rows.h"
+#include "tests/runtime/cuda/results.h"
 #include "tests/support/compare.h"
 #include "tests/support/kernels_under_test.h"
 
@@ -94,7 +94,7 @@ struct AttentionData {
             .head_dim = c.head_dim,
             .scale = c.scale(),
             .causal = c.causal,
-            .split_keys = false,
+            .key_parts = 2,
             .dst = {}};
   }
 
@@ -177,51 +177,26 @@ TEST_CASE("attention_i8 on a GPU gives the CPU's results from the CPU's integers
                  scratch.data());
     });
     std::vector<float> first_values;
-    for (const auto& [schedule, split] :
-         {std::pair{kSchedules[0], false}, std::pair{kSchedules[1], false},
-          std::pair{kSchedules[2], false}, std::pair{kSchedules[0], true},
-          std::pair{kSchedules[1], true}, std::pair{kSchedules[2], true}}) {
-      cuda::host::set_schedule(schedule);
-      const DeviceRows<float> f32(c.queries(), c.width());
-      const DeviceRows<std::int8_t> i8(c.queries(), c.width());
-      const GuardedRows<float> i8_scale(1, c.queries());
-      const DeviceTeam team(c.queries() + 2);
-      cuda::AttentionArgs args = data.args(c);
-      args.split_keys = split;
-      args.qkv = heads.data();
-      args.scale_qkv = scale.data();
-      args.dst = {.f32 = f32.data(),
-                  .i8 = i8.data(),
-                  .scale = i8_scale.data(),
-                  .team = team.view(schedule.order == cuda::host::Schedule::Order::shuffled)};
-      kernels().attention_i8->run(args, nullptr);
-      REQUIRE(first_fault() == kNothing);
-      CHECK(f32.is_intact());
-      CHECK(i8.is_intact());
-      if (first_values.empty()) first_values = f32.values();
-      CHECK(same_bits<float>(f32.values(), first_values));
-      // The same integers, divided by a sum of the same weights in another order.
-      CHECK(first_difference(f32.values(), expected.values(), {.relative = 16 * kEpsilon}) ==
-            kNothing);
-      GuardedRows<std::uint8_t> integers(c.queries(), round_up<Index>(c.width(), 64));
-      GuardedRows<float> scales(1, c.queries());
-      run_kernel(
-          reference_kernel<QuantizeRows>(),
-          {.src = f32.data(),
-           .src_stride = f32.stride(),
-           .absmax = nullptr,
-           .dst = {.data = integers.data(), .stride = integers.stride(), .scale = scales.data()},
-           .rows = c.queries(),
-           .columns = c.width()},
-          nullptr);
-      CHECK(same_bits(i8_scale, scales));
-      CHECK(i8.has_zero_padding());
-      same = true;
-      for (int r = 0; r < c.queries(); ++r) {
-        for (int i = 0; i < c.width(); ++i)
-          same = same && i8.at(r, i) == static_cast<std::int8_t>(integers.row(r)[i]);
+    for (const int key_parts : {2, 4}) {
+      for (const auto& schedule : kSchedules) {
+        cuda::host::set_schedule(schedule);
+        const Results results(c.queries(), c.width());
+        const DeviceTeam team(c.queries() + 2);
+        cuda::AttentionArgs args = data.args(c);
+        args.key_parts = key_parts;
+        args.qkv = heads.data();
+        args.scale_qkv = scale.data();
+        args.dst = results.view(0, nullptr,
+                                team.view(schedule.order == cuda::host::Schedule::Order::shuffled));
+        kernels().attention_i8->run(args, nullptr);
+        REQUIRE(first_fault() == kNothing);
+        CHECK(results.check_forms() == kNothing);
+        const std::vector<float> values = results.f32.values();
+        if (first_values.empty()) first_values = values;
+        CHECK(same_bits<float>(values, first_values));
+        // The same integers, divided by a sum of the same weights in another order.
+        CHECK(first_difference(values, expected.values(), {.relative = 16 * kEpsilon}) == kNothing);
       }
-      CHECK(same);
     }
   }
 }

@@ -9,6 +9,7 @@ namespace rtai {
 namespace {
 
 using testing::answers;
+using testing::difference;
 using testing::engine_of;
 using testing::kBatches;
 using testing::kShapes;
@@ -33,15 +34,6 @@ Session on_gpu(const std::shared_ptr<const engine::Engine>& engine) {
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   return values[values.size() / 2];
-}
-
-/// Root of the mean square, in parts of the range of the expected values.
-double mean_difference(const std::vector<float>& values, const std::vector<float>& expected) {
-  const auto [low, high] = std::minmax_element(expected.begin(), expected.end());
-  double squares = 0;
-  for (std::size_t i = 0; i < values.size(); ++i)
-    squares += std::pow(double{values[i]} - expected[i], 2);
-  return std::sqrt(squares / static_cast<double>(values.size())) / (double{*high} - *low);
 }
 
 // Widths with which every tile of a linear layer is chosen, for one batch or the other.
@@ -93,8 +85,8 @@ TEST_CASE("int8 engines of real widths answer on the GPU as on the CPU, with eve
       const TokenSequences tokens = random_sequences(lengths, 101);
       const std::vector<float> values = answers(gpu, tokens);
       const std::vector<float> expected = answers(cpu, tokens);
-      differences.push_back(mean_difference(values, expected));
-      of_quantizing.push_back(mean_difference(answers(f32, tokens), expected));
+      differences.push_back(difference(values, expected).root_mean_square);
+      of_quantizing.push_back(difference(answers(f32, tokens), expected).root_mean_square);
       INFO("hidden " << shape.hidden << " sequences " << lengths.size());
       CHECK(relative_difference(values, expected) < 2e-2);
       CHECK(answers(gpu, tokens) == values);  // the same bytes again
