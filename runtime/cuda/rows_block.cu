@@ -123,20 +123,28 @@ __device__ void for_each_element(int columns, Body&& body) {
 }
 
 /// What a norm multiplies by and adds, of the columns of this thread: read before the grid in front
-/// has ended, as it does not write them.
+/// has ended, as it does not write them. Of wide rows only where it is used: registers are few.
 template <int kVectors>
 struct NormColumns {
-  float weight[kVectors][4];
-  float bias[kVectors][4];
+  static constexpr bool kReadsEarly = kVectors <= 2;
+  const Rows::Args& args;
+  float weight[kReadsEarly ? kVectors : 1][4];
+  float bias[kReadsEarly ? kVectors : 1][4];
 
-  __device__ explicit NormColumns(const Rows::Args& args) {
-    if (args.norm != Rows::Norm::layer) return;
+  __device__ explicit NormColumns(const Rows::Args& of) : args(of) {
+    if constexpr (kReadsEarly) {
+      if (args.norm != Rows::Norm::layer) return;
 #pragma unroll
-    for (int v = 0; v < kVectors; ++v) {
-      const int column = 4 * (v * kThreads + thread_index());
-      load_columns(weight[v], args.weight, column, args.columns);
-      load_columns(bias[v], args.bias, column, args.columns);
+      for (int v = 0; v < kVectors; ++v) {
+        const int column = 4 * (v * kThreads + thread_index());
+        load_columns(weight[v], args.weight, column, args.columns);
+        load_columns(bias[v], args.bias, column, args.columns);
+      }
     }
+  }
+  __device__ float apply(float x, int v, int i, int column) const {
+    if constexpr (kReadsEarly) return x * weight[v][i] + bias[v][i];
+    return x * args.weight[column] + args.bias[column];
   }
 };
 
@@ -162,8 +170,8 @@ __device__ void normalize(float (&x)[kVectors][4],
       args.columns, [&](int v, int i, int) { squares += (x[v][i] - mean) * (x[v][i] - mean); });
   const float variance = divide(sum_block(squares, shared), count);
   const float inverse = divide(1.0f, square_root(variance + args.epsilon));
-  for_each_element<kVectors>(args.columns, [&](int v, int i, int) {
-    x[v][i] = (x[v][i] - mean) * inverse * norm.weight[v][i] + norm.bias[v][i];
+  for_each_element<kVectors>(args.columns, [&](int v, int i, int column) {
+    x[v][i] = norm.apply((x[v][i] - mean) * inverse, v, i, column);
   });
 }
 
