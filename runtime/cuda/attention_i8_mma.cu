@@ -24,9 +24,9 @@ struct Chunk {
   float value_log2[kKeys];     // log2 of a value's scale
   float value_inverse[kKeys];  // one over it
 };
+
 /// How the four warps of a block share their work: two parts of the keys for 32 queries, or four
-/// for
-/// 16. The latter reads keys more often, and takes half the time where few sequences leave the
+/// for 16. The latter reads keys more often, and takes half the time where few sequences leave the
 /// device idle. Sums are added in the same order either way.
 template <int kHead, int kKeyParts>
 struct Shape {
@@ -249,17 +249,7 @@ struct WeightedValues {
   template <bool kWhole>
   __device__ Loaded load(int row, bool, int) const {
     Loaded loaded;
-    loaded.values = load_tile_row<T, std::int32_t>(tile, row);
-#pragma unroll
-    for (int part = 1; part < S::kParts; ++part) {
-      const auto more = load_tile_row<T, std::int32_t>(tile + part * T::kWords, row);
-#pragma unroll
-      for (int v = 0; v < T::kFours; ++v) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i)
-          loaded.values.of[v].values[i] += more.of[v].values[i];
-      }
-    }
+    loaded.values = sum_tile_row<T, std::int32_t, S::kParts>(tile, row);
     float sum = shared.sums[0][row];
 #pragma unroll
     for (int i = 1; i < S::kClasses; ++i)
@@ -414,7 +404,7 @@ void launch_shape(const AttentionArgs& args, Stream stream) {
 
 template <int kHead>
 void launch_head(const AttentionArgs& args, Stream stream) {
-  if (args.split_keys) return launch_shape<kHead, 4>(args, stream);
+  if (args.key_parts == 4) return launch_shape<kHead, 4>(args, stream);
   launch_shape<kHead, 2>(args, stream);
 }
 

@@ -37,10 +37,10 @@ class Recorder {
     kernels_.quantize_heads->run(args, stream_);
   }
   void run(Rows, const Rows::Args& args) { kernels_.rows->run(args, stream_); }
-  virtual void copy(void* dst,
-                    const void* src,
-                    std::size_t bytes) = 0;              // to, from or on the device
-  virtual void clear(void* dst, std::size_t bytes) = 0;  // to zeros
+  /// To, from or on the device.
+  virtual void copy(void* dst, const void* src, std::size_t bytes) = 0;
+  /// To zeros.
+  virtual void clear(void* dst, std::size_t bytes) = 0;
   // Backend::run gives the time between these, if they are called, and else of everything.
   virtual void begin_timing() {}
   virtual void end_timing() {}

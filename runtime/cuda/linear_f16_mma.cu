@@ -12,16 +12,7 @@ __global__ void __launch_bounds__(tile_shape(kTile).threads, tile_shape(kTile).b
 
 template <LinearTile kTile>
 void launch_tile(const LinearArgs& args, Stream stream) {
-  constexpr TileShape kShape = tile_shape(kTile);
-  const int across = div_up(args.columns, kShape.columns);
-  const int row_bytes = row_stride(args.k, 2) * 2;
-  launch(&linear_f16_kernel<kTile>,
-         {.blocks = across * div_up(args.rows.most, kShape.rows),
-          .threads = kShape.threads,
-          .shared_bytes =
-              static_cast<std::size_t>(shared_bytes(kShape, stages_used(kShape, row_bytes))),
-          .team = across},
-         stream, args);
+  launch(&linear_f16_kernel<kTile>, linear_launch(args, row_stride(args.k, 2) * 2), stream, args);
 }
 
 void run(const LinearArgs& args, Stream stream) {

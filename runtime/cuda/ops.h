@@ -102,15 +102,22 @@ constexpr TileShape tile_shape(LinearTile tile) {
   }
   return {};
 }
+/// Parts of the depth that the warps of a small tile share.
+constexpr int depth_parts(const TileShape& shape) {
+  return shape.rows == 32 ? 4 : 1;
+}
+/// Words from row to row of a tile of results in shared memory: neither pairs of fragments nor
+/// fours of a row share banks.
+constexpr int tile_pitch(int columns) {
+  return columns + 8;
+}
 /// Stages that are used when rows of src are so long.
 constexpr int stages_used(const TileShape& shape, int row_bytes) {
   return row_bytes / kRowAlignment < shape.stages ? row_bytes / kRowAlignment : shape.stages;
 }
-/// For the stages, or afterwards the results: of tiles that are 32 rows high, of four parts. Then
-/// for barriers.
+/// For the stages, or afterwards the results, of each part. Then for barriers.
 constexpr int stage_bytes(const TileShape& shape, int stages) {
-  const int parts = shape.rows == 32 ? 4 : 1;
-  const int results = parts * shape.rows * (shape.columns + 8) * 4;
+  const int results = depth_parts(shape) * shape.rows * tile_pitch(shape.columns) * 4;
   const int all = stages * (shape.rows + shape.columns) * kRowAlignment;
   return round_up(all > results ? all : results, 1024);
 }
@@ -177,8 +184,8 @@ struct AttentionArgs {
   int head_dim;
   float scale;
   bool causal;
-  // i8: more and smaller blocks, for few tiles. A matter of speed alone.
-  bool split_keys;
+  // i8: blocks of a tile and head, 2 or, for few tiles, 4. A matter of speed alone.
+  int key_parts;
   RowsOut dst;
 };
 

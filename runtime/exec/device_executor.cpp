@@ -88,7 +88,6 @@ class Arguments {
 
   cuda::RowsOut out(const cuda::RowTeam& team = {}) const {
     cuda::RowsOut forms;
-    forms.team = team;
     if (launch_.dst != kNoSlot) {
       const bool is_conversion = launch_.dst == launch_.src;
       if (placed(launch_.dst).f32 && !is_conversion) forms.f32 = f32(launch_.dst);
@@ -99,6 +98,7 @@ class Arguments {
       forms.scale = scale(launch_.quantized);
       forms.fixed_scale = launch_.fixed_scale;
       forms.column_factor = floats(launch_.column_factor);
+      forms.team = team;
     }
     return forms;
   }
@@ -145,8 +145,7 @@ class Arguments {
         first_only ? cuda::RowCount{run_.inputs.counts + 1, static_cast<int>(bound_.sequences)}
                    : cuda::RowCount{run_.inputs.counts + 2, static_cast<int>(bound_.tiles())};
     const int multiprocessors = run_.device->multiprocessors;
-    // Two blocks a tile and head, or four.
-    const bool few = is_i8 && tiles.most * step.heads < multiprocessors;
+    const int parts = !is_i8 ? 1 : tiles.most * step.heads < multiprocessors ? 4 : 2;
     // One block on each multiprocessor is certain.
     return {.tiles = tiles,
             .tile = first_only ? run_.inputs.first_tiles : run_.inputs.tiles,
@@ -156,12 +155,8 @@ class Arguments {
             .head_dim = step.head_dim,
             .scale = step.real,
             .causal = step.causal,
-            .split_keys = few,
-            .dst = out(team(Index{tiles.most} * step.heads *
-                                (few     ? 4
-                                 : is_i8 ? 2
-                                         : 1),
-                            multiprocessors))};
+            .key_parts = parts,
+            .dst = out(team(Index{tiles.most} * step.heads * parts, multiprocessors))};
   }
 
   cuda::LookupTable table(engine::TensorIndex rows, engine::TensorIndex row_scale) const {

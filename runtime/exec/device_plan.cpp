@@ -27,6 +27,12 @@ Index blocks_that_fit(int blocks, int shared_bytes, const cuda::DeviceInfo& devi
   return Index{std::min(blocks, by_memory)} * device.multiprocessors;
 }
 
+/// True if so many of `resident` blocks may wait for each other. Up to four sessions may run side
+/// by side without their waiting blocks filling the device; see docs/gpu.md.
+bool can_meet(Index blocks, Index resident) {
+  return blocks * kSessionsSideBySide <= resident;
+}
+
 /// Walks the plan's steps and appends launches, or adds to one that is there.
 class Lowering {
  public:
@@ -282,10 +288,6 @@ Index lay_out(const Plan& plan, DevicePlan& device_plan, Index tokens, Index seq
 
 Index resident_blocks(const cuda::TileShape& shape, const cuda::DeviceInfo& device) {
   return blocks_that_fit(shape.blocks, cuda::shared_bytes(shape, shape.stages), device);
-}
-
-bool can_meet(Index blocks, Index resident) {
-  return blocks * kSessionsSideBySide <= resident;
 }
 
 namespace {

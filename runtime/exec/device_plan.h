@@ -71,10 +71,6 @@ struct TileNeeds {
 cuda::LinearTile choose_tile(Index rows, const TileNeeds& needs, const cuda::DeviceInfo& device);
 bool has_meeting_tile(Index columns, const cuda::DeviceInfo& device);
 
-/// True if so many of `resident` blocks may wait for each other. Up to four sessions may run side
-/// by side without their waiting blocks filling the device; see docs/gpu.md.
-bool can_meet(Index blocks, Index resident);
-
 /// Blocks of a tile that run on the device at once, at least.
 Index resident_blocks(const cuda::TileShape& shape, const cuda::DeviceInfo& device);
 

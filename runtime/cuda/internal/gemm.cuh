@@ -25,7 +25,7 @@ struct Gemm {
   static constexpr int kThreads = kShape.threads;
   static constexpr int kStageBytes = (kRows + kColumns) * kRowAlignment;
   static constexpr int kStages = kShape.stages;
-  static constexpr int kParts = kRows == 32 ? 4 : 1;  // of the depth
+  static constexpr int kParts = depth_parts(kShape);
   static constexpr int kWarpsDown = kParts == 1 ? 2 : 1;
   static constexpr int kWarpsAcross = kThreads / 32 / kParts / kWarpsDown;
   static constexpr int kWarpRows = kRows / kWarpsDown;

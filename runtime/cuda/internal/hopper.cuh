@@ -89,114 +89,44 @@ __device__ void wait_products() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kGroupsLeft) : "memory");
 }
 
+// The operands of an instruction are part of its text, so macros write them: 32 sums of a thread
+// for each 64 columns of the result.
+#define RTAI_32_NAMES                                                                          \
+  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, " \
+  "%20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define RTAI_64_NAMES                                                                       \
+  RTAI_32_NAMES                                                                             \
+  ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, " \
+  "%49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define RTAI_4_SUMS(in_out, i) \
+  in_out(sums[i][0]), in_out(sums[i][1]), in_out(sums[i][2]), in_out(sums[i][3])
+#define RTAI_32_SUMS(in_out, i)                                                           \
+  RTAI_4_SUMS(in_out, i), RTAI_4_SUMS(in_out, i + 1), RTAI_4_SUMS(in_out, i + 2),         \
+      RTAI_4_SUMS(in_out, i + 3), RTAI_4_SUMS(in_out, i + 4), RTAI_4_SUMS(in_out, i + 5), \
+      RTAI_4_SUMS(in_out, i + 6), RTAI_4_SUMS(in_out, i + 7)
+#define RTAI_64_SUMS(in_out, i) RTAI_32_SUMS(in_out, i), RTAI_32_SUMS(in_out, i + 8)
+
 // sums = (keep ? sums : 0) + 64 rows of a with as many rows of b, 32 bytes of each. Warp w of four
 // has rows 16 w to 16 w + 15, in fragments as mma's.
-__device__ inline void multiply_group(std::int32_t (&sums)[8][4],
-                                      std::uint64_t a,
-                                      std::uint64_t b,
-                                      bool keep) {
-  asm volatile(
-      "{\n"
-      ".reg .pred p;\n"
-      "setp.ne.b32 p, %34, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n64k32.s32.s8.s8 {"
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, "
-      "%18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31 "
-      "}, %32, %33, p;\n"
-      "}"
-      : "+r"(sums[0][0]), "+r"(sums[0][1]), "+r"(sums[0][2]), "+r"(sums[0][3]), "+r"(sums[1][0]),
-        "+r"(sums[1][1]), "+r"(sums[1][2]), "+r"(sums[1][3]), "+r"(sums[2][0]), "+r"(sums[2][1]),
-        "+r"(sums[2][2]), "+r"(sums[2][3]), "+r"(sums[3][0]), "+r"(sums[3][1]), "+r"(sums[3][2]),
-        "+r"(sums[3][3]), "+r"(sums[4][0]), "+r"(sums[4][1]), "+r"(sums[4][2]), "+r"(sums[4][3]),
-        "+r"(sums[5][0]), "+r"(sums[5][1]), "+r"(sums[5][2]), "+r"(sums[5][3]), "+r"(sums[6][0]),
-        "+r"(sums[6][1]), "+r"(sums[6][2]), "+r"(sums[6][3]), "+r"(sums[7][0]), "+r"(sums[7][1]),
-        "+r"(sums[7][2]), "+r"(sums[7][3])
-      : "l"(a), "l"(b), "r"(keep ? 1 : 0));
-}
-__device__ inline void multiply_group(std::int32_t (&sums)[16][4],
-                                      std::uint64_t a,
-                                      std::uint64_t b,
-                                      bool keep) {
-  asm volatile(
-      "{\n"
-      ".reg .pred p;\n"
-      "setp.ne.b32 p, %66, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k32.s32.s8.s8 {"
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, "
-      "%18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, "
-      "%34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, "
-      "%50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63 "
-      "}, %64, %65, p;\n"
-      "}"
-      : "+r"(sums[0][0]), "+r"(sums[0][1]), "+r"(sums[0][2]), "+r"(sums[0][3]), "+r"(sums[1][0]),
-        "+r"(sums[1][1]), "+r"(sums[1][2]), "+r"(sums[1][3]), "+r"(sums[2][0]), "+r"(sums[2][1]),
-        "+r"(sums[2][2]), "+r"(sums[2][3]), "+r"(sums[3][0]), "+r"(sums[3][1]), "+r"(sums[3][2]),
-        "+r"(sums[3][3]), "+r"(sums[4][0]), "+r"(sums[4][1]), "+r"(sums[4][2]), "+r"(sums[4][3]),
-        "+r"(sums[5][0]), "+r"(sums[5][1]), "+r"(sums[5][2]), "+r"(sums[5][3]), "+r"(sums[6][0]),
-        "+r"(sums[6][1]), "+r"(sums[6][2]), "+r"(sums[6][3]), "+r"(sums[7][0]), "+r"(sums[7][1]),
-        "+r"(sums[7][2]), "+r"(sums[7][3]), "+r"(sums[8][0]), "+r"(sums[8][1]), "+r"(sums[8][2]),
-        "+r"(sums[8][3]), "+r"(sums[9][0]), "+r"(sums[9][1]), "+r"(sums[9][2]), "+r"(sums[9][3]),
-        "+r"(sums[10][0]), "+r"(sums[10][1]), "+r"(sums[10][2]), "+r"(sums[10][3]),
-        "+r"(sums[11][0]), "+r"(sums[11][1]), "+r"(sums[11][2]), "+r"(sums[11][3]),
-        "+r"(sums[12][0]), "+r"(sums[12][1]), "+r"(sums[12][2]), "+r"(sums[12][3]),
-        "+r"(sums[13][0]), "+r"(sums[13][1]), "+r"(sums[13][2]), "+r"(sums[13][3]),
-        "+r"(sums[14][0]), "+r"(sums[14][1]), "+r"(sums[14][2]), "+r"(sums[14][3]),
-        "+r"(sums[15][0]), "+r"(sums[15][1]), "+r"(sums[15][2]), "+r"(sums[15][3])
-      : "l"(a), "l"(b), "r"(keep ? 1 : 0));
-}
-__device__ inline void multiply_group(float (&sums)[8][4],
-                                      std::uint64_t a,
-                                      std::uint64_t b,
-                                      bool keep) {
-  asm volatile(
-      "{\n"
-      ".reg .pred p;\n"
-      "setp.ne.b32 p, %34, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {"
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, "
-      "%18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31 "
-      "}, %32, %33, p, 1, 1, 0, 0;\n"
-      "}"
-      : "+f"(sums[0][0]), "+f"(sums[0][1]), "+f"(sums[0][2]), "+f"(sums[0][3]), "+f"(sums[1][0]),
-        "+f"(sums[1][1]), "+f"(sums[1][2]), "+f"(sums[1][3]), "+f"(sums[2][0]), "+f"(sums[2][1]),
-        "+f"(sums[2][2]), "+f"(sums[2][3]), "+f"(sums[3][0]), "+f"(sums[3][1]), "+f"(sums[3][2]),
-        "+f"(sums[3][3]), "+f"(sums[4][0]), "+f"(sums[4][1]), "+f"(sums[4][2]), "+f"(sums[4][3]),
-        "+f"(sums[5][0]), "+f"(sums[5][1]), "+f"(sums[5][2]), "+f"(sums[5][3]), "+f"(sums[6][0]),
-        "+f"(sums[6][1]), "+f"(sums[6][2]), "+f"(sums[6][3]), "+f"(sums[7][0]), "+f"(sums[7][1]),
-        "+f"(sums[7][2]), "+f"(sums[7][3])
-      : "l"(a), "l"(b), "r"(keep ? 1 : 0));
-}
-__device__ inline void multiply_group(float (&sums)[16][4],
-                                      std::uint64_t a,
-                                      std::uint64_t b,
-                                      bool keep) {
-  asm volatile(
-      "{\n"
-      ".reg .pred p;\n"
-      "setp.ne.b32 p, %66, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {"
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, "
-      "%18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, "
-      "%34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, "
-      "%50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63 "
-      "}, %64, %65, p, 1, 1, 0, 0;\n"
-      "}"
-      : "+f"(sums[0][0]), "+f"(sums[0][1]), "+f"(sums[0][2]), "+f"(sums[0][3]), "+f"(sums[1][0]),
-        "+f"(sums[1][1]), "+f"(sums[1][2]), "+f"(sums[1][3]), "+f"(sums[2][0]), "+f"(sums[2][1]),
-        "+f"(sums[2][2]), "+f"(sums[2][3]), "+f"(sums[3][0]), "+f"(sums[3][1]), "+f"(sums[3][2]),
-        "+f"(sums[3][3]), "+f"(sums[4][0]), "+f"(sums[4][1]), "+f"(sums[4][2]), "+f"(sums[4][3]),
-        "+f"(sums[5][0]), "+f"(sums[5][1]), "+f"(sums[5][2]), "+f"(sums[5][3]), "+f"(sums[6][0]),
-        "+f"(sums[6][1]), "+f"(sums[6][2]), "+f"(sums[6][3]), "+f"(sums[7][0]), "+f"(sums[7][1]),
-        "+f"(sums[7][2]), "+f"(sums[7][3]), "+f"(sums[8][0]), "+f"(sums[8][1]), "+f"(sums[8][2]),
-        "+f"(sums[8][3]), "+f"(sums[9][0]), "+f"(sums[9][1]), "+f"(sums[9][2]), "+f"(sums[9][3]),
-        "+f"(sums[10][0]), "+f"(sums[10][1]), "+f"(sums[10][2]), "+f"(sums[10][3]),
-        "+f"(sums[11][0]), "+f"(sums[11][1]), "+f"(sums[11][2]), "+f"(sums[11][3]),
-        "+f"(sums[12][0]), "+f"(sums[12][1]), "+f"(sums[12][2]), "+f"(sums[12][3]),
-        "+f"(sums[13][0]), "+f"(sums[13][1]), "+f"(sums[13][2]), "+f"(sums[13][3]),
-        "+f"(sums[14][0]), "+f"(sums[14][1]), "+f"(sums[14][2]), "+f"(sums[14][3]),
-        "+f"(sums[15][0]), "+f"(sums[15][1]), "+f"(sums[15][2]), "+f"(sums[15][3])
-      : "l"(a), "l"(b), "r"(keep ? 1 : 0));
-}
+#define RTAI_MULTIPLY_GROUP(Sum, in_out, count, instruction, a_name, b_name, keep_name, flags) \
+  __device__ inline void multiply_group(Sum(&sums)[count / 4][4], std::uint64_t a,             \
+                                        std::uint64_t b, bool keep) {                          \
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " keep_name                                 \
+                 ", 0;\nwgmma.mma_async.sync.aligned." instruction " {" RTAI_##count##_NAMES   \
+                 "}, " a_name ", " b_name ", p" flags ";\n}"                                   \
+                 : RTAI_##count##_SUMS(in_out, 0)                                              \
+                 : "l"(a), "l"(b), "r"(keep ? 1 : 0));                                         \
+  }
+RTAI_MULTIPLY_GROUP(std::int32_t, "+r", 32, "m64n64k32.s32.s8.s8", "%32", "%33", "%34", "")
+RTAI_MULTIPLY_GROUP(std::int32_t, "+r", 64, "m64n128k32.s32.s8.s8", "%64", "%65", "%66", "")
+RTAI_MULTIPLY_GROUP(float, "+f", 32, "m64n64k16.f32.f16.f16", "%32", "%33", "%34", ", 1, 1, 0, 0")
+RTAI_MULTIPLY_GROUP(float, "+f", 64, "m64n128k16.f32.f16.f16", "%64", "%65", "%66", ", 1, 1, 0, 0")
+#undef RTAI_MULTIPLY_GROUP
+#undef RTAI_64_SUMS
+#undef RTAI_32_SUMS
+#undef RTAI_4_SUMS
+#undef RTAI_64_NAMES
+#undef RTAI_32_NAMES
 
 #endif  // RTAI_HAS_WGMMA
 

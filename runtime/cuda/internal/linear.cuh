@@ -6,6 +6,17 @@
 
 namespace rtai::cuda::RTAI_GRID {
 
+/// How a grid of tiles is launched.
+inline LaunchShape linear_launch(const LinearArgs& args, int row_bytes) {
+  const TileShape shape = tile_shape(args.tile);
+  const int across = div_up(args.columns, shape.columns);
+  return {
+      .blocks = across * div_up(args.rows.most, shape.rows),
+      .threads = shape.threads,
+      .shared_bytes = static_cast<std::size_t>(shared_bytes(shape, stages_used(shape, row_bytes))),
+      .team = across};
+}
+
 /// Which tile a block computes: blocks of columns are neighbours, so that blocks that run at the
 /// same time share their rows of src.
 template <class Shape>
@@ -75,8 +86,7 @@ struct SumSource {
     if constexpr (kReadsEarly) {
 #pragma unroll
       for (int b = 0; b < T::kBatch; ++b) {
-        const int row =
-            thread_index() / 32 * T::kRowsOfWarp + b * T::kStep + thread_index() % 32 / T::kLanes;
+        const int row = T::warp_row() + b * T::kStep + T::lane_row();
         early[b] = read_row<false>(row, row < place.rows);
       }
     }
@@ -93,17 +103,7 @@ struct SumSource {
       loaded.row = early[b];
     else
       loaded.row = read_row<kWhole>(row, exists);
-    loaded.sums = load_tile_row<T, Sum>(tile, row);
-#pragma unroll
-    for (int part = 1; part < kParts; ++part) {
-      const auto more = load_tile_row<T, Sum>(tile + part * T::kWords, row);
-#pragma unroll
-      for (int v = 0; v < T::kFours; ++v) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i)
-          loaded.sums.of[v].values[i] += more.of[v].values[i];
-      }
-    }
+    loaded.sums = sum_tile_row<T, Sum, kParts>(tile, row);
     return loaded;
   }
 
@@ -131,11 +131,7 @@ struct SumSource {
 template <class T, int kHead, bool kWhole, class Source>
 __device__ void write_heads(const TilePlace& place, const HeadsOut& out, const Source& source) {
   const bool is_first_lane = T::column(0) % kHead == 0;
-  const auto load = [&](int row, bool exists, int b) {
-    return source.template load<kWhole>(row, exists, b);
-  };
-  using Loaded = decltype(load(0, false, 0));
-  for_each_tile_row<T, kWhole>(place, load, [&](const Loaded& loaded, int row, bool exists) {
+  for_each_source_row<T, kWhole>(place, source, [&](const auto& loaded, int row, bool exists) {
 #pragma unroll
     for (int v = 0; v < T::kFours; ++v) {
       const int left = kWhole ? 4 : place.columns - T::column(v);

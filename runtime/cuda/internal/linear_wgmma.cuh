@@ -21,7 +21,6 @@ struct WgmmaShape {
   static constexpr int kRows = kShape.rows;
   static constexpr int kColumns = kShape.columns;
   static constexpr int kThreads = kRows / 64 * 128;
-  static constexpr int kM = 1;
   static constexpr int kN = kColumns / 8;
   static constexpr int kStageBytes = (kRows + kColumns) * kRowAlignment;
   static constexpr int kStages = kShape.stages;
@@ -129,14 +128,7 @@ void launch_wgmma(void (*kernel)(WgmmaArgs), const LinearArgs& args, Stream stre
       !make_tile_source(made.weight, args.weight, args.columns, row_bytes, kShape.columns)) {
     return fail_launch();
   }
-  const int across = div_up(args.columns, kShape.columns);
-  launch(kernel,
-         {.blocks = across * div_up(args.rows.most, kShape.rows),
-          .threads = kShape.threads,
-          .shared_bytes =
-              static_cast<std::size_t>(shared_bytes(kShape, stages_used(kShape, row_bytes))),
-          .team = across},
-         stream, made);
+  launch(kernel, linear_launch(args, row_bytes), stream, made);
 }
 
 }  // namespace rtai::cuda::gpu

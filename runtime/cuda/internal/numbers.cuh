@@ -55,7 +55,7 @@ __device__ void apply(Function function, float (&x)[kCount]) {
   if (function == Function::none) return;
 #pragma unroll
   for (int i = 0; i < kCount; ++i)
-    x[i] = function == Function::gelu ? gelu(x[i]) : apply_rare(function, x[i]);
+    x[i] = apply(function, x[i]);
 }
 
 /// Bits that order as magnitudes do, NaN above all.

@@ -2,7 +2,7 @@
 //
 // Matrix instructions leave a tile scattered over the registers of all threads. Through shared
 // memory a few lanes get whole stretches of a row, four columns each: what belongs to a column is
-// read once for all rows, a row's sums and maxima are shuffles, memory is read and written in whole
+// read once for all rows, a row's maxima are shuffles, memory is read and written in whole
 // lines, and the code is one short loop for every kernel.
 #pragma once
 
@@ -37,8 +37,7 @@ struct Tile {
   static constexpr int kRows = kTileRows;
   static constexpr int kColumns = kTileColumns;
   static constexpr int kThreads = kTileThreads;
-  // Words from row to row: neither pairs of fragments nor fours of a row share banks.
-  static constexpr int kPitch = kColumns + 8;
+  static constexpr int kPitch = tile_pitch(kColumns);
   static constexpr int kWords = kRows * kPitch;
   static constexpr int kLanes = kColumns >= 128 ? 32 : kColumns / 4;  // of a row
   static constexpr int kFours = kColumns / 4 / kLanes;                // of a lane
@@ -50,6 +49,9 @@ struct Tile {
 
   /// Column of four `v` of this lane.
   __device__ static int column(int v) { return (thread_index() % kLanes + v * kLanes) * 4; }
+  /// First row of this warp, and of this lane after it.
+  __device__ static int warp_row() { return thread_index() / 32 * kRowsOfWarp; }
+  __device__ static int lane_row() { return thread_index() % 32 / kLanes; }
 };
 
 /// Values of fragment (m, n) of mma: rows first_row + 16 m + 8 h, columns first_column + 8 n + e.
@@ -80,19 +82,17 @@ __device__ void put_fragments(float* tile,
 /// together. kWhole: all rows exist, and nothing keeps the compiler from mixing those of a batch.
 template <class T, bool kWhole, class Load, class Use>
 __device__ void for_each_tile_row(const TilePlace& place, Load&& load, Use&& use) {
-  const int row_of_lane = thread_index() % 32 / T::kLanes;
   const int rows = kWhole ? T::kRows : place.rows;
-  for (int first = thread_index() / 32 * T::kRowsOfWarp; first < rows;
-       first += T::kBatch * T::kStep) {
+  for (int first = T::warp_row(); first < rows; first += T::kBatch * T::kStep) {
     decltype(load(0, false, 0)) loaded[T::kBatch];
 #pragma unroll
     for (int b = 0; b < T::kBatch; ++b) {
-      const int row = first + b * T::kStep + row_of_lane;
+      const int row = first + b * T::kStep + T::lane_row();
       loaded[b] = load(row, kWhole || row < rows, b);
     }
 #pragma unroll
     for (int b = 0; b < T::kBatch; ++b) {
-      const int row = first + b * T::kStep + row_of_lane;
+      const int row = first + b * T::kStep + T::lane_row();
       if (kWhole || first + b * T::kStep < rows) use(loaded[b], row, kWhole || row < rows);
     }
   }
@@ -194,6 +194,31 @@ __device__ RowFours<T, Element> load_tile_row(const float* tile, int row) {
     fours.of[v] = *reinterpret_cast<const Four<Element>*>(tile + row * T::kPitch + T::column(v));
   return fours;
 }
+/// Of kParts tiles, one after the other, which add up.
+template <class T, class Element, int kParts>
+__device__ RowFours<T, Element> sum_tile_row(const float* tile, int row) {
+  RowFours<T, Element> sums = load_tile_row<T, Element>(tile, row);
+#pragma unroll
+  for (int part = 1; part < kParts; ++part) {
+    const auto more = load_tile_row<T, Element>(tile + part * T::kWords, row);
+#pragma unroll
+    for (int v = 0; v < T::kFours; ++v) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        sums.of[v].values[i] += more.of[v].values[i];
+    }
+  }
+  return sums;
+}
+
+/// for_each_tile_row on the rows of a source: see write_tile.
+template <class T, bool kWhole, class Source, class Use>
+__device__ void for_each_source_row(const TilePlace& place, const Source& source, Use&& use) {
+  for_each_tile_row<T, kWhole>(
+      place,
+      [&](int row, bool exists, int b) { return source.template load<kWhole>(row, exists, b); },
+      use);
+}
 
 /// Values that a tile holds as they are.
 template <class T>
@@ -228,11 +253,7 @@ __device__ void write_tile(float* tile,
   }
   const float inverse_scale = fixed ? divide(1.0f, out.fixed_scale) : 0.0f;
 
-  const auto load = [&](int row, bool exists, int b) {
-    return source.template load<kWhole>(row, exists, b);
-  };
-  using Loaded = decltype(load(0, false, 0));
-  for_each_tile_row<T, kWhole>(place, load, [&](const Loaded& loaded, int row, bool exists) {
+  for_each_source_row<T, kWhole>(place, source, [&](const auto& loaded, int row, bool exists) {
     std::uint32_t most = 0;
 #pragma unroll
     for (int v = 0; v < T::kFours; ++v) {
