@@ -18,12 +18,12 @@ struct OptimizeFlags {
 };
 
 /// The model now and in int8, as they are.
-struct Baseline {
+struct ModelTimes {
   LatencySummary floats;
   LatencySummary integers;
 };
 
-Result<Baseline> measure_baseline(Optimization& work) {
+Result<ModelTimes> measure_baseline(Optimization& work) {
   constexpr int kRuns = 60;
   const ir::Graph& graph = *work.model().graph;
   RTAI_TRY(const std::vector<LatencySummary> floats,
@@ -32,11 +32,11 @@ Result<Baseline> measure_baseline(Optimization& work) {
   RTAI_TRY(const std::vector<LatencySummary> integers,
            work.evaluator().bench_deployed({&graph, 1}, kRuns));
   work.evaluator().deploy_as(Deployment::as_it_is);
-  return Baseline{.floats = floats[0], .integers = integers[0]};
+  return ModelTimes{.floats = floats[0], .integers = integers[0]};
 }
 
 /// What pruning must still add to int8, as an option of the pass; nothing if int8 is enough.
-std::optional<std::string> goal_of_pruning(const OptimizeFlags& flags, const Baseline& baseline) {
+std::optional<std::string> goal_of_pruning(const OptimizeFlags& flags, const ModelTimes& baseline) {
   if (flags.latency_ms) {
     if (baseline.integers.p50 <= *flags.latency_ms) return std::nullopt;
     return fmt::format("latency-ms={}", *flags.latency_ms);
@@ -61,7 +61,7 @@ Result<int> run_optimize(const OptimizeFlags& flags, const GlobalFlags& global, 
                            *flags.speedup),
          fmt::format("quantize: quantize-int8{{mode={}}}", flags.mode)});
   }
-  RTAI_TRY(const Baseline baseline, measure_baseline(work));
+  RTAI_TRY(const ModelTimes baseline, measure_baseline(work));
   if (const std::optional<std::string> goal = goal_of_pruning(flags, baseline)) {
     log.info(fmt::format("int8 alone: {:.2f} ms; pruning with {}", baseline.integers.p50, *goal));
     work.evaluator().deploy_as(Deployment::int8);

@@ -12,9 +12,7 @@
 namespace rtai::tools {
 namespace {
 
-using Json = nlohmann::json;
-
-Result<std::string> text_of(const std::string& key, const Json& value) {
+Result<std::string> text_of(const std::string& key, const nlohmann::json& value) {
   if (value.is_string()) return value.get<std::string>();
   if (value.is_number()) return value.dump();
   return Error{ErrorCode::invalid_input,
@@ -24,13 +22,13 @@ Result<std::string> text_of(const std::string& key, const Json& value) {
 }
 
 /// The words that say on a command line what `key` says in the file.
-Result<std::vector<std::string>> words_of(const std::string& key, const Json& value) {
+Result<std::vector<std::string>> words_of(const std::string& key, const nlohmann::json& value) {
   const std::string flag = "--" + key;
   if (value.is_null() || value == false) return std::vector<std::string>{};
   if (value == true) return std::vector<std::string>{flag};
   const bool is_positional = key == "model" || key == "models" || key == "text";
   std::vector<std::string> words;
-  for (const Json& one : value.is_array() ? value : Json::array({value})) {
+  for (const nlohmann::json& one : value.is_array() ? value : nlohmann::json::array({value})) {
     RTAI_TRY(std::string text, text_of(key, one));
     words.push_back(is_positional ? std::move(text) : fmt::format("{}={}", flag, text));
   }
@@ -38,13 +36,13 @@ Result<std::vector<std::string>> words_of(const std::string& key, const Json& va
 }
 
 /// People write these files, so // and /* */ are allowed.
-Result<Json> read_commented_json(const std::string& path) {
+Result<nlohmann::json> read_commented_json(const std::string& path) {
   RTAI_TRY(const MappedFile file, MappedFile::open(path));
   constexpr std::size_t kMostBytes = 1u << 20;
   if (file.bytes().size() > kMostBytes)
     return Error{ErrorCode::invalid_input, path + ": larger than 1 MiB"};
-  Json document = Json::parse(file.text(), nullptr, /*allow_exceptions=*/false,
-                              /*ignore_comments=*/true);
+  nlohmann::json document = nlohmann::json::parse(file.text(), nullptr, /*allow_exceptions=*/false,
+                                                  /*ignore_comments=*/true);
   if (!document.is_object())
     return Error{ErrorCode::invalid_input, path + ": expected a JSON object"};
   return document;
@@ -122,7 +120,7 @@ Result<std::vector<std::string>> expand_config(const std::vector<std::string>& w
     }
   }
   if (path.empty()) return kept;
-  RTAI_TRY(const Json document, read_commented_json(path));
+  RTAI_TRY(const nlohmann::json document, read_commented_json(path));
   std::vector<std::string> expanded = kept;
   for (const auto& [key, value] : document.items()) {
     if (key == "$schema" || is_given(kept, key)) continue;  // the former is for editors

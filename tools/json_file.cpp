@@ -13,10 +13,6 @@ namespace {
 
 using nlohmann::json;
 
-Error invalid(std::string message) {
-  return {ErrorCode::invalid_input, std::move(message)};
-}
-
 // Before parsing, since the parsed form takes many times the memory of the text: 2 bytes of an
 // empty object become 100.
 Result<void> check_extent(std::string_view text) {
@@ -28,7 +24,7 @@ Result<void> check_extent(std::string_view text) {
   constexpr std::size_t kMemberBytes = 64;  // the node of an object's tree
   constexpr std::size_t kStringBytes = 48;
   constexpr std::size_t kSpareBytes = 160u << 20;
-  if (text.size() > kMaxBytes) return invalid("larger than 256 MiB");
+  if (text.size() > kMaxBytes) return invalid_input("larger than 256 MiB");
   const std::size_t most_bytes = 8 * text.size() + kSpareBytes;
   std::size_t values = 0;
   std::size_t bytes = 0;
@@ -50,10 +46,10 @@ Result<void> check_extent(std::string_view text) {
     values += opens || c == ',' ? 1 : 0;
     bytes += opens || c == ',' ? kValueBytes : 0;
     bytes += opens ? kObjectBytes : c == ':' ? kMemberBytes : 0;
-    if (depth > kMaxDepth) return invalid(fmt::format("nested deeper than {}", kMaxDepth));
-    if (values > kMaxValues) return invalid(fmt::format("more than {} values", kMaxValues));
+    if (depth > kMaxDepth) return invalid_input(fmt::format("nested deeper than {}", kMaxDepth));
+    if (values > kMaxValues) return invalid_input(fmt::format("more than {} values", kMaxValues));
     if (bytes > most_bytes)
-      return invalid(
+      return invalid_input(
           fmt::format("more than {} bytes of memory for a text of this size", most_bytes));
   }
   return {};
@@ -109,7 +105,7 @@ Result<std::int32_t> JsonValue::count() const {
 
 Error JsonValue::wrong(std::string_view expected) const {
   const std::string_view found = exists() ? value_->type_name() : "nothing";
-  return invalid(fmt::format("{}: expected {}, found {}", place_, expected, found));
+  return invalid_input(fmt::format("{}: expected {}, found {}", place_, expected, found));
 }
 
 std::vector<JsonValue> JsonValue::children() const {
@@ -123,14 +119,14 @@ std::vector<JsonValue> JsonValue::children() const {
 Result<json> parse_json(std::string_view text) {
   RTAI_TRY_VOID(check_extent(text));
   json document = json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (document.is_discarded()) return invalid("expected JSON");
+  if (document.is_discarded()) return invalid_input("expected JSON");
   return document;
 }
 
 Result<JsonFile> read_json(const std::filesystem::path& path) {
   RTAI_TRY(const MappedFile file, MappedFile::open(path));
   RTAI_TRY(json document, parse_json(file.text()).in(path.string()));
-  if (!document.is_object()) return invalid("expected a JSON object").in(path.string());
+  if (!document.is_object()) return invalid_input("expected a JSON object").in(path.string());
   return JsonFile{std::move(document), path.string()};
 }
 

@@ -14,8 +14,6 @@ namespace rtai::tools {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::json;
-
 constexpr std::size_t kMostLabels = 1'000'000;
 
 bool is_file(const fs::path& path) {
@@ -28,19 +26,19 @@ Error bad_file(const fs::path& path, std::string_view what) {
 }
 
 /// The file `name` of the model in `folder`, which links may not lead out of.
-Result<Json> read_json(const fs::path& folder, const fs::path& name) {
+Result<nlohmann::json> read_json(const fs::path& folder, const fs::path& name) {
   RTAI_TRY_VOID(expect_own_file(folder, name));
   RTAI_TRY(const MappedFile file, MappedFile::open(folder / name));
   return parse_json(file.text()).in((folder / name).string());
 }
 
-std::string string_of(const Json& object, const char* key) {
+std::string string_of(const nlohmann::json& object, const char* key) {
   const auto found = object.is_object() ? object.find(key) : object.end();
   return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
 
 /// {"id2label": {"0": "O", ...}} as a list.
-Result<std::vector<std::string>> read_labels(const Json& config, const fs::path& path) {
+Result<std::vector<std::string>> read_labels(const nlohmann::json& config, const fs::path& path) {
   std::vector<std::string> labels;
   const auto found = config.find("id2label");
   if (found == config.end() || found->is_null()) return labels;
@@ -59,7 +57,7 @@ Result<std::vector<std::string>> read_labels(const Json& config, const fs::path&
   return labels;
 }
 
-std::optional<Task> task_of_architecture(const Json& config) {
+std::optional<Task> task_of_architecture(const nlohmann::json& config) {
   const auto found = config.find("architectures");
   if (found == config.end() || !found->is_array() || found->empty() ||
       !found->front().is_string()) {
@@ -74,7 +72,7 @@ std::optional<Task> task_of_architecture(const Json& config) {
 
 Result<void> read_config(const fs::path& folder, ModelFiles& files) {
   const fs::path path = folder / "config.json";
-  RTAI_TRY(const Json config, read_json(folder, "config.json"));
+  RTAI_TRY(const nlohmann::json config, read_json(folder, "config.json"));
   if (!config.is_object()) return bad_file(path, "expected an object");
   RTAI_TRY(files.labels, read_labels(config, path));
   files.task = task_of_architecture(config);
@@ -89,10 +87,10 @@ Result<void> read_config(const fs::path& folder, ModelFiles& files) {
 Result<std::optional<Pooling>> read_pooling(const fs::path& folder) {
   const fs::path modules_path = folder / "modules.json";
   if (!is_file(modules_path)) return std::optional<Pooling>{};
-  RTAI_TRY(const Json modules, read_json(folder, "modules.json"));
+  RTAI_TRY(const nlohmann::json modules, read_json(folder, "modules.json"));
   if (!modules.is_array()) return bad_file(modules_path, "expected a list");
   std::optional<Pooling> pooling;
-  for (const Json& module : modules) {
+  for (const nlohmann::json& module : modules) {
     const std::string type = string_of(module, "type");
     if (type.ends_with("Normalize") && pooling) pooling->normalize = true;
     if (!type.ends_with("Pooling")) continue;
@@ -103,7 +101,7 @@ Result<std::optional<Pooling>> read_pooling(const fs::path& folder) {
                       fmt::format("\"path\": expected the name of a folder, found '{}'", name));
     }
     const fs::path config_path = folder / name / "config.json";
-    RTAI_TRY(const Json config, read_json(folder, fs::path(name) / "config.json"));
+    RTAI_TRY(const nlohmann::json config, read_json(folder, fs::path(name) / "config.json"));
     const auto flag = [&](const char* key) {
       const auto found = config.is_object() ? config.find(key) : config.end();
       return found != config.end() && found->is_boolean() && found->get<bool>();

@@ -21,10 +21,6 @@ constexpr std::size_t kWindowTokens = 384;
 constexpr std::size_t kOverlapTokens = 128;
 constexpr std::size_t kAnswerTokens = 15;
 
-Error invalid(std::string message) {
-  return {ErrorCode::invalid_input, std::move(message)};
-}
-
 // Tokens of the frame of a pair: before the question, between it and the text, after the text.
 struct PairFrame {
   std::size_t before = 0;
@@ -81,7 +77,7 @@ Result<SpanLogits> span_logits(std::span<const SampleOutput> outputs, std::size_
   }
   for (const std::vector<float>* values : {&logits.start, &logits.end}) {
     if (std::any_of(values->begin(), values->end(), [](float v) { return std::isnan(v); }))
-      return invalid("a logit is not a number");
+      return invalid_input("a logit is not a number");
   }
   return logits;
 }
@@ -138,8 +134,8 @@ Result<std::vector<QuestionWindow>> QuestionReader::read(std::string_view questi
       tokenizer_.encode(question).ids.size() - frame_tokens(tokenizer_.settings().single);
   const std::size_t fixed = frame.before + question_tokens + frame.between + frame.after;
   if (fixed >= window_tokens_) {
-    return invalid(fmt::format("the question has {} tokens, the model reads {} with the text",
-                               question_tokens, window_tokens_));
+    return invalid_input(fmt::format("the question has {} tokens, the model reads {} with the text",
+                                     question_tokens, window_tokens_));
   }
   const std::size_t room = window_tokens_ - fixed;
   const std::size_t step = room - std::min(kOverlapTokens, room / 2);
@@ -197,7 +193,7 @@ Result<std::vector<Json>> answer_questions(const Model& model,
   std::vector<Encoding> encodings;
   for (const Sample& sample : samples) {
     if (!sample.question) {
-      return invalid(
+      return invalid_input(
           fmt::format("{}: expected a question: --question, or lines with \"question\" "
                       "and \"context\"",
                       model.name));

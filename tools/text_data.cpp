@@ -11,44 +11,39 @@
 namespace rtai::tools {
 namespace {
 
-using Json = nlohmann::json;
-
-Error bad_line(std::string message) {
-  return {ErrorCode::invalid_input, std::move(message)};
-}
-
-Result<std::string> get_text(const Json& object, const char* key) {
+Result<std::string> get_text(const nlohmann::json& object, const char* key) {
   const auto found = object.find(key);
   if (found == object.end() || !found->is_string()) {
-    return bad_line(fmt::format("\"{}\": expected a string", key));
+    return invalid_input(fmt::format("\"{}\": expected a string", key));
   }
   return found->get<std::string>();
 }
 
-Result<std::vector<std::string>> get_texts(const Json& object, const char* key) {
+Result<std::vector<std::string>> get_texts(const nlohmann::json& object, const char* key) {
   const auto found = object.find(key);
   if (found == object.end() || !found->is_array()) {
-    return bad_line(fmt::format("\"{}\": expected a list of strings", key));
+    return invalid_input(fmt::format("\"{}\": expected a list of strings", key));
   }
   std::vector<std::string> texts;
-  for (const Json& item : *found) {
-    if (!item.is_string()) return bad_line(fmt::format("\"{}\": expected a list of strings", key));
+  for (const nlohmann::json& item : *found) {
+    if (!item.is_string())
+      return invalid_input(fmt::format("\"{}\": expected a list of strings", key));
     texts.push_back(item.get<std::string>());
   }
   return texts;
 }
 
-Result<std::vector<std::int32_t>> get_numbers(const Json& object, const char* key) {
+Result<std::vector<std::int32_t>> get_numbers(const nlohmann::json& object, const char* key) {
   const auto found = object.find(key);
-  const Error error = bad_line(fmt::format("\"{}\": expected a list of whole numbers", key));
+  const Error error = invalid_input(fmt::format("\"{}\": expected a list of whole numbers", key));
   if (found == object.end() || !found->is_array()) return error;
   std::vector<std::int32_t> numbers;
-  for (const Json& item : *found) {
+  for (const nlohmann::json& item : *found) {
     if (!item.is_number_integer()) return error;
     const auto wide = item.get<std::int64_t>();
     if (wide < std::numeric_limits<std::int32_t>::min() ||
         wide > std::numeric_limits<std::int32_t>::max()) {
-      return bad_line(fmt::format("\"{}\": {} is not a token", key, wide));
+      return invalid_input(fmt::format("\"{}\": {} is not a token", key, wide));
     }
     numbers.push_back(static_cast<std::int32_t>(wide));
   }
@@ -56,7 +51,7 @@ Result<std::vector<std::int32_t>> get_numbers(const Json& object, const char* ke
 }
 
 /// {"input_ids", "attention_mask", "token_type_ids"}: what the mask leaves out is dropped.
-Result<Sample> ids_sample(const Json& object) {
+Result<Sample> ids_sample(const nlohmann::json& object) {
   Sample sample;
   RTAI_TRY(const std::vector<std::int32_t> ids, get_numbers(object, "input_ids"));
   std::vector<std::int32_t> mask(ids.size(), 1);
@@ -68,24 +63,24 @@ Result<Sample> ids_sample(const Json& object) {
     RTAI_TRY(segments, get_numbers(object, "token_type_ids"));
   }
   if (mask.size() != ids.size() || segments.size() != ids.size()) {
-    return bad_line("input_ids, attention_mask and token_type_ids differ in length");
+    return invalid_input("input_ids, attention_mask and token_type_ids differ in length");
   }
   for (std::size_t i = 0; i < ids.size(); ++i) {
     if (mask[i] == 0) continue;
     sample.ids.push_back(ids[i]);
     sample.segments.push_back(segments[i]);
   }
-  if (sample.ids.empty()) return bad_line("no tokens");
+  if (sample.ids.empty()) return invalid_input("no tokens");
   return sample;
 }
 
-Result<Sample> words_sample(const Json& object) {
+Result<Sample> words_sample(const nlohmann::json& object) {
   Sample sample;
   RTAI_TRY(sample.words, get_texts(object, "tokens"));
   if (object.contains("tags")) {
     RTAI_TRY(sample.tags, get_texts(object, "tags"));
     if (sample.tags.size() != sample.words.size()) {
-      return bad_line(
+      return invalid_input(
           fmt::format("{} tokens but {} tags", sample.words.size(), sample.tags.size()));
     }
   }
@@ -93,12 +88,12 @@ Result<Sample> words_sample(const Json& object) {
   return sample;
 }
 
-Result<Sample> pair_sample(const Json& object) {
+Result<Sample> pair_sample(const nlohmann::json& object) {
   Sample sample;
   RTAI_TRY(sample.text, get_text(object, "text_a"));
   RTAI_TRY(sample.text_b, get_text(object, "text_b"));
   if (const auto score = object.find("score"); score != object.end()) {
-    if (!score->is_number()) return bad_line("\"score\": expected a number");
+    if (!score->is_number()) return invalid_input("\"score\": expected a number");
     sample.score = score->get<double>();
   }
   if (object.contains("label")) {
@@ -107,14 +102,14 @@ Result<Sample> pair_sample(const Json& object) {
   return sample;
 }
 
-Result<Sample> question_sample(const Json& object) {
+Result<Sample> question_sample(const nlohmann::json& object) {
   Sample sample;
   RTAI_TRY(sample.question, get_text(object, "question"));
   RTAI_TRY(sample.text, get_text(object, "context"));
   return sample;
 }
 
-Result<Sample> text_sample(const Json& object) {
+Result<Sample> text_sample(const nlohmann::json& object) {
   Sample sample;
   RTAI_TRY(sample.text, get_text(object, "text"));
   if (const auto label = object.find("label"); label != object.end()) {
@@ -131,14 +126,14 @@ Result<Sample> text_sample(const Json& object) {
 }  // namespace
 
 Result<Sample> parse_sample(std::string_view line) {
-  RTAI_TRY(const Json object, parse_json(line));
-  if (!object.is_object()) return bad_line("expected a JSON object");
+  RTAI_TRY(const nlohmann::json object, parse_json(line));
+  if (!object.is_object()) return invalid_input("expected a JSON object");
   if (object.contains("input_ids")) return ids_sample(object);
   if (object.contains("tokens")) return words_sample(object);
   if (object.contains("text_a")) return pair_sample(object);
   if (object.contains("question")) return question_sample(object);
   if (object.contains("text")) return text_sample(object);
-  return bad_line(
+  return invalid_input(
       "expected one of \"text\", \"tokens\", \"text_a\", \"question\" or \"input_ids\"");
 }
 

@@ -34,13 +34,6 @@ constexpr std::int32_t kDefaultMaxLength = 512;  // positions of BERT
 constexpr double kNoMaxLength = 1e6;  // transformers writes 1e30 for "none", older versions 1e12
 constexpr int kPairSpecialTokens = 3;
 
-Error invalid(std::string message) {
-  return {ErrorCode::invalid_input, std::move(message)};
-}
-Error unsupported(std::string message) {
-  return {ErrorCode::unsupported, std::move(message)};
-}
-
 bool has_file(const std::filesystem::path& path) {
   std::error_code error;
   return std::filesystem::exists(path, error);
@@ -55,8 +48,8 @@ Result<std::int32_t> read_max_length(const JsonValue& config) {
   const auto tokens = length.raw().get<double>();
   if (tokens >= kNoMaxLength) return kDefaultMaxLength;
   if (!(tokens >= kPairSpecialTokens)) {
-    return invalid(fmt::format("{}: expected at least {} tokens, found {}", length.place(),
-                               kPairSpecialTokens, tokens));
+    return invalid_input(fmt::format("{}: expected at least {} tokens, found {}", length.place(),
+                                     kPairSpecialTokens, tokens));
   }
   return static_cast<std::int32_t>(tokens);
 }

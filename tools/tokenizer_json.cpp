@@ -17,19 +17,12 @@ using text::ModelSettings;
 using text::Tokenizer;
 using text::TokenizerSettings;
 
-Error invalid(std::string message) {
-  return {ErrorCode::invalid_input, std::move(message)};
-}
-Error unsupported(std::string message) {
-  return {ErrorCode::unsupported, std::move(message)};
-}
-
 Result<void> check_frame_tokens(const Tokenizer& tokenizer, const std::vector<NamedToken>& tokens) {
   for (const NamedToken& token : tokens) {
     const auto id = tokenizer.id_of(token.content);
     if (id == token.id) continue;
-    return invalid(fmt::format("post_processor: expected id {} for '{}', found {}", id.value_or(-1),
-                               token.content, token.id));
+    return invalid_input(fmt::format("post_processor: expected id {} for '{}', found {}",
+                                     id.value_or(-1), token.content, token.id));
   }
   return {};
 }
@@ -70,7 +63,8 @@ Result<std::vector<AddedToken>> read_added_tokens_decoder(const JsonValue& decod
   for (const auto& [key, value] : decoder.raw().items()) {
     const bool is_number =
         !key.empty() && key.size() <= 9 && key.find_first_not_of("0123456789") == std::string::npos;
-    if (!is_number) return invalid(fmt::format("{}: '{}' is not an id", decoder.place(), key));
+    if (!is_number)
+      return invalid_input(fmt::format("{}: '{}' is not an id", decoder.place(), key));
     const auto id = static_cast<std::int32_t>(std::stol(key));
     RTAI_TRY(AddedToken token, read_added_token(decoder[key], id));
     tokens.push_back(std::move(token));

@@ -15,10 +15,6 @@ using text::FrameStep;
 using text::ModelSettings;
 using text::TokenizerSettings;
 
-Error unsupported(std::string message) {
-  return {ErrorCode::unsupported, std::move(message)};
-}
-
 Result<NamedToken> read_named_token(const JsonValue& pair) {
   RTAI_TRY(const std::vector<JsonValue> elements, pair.elements());
   if (elements.size() != 2) return pair.wrong("a token and its id");

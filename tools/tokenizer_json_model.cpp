@@ -21,13 +21,6 @@ using nlohmann::json;
 using text::ModelSettings;
 using text::Vocabulary;
 
-Error invalid(std::string message) {
-  return {ErrorCode::invalid_input, std::move(message)};
-}
-Error unsupported(std::string message) {
-  return {ErrorCode::unsupported, std::move(message)};
-}
-
 // An option that rtai can do only when it is off.
 Result<void> expect_off(const JsonValue& option) {
   if (!option.exists()) return {};
@@ -48,15 +41,15 @@ Result<std::vector<std::string>> read_vocabulary(const JsonValue& vocab) {
   // Files have small gaps; a large one would only make us allocate.
   const std::size_t limit = std::min(2 * vocab.raw().size() + 65'536, Vocabulary::kMaxPieces);
   if (largest >= 0 && static_cast<std::size_t>(largest) >= limit) {
-    return invalid(fmt::format("{}: id {} is too large for {} pieces", vocab.place(), largest,
-                               vocab.raw().size()));
+    return invalid_input(fmt::format("{}: id {} is too large for {} pieces", vocab.place(), largest,
+                                     vocab.raw().size()));
   }
   std::vector<std::string> pieces(static_cast<std::size_t>(largest + 1));
   for (const auto& [piece, id] : vocab.raw().items()) {
     std::string& place = pieces[id.get<std::size_t>()];
     if (!place.empty()) {
-      return invalid(fmt::format("{}: id {} belongs to '{}' and to '{}'", vocab.place(),
-                                 id.get<std::size_t>(), place, piece));
+      return invalid_input(fmt::format("{}: id {} belongs to '{}' and to '{}'", vocab.place(),
+                                       id.get<std::size_t>(), place, piece));
     }
     place = piece;
   }
@@ -105,7 +98,7 @@ Result<void> add_merge(const PiecePair& pieces,
   const auto id_of = [&](const std::string& piece) -> Result<std::int32_t> {
     const auto found = vocab.find(piece);
     if (found != vocab.end()) return found->get<std::int32_t>();
-    return invalid(fmt::format("{}: '{}' is not in the vocabulary", place, piece));
+    return invalid_input(fmt::format("{}: '{}' is not in the vocabulary", place, piece));
   };
   RTAI_TRY(const std::int32_t left, id_of(pieces.first));
   RTAI_TRY(const std::int32_t right, id_of(pieces.second));
@@ -182,7 +175,7 @@ Result<std::vector<std::string>> read_unigram(const JsonValue& model, ModelSetti
     return unsupported("tokenizer model Unigram without unk_id is not supported");
   RTAI_TRY(const std::int32_t id, unknown.count());
   if (static_cast<std::size_t>(id) >= pieces.size()) {
-    return invalid(
+    return invalid_input(
         fmt::format("{}: expected an id below {}, found {}", unknown.place(), pieces.size(), id));
   }
   settings.unknown = pieces[static_cast<std::size_t>(id)];
@@ -218,7 +211,7 @@ Result<std::vector<std::string>> read_bpe_files(const JsonValue& vocabulary,
     if (lines[i].starts_with("#version")) continue;
     const std::string place = fmt::format("merges.txt: line {}", i + 1);
     const auto pair = split_merge(lines[i]);
-    if (!pair) return invalid(place + ": expected two pieces with a space between them");
+    if (!pair) return invalid_input(place + ": expected two pieces with a space between them");
     RTAI_TRY_VOID(add_merge(*pair, vocabulary.raw(), place, settings));
   }
   return pieces;

@@ -26,10 +26,6 @@ using Pattern = SplitterStep::Pattern;
 using Prefix = SplitterStep::Prefix;
 using SplitterSteps = std::vector<SplitterStep>;
 
-Error unsupported(std::string message) {
-  return {ErrorCode::unsupported, std::move(message)};
-}
-
 // {"String": ...} or {"Regex": ...}
 struct TextPattern {
   std::string text;

@@ -148,24 +148,23 @@ Result<std::vector<NormalizerStep>> normalizer_of(const Family& family,
 }
 
 Result<std::vector<SplitterStep>> splitter_of(const Family& family, const JsonValue& config) {
-  using Delimiter = SplitterStep::Delimiter;
-  using Pattern = SplitterStep::Pattern;
-  using Prefix = SplitterStep::Prefix;
   std::vector<SplitterStep> steps;
   const bool deberta = family.kind == Family::Kind::deberta;
   RTAI_TRY(const bool prefix, config["add_prefix_space"].boolean_or(true));
   RTAI_TRY(const bool at_punctuation, config["split_by_punct"].boolean_or(false));
   if (!deberta) {
-    steps.push_back({.pattern = Pattern::whitespace, .delimiter = Delimiter::removed});
+    steps.push_back({.pattern = SplitterStep::Pattern::whitespace,
+                     .delimiter = SplitterStep::Delimiter::removed});
   } else if (at_punctuation) {
-    steps.push_back({.pattern = Pattern::punctuation, .delimiter = Delimiter::isolated});
+    steps.push_back({.pattern = SplitterStep::Pattern::punctuation,
+                     .delimiter = SplitterStep::Delimiter::isolated});
   }
   steps.push_back({.space = kSpace,
-                   .prefix = prefix    ? Prefix::always
-                             : deberta ? Prefix::first
-                                       : Prefix::never,
-                   .pattern = Pattern::literal,
-                   .delimiter = Delimiter::merged_with_next,
+                   .prefix = prefix    ? SplitterStep::Prefix::always
+                             : deberta ? SplitterStep::Prefix::first
+                                       : SplitterStep::Prefix::never,
+                   .pattern = SplitterStep::Pattern::literal,
+                   .delimiter = SplitterStep::Delimiter::merged_with_next,
                    .literal = kSpace});
   return steps;
 }

@@ -17,10 +17,6 @@ using text::AddedToken;
 constexpr std::array<const char*, TokenCollection::kNames> kKeys = {
     "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"};
 
-Error invalid(std::string message) {
-  return {ErrorCode::invalid_input, std::move(message)};
-}
-
 // A string, or an object with flags; those of special_tokens_map.json do not say "special".
 Result<AddedToken> read_special(const JsonValue& value, bool from_map) {
   if (value.is_string()) {
@@ -78,7 +74,7 @@ Result<std::string> tokenizer_class(const SideFiles& files) {
   for (const auto& [known, found] : kClasses) {
     if (type == known) return std::string(found);
   }
-  return invalid(
+  return invalid_input(
       "expected tokenizer_class in tokenizer_config.json, or a model_type in config.json that has "
       "one");
 }
@@ -86,7 +82,7 @@ Result<std::string> tokenizer_class(const SideFiles& files) {
 Result<std::vector<std::string>> split_lines(std::string_view text, std::size_t limit) {
   std::vector<std::string> lines;
   while (!text.empty()) {
-    if (lines.size() == limit) return invalid(fmt::format("more than {} lines", limit));
+    if (lines.size() == limit) return invalid_input(fmt::format("more than {} lines", limit));
     const std::size_t end = std::min(text.find('\n'), text.size());
     std::string_view line = text.substr(0, end);
     if (line.ends_with('\r')) line.remove_suffix(1);
@@ -170,7 +166,7 @@ Result<std::int32_t> TokenCollection::id(Name name, std::span<const AddedToken> 
   for (const AddedToken& token : numbered) {
     if (token.content == names_[name]) return token.id;
   }
-  return invalid(fmt::format("expected a {}, found nothing", kKeys[name]));
+  return invalid_input(fmt::format("expected a {}, found nothing", kKeys[name]));
 }
 
 std::vector<AddedToken> TokenCollection::numbered(std::span<const std::string> pieces) const {

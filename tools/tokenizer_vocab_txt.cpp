@@ -22,10 +22,6 @@ using text::Tokenizer;
 using text::Vocabulary;
 using text::WordPieceSettings;
 
-Error invalid(std::string message) {
-  return {ErrorCode::invalid_input, std::move(message)};
-}
-
 // Classes whose vocab.txt is split as BERT's. Others bring their own splitter (BertJapanese) or
 // their own special tokens (MPNet).
 Result<void> check_class(const JsonValue& config) {
@@ -98,7 +94,8 @@ Result<void> add_unnumbered_tokens(const JsonValue& names, TokenTable& tokens) {
   for (const JsonValue& element : elements) {
     RTAI_TRY(const std::string content, read_token(element, ""));
     if (tokens.has(content) || tokens.put_special(content)) continue;
-    return invalid(fmt::format("{}: '{}' is not in the vocabulary", element.place(), content));
+    return invalid_input(
+        fmt::format("{}: '{}' is not in the vocabulary", element.place(), content));
   }
   return {};
 }

@@ -95,7 +95,7 @@ void for_each_head(const Layout& layout, std::span<const Index> offsets, const W
   }
 }
 
-Result<ir::Tensor> forward(const Call& call) {
+Result<ir::Tensor> attend(const Call& call) {
   if (call.node.attributes().integer("bits", 0) != 0)
     return Error{ErrorCode::unsupported, "int8 attention has no derivative"};
   const Layout layout(call);
@@ -112,7 +112,7 @@ Result<ir::Tensor> forward(const Call& call) {
   return result;
 }
 
-void backward(const Call& call, const ir::Tensor& d_dst, Slots slots) {
+void attend_back(const Call& call, const ir::Tensor& d_dst, Slots slots) {
   const Layout layout(call);
   const float* qkv = call[0].data<float>().data();
   const auto slot = [&](A::Input i) { return i < slots.size() ? slots[i] : nullptr; };
@@ -157,6 +157,6 @@ void backward(const Call& call, const ir::Tensor& d_dst, Slots slots) {
 
 }  // namespace
 
-const Operator kAttention = {ir::Op::attention, forward, backward};
+const Operator kAttention = {ir::Op::attention, attend, attend_back};
 
 }  // namespace rtai::grad

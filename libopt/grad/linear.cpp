@@ -6,7 +6,7 @@ namespace {
 
 using L = ir::Linear;
 
-Result<ir::Tensor> forward(const Call& call) {
+Result<ir::Tensor> multiply(const Call& call) {
   if (call[L::weight].dtype() != DType::f32 || call.has(L::src_factor))
     return Error{ErrorCode::unsupported, "int8 weights have no derivative"};
   const Rows src = rows_of(call[L::src]);
@@ -18,7 +18,7 @@ Result<ir::Tensor> forward(const Call& call) {
   return result;
 }
 
-void backward(const Call& call, const ir::Tensor& d_dst, Slots slots) {
+void multiply_back(const Call& call, const ir::Tensor& d_dst, Slots slots) {
   const Rows d = rows_of(d_dst);
   if (slots[L::src] != nullptr) rows_of(*slots[L::src]).noalias() += d * rows_of(call[L::weight]);
   if (slots[L::weight] != nullptr)
@@ -29,6 +29,6 @@ void backward(const Call& call, const ir::Tensor& d_dst, Slots slots) {
 
 }  // namespace
 
-const Operator kLinear = {ir::Op::linear, forward, backward};
+const Operator kLinear = {ir::Op::linear, multiply, multiply_back};
 
 }  // namespace rtai::grad

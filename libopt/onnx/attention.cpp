@@ -18,10 +18,6 @@ constexpr float kHidden = -std::numeric_limits<float>::infinity();
 
 enum Input : std::size_t { q, k, v, mask, past_key, past_value, real_keys };
 
-Error misfit(std::string message) {
-  return {ErrorCode::invalid_input, std::move(message)};
-}
-
 std::optional<Index> heads_of(Builder& build, ValueId value) {
   const auto& dims = build.graph().type(value).dims;
   const bool known = dims && dims->size() == 4 && (*dims)[1].is_fixed();
@@ -37,7 +33,7 @@ Result<ValueId> share_heads(Builder& build,
   constexpr Index kMostHeads = 1 << 16;
   if (!q_heads || !kv_heads || q_heads == kv_heads) return heads;
   if (*kv_heads < 1 || *q_heads % *kv_heads != 0 || *q_heads > kMostHeads)
-    return misfit(fmt::format("{} heads of queries for {} of keys", *q_heads, *kv_heads));
+    return invalid_input(fmt::format("{} heads of queries for {} of keys", *q_heads, *kv_heads));
   std::vector<std::int64_t> shared;
   for (Index head = 0; head < *q_heads; ++head)
     shared.push_back(head / (*q_heads / *kv_heads));
@@ -94,7 +90,7 @@ Result<Values> attention_of_onnx(SourceNode& node, Builder& build) {
   const bool has_rows = rank ? rank == 3 : q_heads.has_value();  // which must say how many heads
   if (has_rows) {
     if (q_heads.value_or(0) < 1 || kv_heads.value_or(0) < 1)
-      return misfit("attributes 'q_num_heads' and 'kv_num_heads' must be positive");
+      return invalid_input("attributes 'q_num_heads' and 'kv_num_heads' must be positive");
     RTAI_TRY(parts.q, split_heads(build, parts.q, *q_heads));
     RTAI_TRY(parts.k, split_heads(build, parts.k, *kv_heads));
     RTAI_TRY(parts.v, split_heads(build, parts.v, *kv_heads));
@@ -118,7 +114,8 @@ Result<Values> attention_of_onnx(SourceNode& node, Builder& build) {
   RTAI_TRY(const ValueId rows, has_rows ? merge_heads(build, made.context) : made.context);
   const Values shown = {made.product, made.capped, made.biased, made.weights};
   const auto last = static_cast<std::size_t>(mode.value_or(0));
-  if (last >= shown.size()) return misfit(fmt::format("'qk_matmul_output_mode' is {}", last));
+  if (last >= shown.size())
+    return invalid_input(fmt::format("'qk_matmul_output_mode' is {}", last));
   return Values{rows, keys, values, shown[last]};
 }
 

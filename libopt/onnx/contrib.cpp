@@ -20,16 +20,8 @@ using ir::kNoValue;
 using ir::Op;
 using ir::ValueId;
 
-Error misfit(std::string message) {
-  return {ErrorCode::invalid_input, std::move(message)};
-}
 Error missing(std::string_view what) {
   return {ErrorCode::unsupported, fmt::format("{} is not supported", what)};
-}
-
-Result<Values> one(Result<ValueId> value) {
-  if (!value) return std::move(value).error();
-  return Values{*value};
 }
 
 Result<void> expect_no_input(const SourceNode& node,
@@ -219,7 +211,7 @@ Result<AttentionAttributes> attention_attributes(SourceNode& node) {
   AttentionAttributes attributes;
   RTAI_TRY(attributes.heads, SourceNode::required(node.integer("num_heads"), "num_heads"));
   if (attributes.heads < 1)
-    return misfit(fmt::format("attribute 'num_heads' is {}", attributes.heads));
+    return invalid_input(fmt::format("attribute 'num_heads' is {}", attributes.heads));
   RTAI_TRY(attributes.scale, node.real("scale"));
   if (attributes.scale == 0.0f) attributes.scale.reset();
   RTAI_TRY(const auto hidden, node.real("mask_filter_value"));
@@ -313,7 +305,7 @@ Result<Values> attend_to(
   RTAI_TRY(const AttentionAttributes attributes, attention_attributes(node));
   RTAI_TRY(const auto sizes, node.integers("qkv_hidden_sizes"));
   if (sizes && sizes->size() != 3)
-    return misfit("attribute 'qkv_hidden_sizes' does not have three sizes");
+    return invalid_input("attribute 'qkv_hidden_sizes' does not have three sizes");
   RTAI_TRY(
       const Values rows,
       build.add_many(Op::split, {qkv, sizes ? build.list(*sizes) : kNoValue}, {{"axis", -1}}, 3));
@@ -322,12 +314,7 @@ Result<Values> attend_to(
 
 namespace {
 
-struct NamedRule {
-  std::string_view op_type;
-  Rule rule;
-};
-
-constexpr auto kRules = std::to_array<NamedRule>({
+constexpr auto kContribRules = std::to_array<NamedRule>({
     {"Attention", &attention},
     {"BiasGelu", &bias_gelu},
     {"EmbedLayerNormalization", &embed_layer_normalization},
@@ -343,9 +330,7 @@ constexpr auto kRules = std::to_array<NamedRule>({
 }  // namespace
 
 Rule find_contrib_rule(std::string_view op_type) {
-  const auto found = std::find_if(kRules.begin(), kRules.end(),
-                                  [&](const NamedRule& named) { return named.op_type == op_type; });
-  if (found != kRules.end()) return found->rule;
+  if (const Rule rule = find_among(kContribRules, op_type)) return rule;
   if (const Rule rule = find_quantized_rule(op_type)) return rule;
   // The same operators as in the default domain, there before they were.
   constexpr std::array<std::string_view, 3> kSame = {"QuantizeLinear", "DequantizeLinear",

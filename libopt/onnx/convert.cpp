@@ -15,10 +15,6 @@ namespace {
 
 using ir::ValueId;
 
-Error misfit(std::string message) {
-  return {ErrorCode::invalid_input, std::move(message)};
-}
-
 constexpr std::string_view kContribDomain = "com.microsoft";
 
 bool is_default_domain(std::string_view domain) {
@@ -33,7 +29,7 @@ class OperatorSets {
     for (const onnx::OperatorSetIdProto& set : model.opset_import()) {
       const std::string domain = is_default_domain(set.domain()) ? "" : set.domain();
       if (!sets.versions_.emplace(domain, set.version()).second) {
-        return misfit(fmt::format("two versions of operator set '{}'", domain));
+        return invalid_input(fmt::format("two versions of operator set '{}'", domain));
       }
     }
     constexpr Index kFirstWithSets = 3;  // IR version; before, there was only operator set 1
@@ -44,7 +40,8 @@ class OperatorSets {
           ErrorCode::unsupported,
           fmt::format("opset {} is not supported; supported: 1 to {}", version, kNewestOpset)};
     }
-    if (sets.versions_.contains("") && version < 1) return misfit(fmt::format("opset {}", version));
+    if (sets.versions_.contains("") && version < 1)
+      return invalid_input(fmt::format("opset {}", version));
     return sets;
   }
 
@@ -169,8 +166,8 @@ class Converter {
     for (onnx::TensorProto& initializer : *graph.mutable_initializer()) {
       const std::string name = initializer.name();
       const std::string place = fmt::format("initializer '{}'", name);
-      if (name.empty()) return misfit("an initializer without a name");
-      if (!seen.insert(name).second) return misfit(fmt::format("{} stands twice", place));
+      if (name.empty()) return invalid_input("an initializer without a name");
+      if (!seen.insert(name).second) return invalid_input(fmt::format("{} stands twice", place));
       RTAI_TRY(ir::Tensor tensor, take_tensor(initializer, external_).in(place));
       if (used.contains(name)) bind(name, build_.constant(std::move(tensor), name));
     }
@@ -185,8 +182,9 @@ class Converter {
     std::set<std::string> seen;
     for (const onnx::ValueInfoProto& input : graph_.input()) {
       const std::string place = fmt::format("input '{}'", input.name());
-      if (input.name().empty()) return misfit("an input without a name");
-      if (!seen.insert(input.name()).second) return misfit(fmt::format("{} stands twice", place));
+      if (input.name().empty()) return invalid_input("an input without a name");
+      if (!seen.insert(input.name()).second)
+        return invalid_input(fmt::format("{} stands twice", place));
       if (initialized.contains(input.name())) continue;
       RTAI_TRY(ir::Type type, type_of(input).in(place));
       bind(input.name(), build_.input(input.name(), std::move(type)));
@@ -206,13 +204,13 @@ class Converter {
   /// Both branches become part of the graph; for each output there is a choice between theirs.
   Result<void> choose(onnx::NodeProto& proto) {
     const auto condition = proto.input_size() == 1 ? values_.find(proto.input(0)) : values_.end();
-    if (condition == values_.end()) return misfit("expected a condition as its only input");
+    if (condition == values_.end()) return invalid_input("expected a condition as its only input");
     const ValueId chooser = condition->second;
     RTAI_TRY(const Values if_true, branch(proto, "then_branch"));
     RTAI_TRY(const Values if_false, branch(proto, "else_branch"));
     const auto count = static_cast<std::size_t>(proto.output_size());
     if (if_true.size() != count || if_false.size() != count)
-      return misfit("branches of other outputs than its own");
+      return invalid_input("branches of other outputs than its own");
     build_.set_source(proto.name().empty() ? proto.output(0) : proto.name());
     for (std::size_t i = 0; i < count; ++i) {
       const std::string& output = proto.output(static_cast<int>(i));
@@ -229,7 +227,8 @@ class Converter {
     const auto attribute = std::ranges::find_if(
         *proto.mutable_attribute(), [&](const auto& a) { return a.name() == name && a.has_g(); });
     if (attribute == proto.mutable_attribute()->end() || attribute->g().input_size() > 0)
-      return misfit(fmt::format("expected a graph without inputs as its attribute '{}'", name));
+      return invalid_input(
+          fmt::format("expected a graph without inputs as its attribute '{}'", name));
     onnx::GraphProto& graph = *attribute->mutable_g();
     const std::size_t outside = bound_.size();
     RTAI_TRY_VOID(initializers(graph));
@@ -238,7 +237,8 @@ class Converter {
     for (const onnx::ValueInfoProto& output : graph.output()) {
       const auto found = values_.find(output.name());
       if (found == values_.end())
-        return misfit(fmt::format("output '{}' of a branch is made by nothing", output.name()));
+        return invalid_input(
+            fmt::format("output '{}' of a branch is made by nothing", output.name()));
       results.push_back(found->second);
     }
     for (; bound_.size() > outside; bound_.pop_back())
@@ -253,10 +253,10 @@ class Converter {
     }
     const Index version = sets_.version(proto.domain());
     if (version == 0)
-      return misfit(
+      return invalid_input(
           fmt::format("the model declares no version of operator set '{}'", proto.domain()));
     SourceNode node(proto, version, std::move(inputs), external_);
-    if (node.output_count() == 0) return misfit("has no outputs");
+    if (node.output_count() == 0) return invalid_input("has no outputs");
     build_.set_source(node.name());
     RTAI_TRY(const Values results, rule_of(proto)(node, build_));
     RTAI_TRY_VOID(node.finish());
@@ -272,14 +272,15 @@ class Converter {
 
   /// An output keeps its name, even where the model only passes another value through.
   Result<void> outputs() {
-    if (graph_.output_size() == 0) return misfit("the model has no outputs");
+    if (graph_.output_size() == 0) return invalid_input("the model has no outputs");
     std::set<std::string> seen;
     Values outputs;
     for (const onnx::ValueInfoProto& output : graph_.output()) {
       const auto found = values_.find(output.name());
       const std::string place = fmt::format("output '{}'", output.name());
-      if (found == values_.end()) return misfit(fmt::format("{} is made by nothing", place));
-      if (!seen.insert(output.name()).second) return misfit(fmt::format("{} stands twice", place));
+      if (found == values_.end()) return invalid_input(fmt::format("{} is made by nothing", place));
+      if (!seen.insert(output.name()).second)
+        return invalid_input(fmt::format("{} stands twice", place));
       ValueId value = found->second;
       if (named_[value] != output.name()) {
         build_.set_source(output.name());
@@ -329,7 +330,7 @@ class Converter {
 }  // namespace
 
 Result<ir::Graph> convert(onnx::ModelProto& model, ExternalData& external, Log& log) {
-  if (!model.has_graph()) return misfit("not an ONNX model: it has no graph");
+  if (!model.has_graph()) return invalid_input("not an ONNX model: it has no graph");
   RTAI_TRY(const OperatorSets sets, OperatorSets::read(model));
   const std::string producer = model.producer_name();
   const std::string version = model.producer_version();

@@ -10,10 +10,6 @@
 namespace rtai::onnx_io {
 namespace {
 
-Error misfit(std::string message) {
-  return {ErrorCode::invalid_input, std::move(message)};
-}
-
 /// Appends what a graph within a node reads and does not make itself.
 void append_captured(const onnx::GraphProto& graph, std::vector<std::string_view>& names) {
   std::set<std::string_view> own;
@@ -44,8 +40,8 @@ class Sorter {
       for (const std::string& output : graph_.node(i).output()) {
         if (output.empty()) continue;
         if (known.contains(output) || !makers_.emplace(output, i).second) {
-          return misfit(fmt::format("{} makes '{}', which is there already",
-                                    place_of(graph_.node(i)), output));
+          return invalid_input(fmt::format("{} makes '{}', which is there already",
+                                           place_of(graph_.node(i)), output));
         }
       }
     }
@@ -58,7 +54,7 @@ class Sorter {
         if (input.empty() || known.contains(input)) continue;
         const auto maker = makers_.find(input);
         if (maker == makers_.end()) {
-          return misfit(
+          return invalid_input(
               fmt::format("{} reads '{}', which nothing makes", place_of(graph_.node(i)), input));
         }
         users_[static_cast<std::size_t>(maker->second)].push_back(i);
@@ -85,8 +81,9 @@ class Sorter {
     if (static_cast<int>(order.size()) == graph_.node_size()) return order;
     const auto stuck =
         std::find_if(waiting_.begin(), waiting_.end(), [](int count) { return count > 0; });
-    return misfit(fmt::format("{} depends on its own result",
-                              place_of(graph_.node(static_cast<int>(stuck - waiting_.begin())))));
+    return invalid_input(
+        fmt::format("{} depends on its own result",
+                    place_of(graph_.node(static_cast<int>(stuck - waiting_.begin())))));
   }
 
  private:

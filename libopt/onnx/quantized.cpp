@@ -15,11 +15,6 @@ using ir::kNoValue;
 using ir::Op;
 using ir::ValueId;
 
-Result<Values> one(Result<ValueId> value) {
-  if (!value) return std::move(value).error();
-  return Values{*value};
-}
-
 /// Quantized value, scale and zero point; along the last axis where there are several scales.
 Result<ValueId> dequantize(Builder& build, ValueId value, ValueId scale, ValueId zero) {
   return build.add(Op::dequantize_linear, {value, scale, zero}, {{"axis", -1}});
@@ -141,12 +136,7 @@ Result<Values> q_embed_layer_normalization(SourceNode& node, Builder& build) {
                 .mask = node.input(7)});
 }
 
-struct NamedRule {
-  std::string_view op_type;
-  Rule rule;
-};
-
-constexpr auto kRules = std::to_array<NamedRule>({
+constexpr auto kQuantizedRules = std::to_array<NamedRule>({
     {"DynamicQuantizeMatMul", &dynamic_quantize_matmul},
     {"MatMulIntegerToFloat", &matmul_integer_to_float},
     {"QAttention", &q_attention},
@@ -162,9 +152,7 @@ constexpr auto kRules = std::to_array<NamedRule>({
 }  // namespace
 
 Rule find_quantized_rule(std::string_view op_type) {
-  const auto found = std::find_if(kRules.begin(), kRules.end(),
-                                  [&](const NamedRule& named) { return named.op_type == op_type; });
-  return found == kRules.end() ? nullptr : found->rule;
+  return find_among(kQuantizedRules, op_type);
 }
 
 }  // namespace rtai::onnx_io

@@ -16,17 +16,8 @@ using ir::kNoValue;
 using ir::Op;
 using ir::ValueId;
 
-Error misfit(std::string message) {
-  return {ErrorCode::invalid_input, std::move(message)};
-}
-
 Op op_of(const SourceNode& node) {
   return ir::find_onnx_op(node.op_type())->op;
-}
-
-Result<Values> one(Result<ValueId> value) {
-  if (!value) return std::move(value).error();
-  return Values{*value};
 }
 
 /// The node as it is, with other attributes and inputs.
@@ -146,12 +137,12 @@ Result<Values> constant(SourceNode& node, Builder& build) {
   RTAI_TRY(const auto reals, node.reals("value_floats"));
   if (reals) return Values{build.constant(ir::Tensor::from<float>({std::ssize(*reals)}, *reals))};
   RTAI_TRY_VOID(node.finish());  // names a value of another kind
-  return misfit("a constant without a value");
+  return invalid_input("a constant without a value");
 }
 
 Result<Values> constant_of_shape(SourceNode& node, Builder& build) {
   RTAI_TRY(const auto value, node.tensor("value"));
-  if (value && value->elements() != 1) return misfit("attribute 'value' is not one number");
+  if (value && value->elements() != 1) return invalid_input("attribute 'value' is not one number");
   ir::Attributes attributes;
   keep(attributes, "value", value);
   return same(node, build, node.inputs(), std::move(attributes));
@@ -191,7 +182,8 @@ Result<ValueId> list_operand(SourceNode& node,
                              std::string_view name) {
   RTAI_TRY(const auto attribute, node.integers(name));
   if (!attribute) return node.input(at);
-  if (node.has_input(at)) return misfit(fmt::format("'{}' as an attribute and as an input", name));
+  if (node.has_input(at))
+    return invalid_input(fmt::format("'{}' as an attribute and as an input", name));
   return build.list(*attribute);
 }
 
@@ -235,7 +227,7 @@ Result<Values> split(SourceNode& node, Builder& build) {
   RTAI_TRY(const auto parts, node.integer("num_outputs"));
   const auto outputs = static_cast<Index>(node.output_count());
   if (parts && *parts != outputs) {
-    return misfit(fmt::format("num_outputs is {}, the node has {}", *parts, outputs));
+    return invalid_input(fmt::format("num_outputs is {}, the node has {}", *parts, outputs));
   }
   return same(node, build, {node.input(0), sizes}, {{"axis", axis.value_or(0)}});
 }
@@ -247,7 +239,7 @@ Result<Values> clip(SourceNode& node, Builder& build) {
   for (std::size_t i = 0; i < kLimits.size(); ++i) {
     RTAI_TRY(const auto limit, node.real(kLimits[i]));
     if (!limit) continue;
-    if (node.has_input(i + 1)) return misfit("a limit as an attribute and as an input");
+    if (node.has_input(i + 1)) return invalid_input("a limit as an attribute and as an input");
     inputs[i + 1] = build.real(*limit, build.fact(node.input(0)).dtype);
   }
   return same(node, build, std::move(inputs), {});
@@ -261,7 +253,7 @@ Result<Values> pad(SourceNode& node, Builder& build) {
   RTAI_TRY(const auto mode, node.text("mode"));
   ValueId fill = node.input(2);
   if (value) {
-    if (fill != kNoValue) return misfit("'value' as an attribute and as an input");
+    if (fill != kNoValue) return invalid_input("'value' as an attribute and as an input");
     fill = build.real(*value, build.fact(node.input(0)).dtype);
   }
   return same(node, build, {node.input(0), pads, fill, node.input(3)},
@@ -311,12 +303,7 @@ Result<Values> quantization(SourceNode& node, Builder& build) {
   return one(build.add(Op::cast, {real}, {{"to", name}}));
 }
 
-struct NamedRule {
-  std::string_view op_type;
-  Rule rule;
-};
-
-constexpr auto kRules = std::to_array<NamedRule>({
+constexpr auto kOnnxRules = std::to_array<NamedRule>({
     {"Attention", &attention_of_onnx},
     {"Cast", &cast},
     {"Clip", &clip},
@@ -346,9 +333,7 @@ constexpr auto kRules = std::to_array<NamedRule>({
 }  // namespace
 
 Rule find_rule(std::string_view op_type) {
-  const auto found = std::find_if(kRules.begin(), kRules.end(),
-                                  [&](const NamedRule& named) { return named.op_type == op_type; });
-  if (found != kRules.end()) return found->rule;
+  if (const Rule rule = find_among(kOnnxRules, op_type)) return rule;
   if (op_type == "QLinearMatMul") return find_quantized_rule(op_type);
   return ir::find_onnx_op(op_type) == nullptr ? nullptr : &plain;
 }

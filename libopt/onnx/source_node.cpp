@@ -9,10 +9,6 @@ namespace {
 
 using onnx::AttributeProto;
 
-Error misfit(std::string message) {
-  return {ErrorCode::invalid_input, std::move(message)};
-}
-
 /// Files of IR version 1 and 2 may leave the type out: it is the field that is filled.
 bool holds(const AttributeProto& attribute, AttributeProto::AttributeType type) {
   if (attribute.type() != AttributeProto::UNDEFINED) return attribute.type() == type;
@@ -54,10 +50,10 @@ bool SourceNode::wants_output(std::size_t i) const {
 
 Result<void> SourceNode::expect_inputs(std::size_t fewest, std::size_t most) const {
   if (inputs_.size() > most) {
-    return misfit(fmt::format("takes {} inputs at most, has {}", most, inputs_.size()));
+    return invalid_input(fmt::format("takes {} inputs at most, has {}", most, inputs_.size()));
   }
   for (std::size_t i = 0; i < fewest; ++i) {
-    if (!has_input(i)) return misfit(fmt::format("input {} is missing", i));
+    if (!has_input(i)) return invalid_input(fmt::format("input {} is missing", i));
   }
   return {};
 }
@@ -70,9 +66,9 @@ Result<AttributeProto*> SourceNode::find(std::string_view name,
   if (found == attributes.end()) return nullptr;
   taken_.emplace(name);
   if (holds(*found, type)) return &*found;
-  return misfit(fmt::format("attribute '{}' is of type {}, expected {}", name,
-                            AttributeProto::AttributeType_Name(found->type()),
-                            AttributeProto::AttributeType_Name(type)));
+  return invalid_input(fmt::format("attribute '{}' is of type {}, expected {}", name,
+                                   AttributeProto::AttributeType_Name(found->type()),
+                                   AttributeProto::AttributeType_Name(type)));
 }
 
 Result<std::optional<std::int64_t>> SourceNode::integer(std::string_view name) {
@@ -114,14 +110,14 @@ Result<bool> SourceNode::flag(std::string_view name, bool fallback) {
   RTAI_TRY(const std::optional<std::int64_t> value, integer(name));
   if (!value) return fallback;
   if (*value == 0 || *value == 1) return *value == 1;
-  return misfit(fmt::format("attribute '{}' is {}, expected 0 or 1", name, *value));
+  return invalid_input(fmt::format("attribute '{}' is {}, expected 0 or 1", name, *value));
 }
 
 Result<void> SourceNode::finish() const {
   std::set<std::string_view> seen;
   for (const AttributeProto& attribute : proto_.attribute()) {
     if (!seen.insert(attribute.name()).second) {
-      return misfit(fmt::format("attribute '{}' stands twice", attribute.name()));
+      return invalid_input(fmt::format("attribute '{}' stands twice", attribute.name()));
     }
     if (!taken_.contains(attribute.name())) {
       return Error{

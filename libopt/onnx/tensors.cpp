@@ -18,10 +18,6 @@ using ir::Tensor;
 
 constexpr int kMaxRank = 8;
 
-Error misfit(std::string message) {
-  return {ErrorCode::invalid_input, std::move(message)};
-}
-
 struct TypeName {
   int onnx;
   std::string_view name;
@@ -59,14 +55,14 @@ constexpr auto kTypes = std::to_array<TypeName>({
 
 Result<Dims> dims_of(const onnx::TensorProto& proto, DType dtype) {
   if (proto.dims_size() > kMaxRank) {
-    return misfit(fmt::format("rank {} is above {}", proto.dims_size(), kMaxRank));
+    return invalid_input(fmt::format("rank {} is above {}", proto.dims_size(), kMaxRank));
   }
   const Dims dims(proto.dims().begin(), proto.dims().end());
   Dims filled = dims;  // an overflow must not hide behind a zero
   std::replace(filled.begin(), filled.end(), Index{0}, Index{1});
   RTAI_TRY(const Index elements, ir::element_count(filled));
   if (checked_mul(elements, dtype_bytes(dtype))) return dims;
-  return misfit(fmt::format("impossible dimensions {}", ir::to_string(dims)));
+  return invalid_input(fmt::format("impossible dimensions {}", ir::to_string(dims)));
 }
 
 /// The names of the fields that hold data.
@@ -85,7 +81,8 @@ std::vector<std::string_view> data_fields(const onnx::TensorProto& proto) {
 
 Result<void> expect_count(std::string_view field, Index found, Index expected) {
   if (found == expected) return {};
-  return misfit(fmt::format("{} holds {} elements, the dimensions say {}", field, found, expected));
+  return invalid_input(
+      fmt::format("{} holds {} elements, the dimensions say {}", field, found, expected));
 }
 
 /// A tensor over `bytes`, which `owner` holds; a copy of them if they are not aligned for the
@@ -107,14 +104,15 @@ Result<Tensor> checked_bools(Tensor tensor) {
   const std::span<const std::byte> bytes = tensor.bytes();
   const bool valid = std::ranges::all_of(bytes, [](std::byte b) { return b <= std::byte{1}; });
   if (valid) return tensor;
-  return misfit("a bool that is neither 0 nor 1");
+  return invalid_input("a bool that is neither 0 nor 1");
 }
 
 Result<Tensor> take_raw(onnx::TensorProto& proto, DType dtype, Dims dims, Index elements) {
   const auto size = static_cast<Index>(proto.raw_data().size());
   if (size != elements * dtype_bytes(dtype)) {
-    return misfit(fmt::format("raw_data holds {} bytes, {}{} needs {}", size, dtype_name(dtype),
-                              ir::to_string(dims), elements * dtype_bytes(dtype)));
+    return invalid_input(fmt::format("raw_data holds {} bytes, {}{} needs {}", size,
+                                     dtype_name(dtype), ir::to_string(dims),
+                                     elements * dtype_bytes(dtype)));
   }
   const auto raw = std::make_shared<const std::string>(std::move(*proto.mutable_raw_data()));
   return keep(dtype, std::move(dims), raw, std::as_bytes(std::span(*raw)));
@@ -147,7 +145,8 @@ Result<Tensor> narrow(const google::protobuf::RepeatedField<From>& field,
     const From value = field.Get(i);
     const bool fits = std::in_range<To>(value) && (dtype != DType::boolean || value <= 1);
     if (!fits)
-      return misfit(fmt::format("element {} is {}, outside of {}", i, value, dtype_name(dtype)));
+      return invalid_input(
+          fmt::format("element {} is {}, outside of {}", i, value, dtype_name(dtype)));
     dst[static_cast<std::size_t>(i)] = static_cast<To>(value);
   }
   return tensor;
@@ -195,7 +194,8 @@ Result<Index> decimal(const std::string& key, const std::string& text) {
   const char* end = text.data() + text.size();
   const auto [rest, status] = std::from_chars(text.data(), end, value);
   if (status == std::errc{} && rest == end && text[0] != '-') return value;
-  return misfit(fmt::format("external data: {} is '{}', expected a number of bytes", key, text));
+  return invalid_input(
+      fmt::format("external data: {} is '{}', expected a number of bytes", key, text));
 }
 
 /// The keys of external data, each known and given once.
@@ -206,7 +206,8 @@ Result<std::map<std::string, std::string>> external_keys(const onnx::TensorProto
   for (const onnx::StringStringEntryProto& entry : proto.external_data()) {
     const bool known = std::find(kKnown.begin(), kKnown.end(), entry.key()) != kKnown.end();
     if (!known || !keys.emplace(entry.key(), entry.value()).second) {
-      return misfit(fmt::format("external data: key '{}' is unknown or stands twice", entry.key()));
+      return invalid_input(
+          fmt::format("external data: key '{}' is unknown or stands twice", entry.key()));
     }
   }
   return keys;
@@ -222,7 +223,7 @@ Result<DType> dtype_from_onnx(Index type) {
     return Error{ErrorCode::unsupported,
                  fmt::format("element type {} is not supported", found->name)};
   }
-  return misfit(fmt::format("element type {} is not one of ONNX", type));
+  return invalid_input(fmt::format("element type {} is not one of ONNX", type));
 }
 
 int onnx_from_dtype(DType dtype) {
@@ -233,8 +234,8 @@ int onnx_from_dtype(DType dtype) {
 
 Result<Tensor> ExternalData::read(const onnx::TensorProto& proto, DType dtype, Dims dims) {
   RTAI_TRY(const auto keys, external_keys(proto));
-  if (model_.empty()) return misfit("external data for a model that is not a file");
-  if (!keys.contains("location")) return misfit("external data without a location");
+  if (model_.empty()) return invalid_input("external data for a model that is not a file");
+  if (!keys.contains("location")) return invalid_input("external data without a location");
   Index offset = 0;
   if (keys.contains("offset")) {
     RTAI_TRY(offset, decimal("offset", keys.at("offset")));
@@ -244,16 +245,16 @@ Result<Tensor> ExternalData::read(const onnx::TensorProto& proto, DType dtype, D
   if (keys.contains("length")) {
     RTAI_TRY(const Index length, decimal("length", keys.at("length")));
     if (length != bytes) {
-      return misfit(fmt::format("external data: length is {} bytes, {}{} needs {}", length,
-                                dtype_name(dtype), ir::to_string(dims), bytes));
+      return invalid_input(fmt::format("external data: length is {} bytes, {}{} needs {}", length,
+                                       dtype_name(dtype), ir::to_string(dims), bytes));
     }
   }
   const std::string place = fmt::format("external data '{}'", keys.at("location"));
   RTAI_TRY(const InputFile file,
            InputFile::open_beside(model_, keys.at("location"), allow_hardlinks_).in(place));
   if (offset > file.size() || bytes > file.size() - offset) {
-    return misfit(fmt::format("{}: {} bytes from {} on are wanted, the file has {}", place, bytes,
-                              offset, file.size()));
+    return invalid_input(fmt::format("{}: {} bytes from {} on are wanted, the file has {}", place,
+                                     bytes, offset, file.size()));
   }
   if (bytes > bytes_left_) {
     return Error{ErrorCode::unsupported, "the external data passes the limit of all weights"};
@@ -271,11 +272,12 @@ Result<Tensor> take_tensor(onnx::TensorProto& proto, ExternalData& external) {
   RTAI_TRY(const Index elements, ir::element_count(dims));
   const std::vector<std::string_view> fields = data_fields(proto);
   if (fields.size() > 1) {
-    return misfit(fmt::format("data in {} fields, {} and {}", fields.size(), fields[0], fields[1]));
+    return invalid_input(
+        fmt::format("data in {} fields, {} and {}", fields.size(), fields[0], fields[1]));
   }
   if (fields.empty()) {
     if (elements == 0) return Tensor::zeros(dtype, std::move(dims));
-    return misfit(fmt::format("no data for {}{}", dtype_name(dtype), ir::to_string(dims)));
+    return invalid_input(fmt::format("no data for {}{}", dtype_name(dtype), ir::to_string(dims)));
   }
   const auto take = [&]() -> Result<Tensor> {
     if (fields[0] == "external data") return external.read(proto, dtype, std::move(dims));
@@ -290,7 +292,7 @@ Result<Tensor> read_tensor(std::span<const std::byte> bytes) {
   onnx::TensorProto proto;
   if (bytes.size() > static_cast<std::size_t>(std::numeric_limits<int>::max()) ||
       !proto.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
-    return misfit("not a serialized tensor");
+    return invalid_input("not a serialized tensor");
   }
   ExternalData none({}, {});
   return take_tensor(proto, none);

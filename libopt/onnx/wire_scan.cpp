@@ -14,7 +14,7 @@ namespace {
 using google::protobuf::io::CodedInputStream;
 
 /// What a length-delimited field holds: messages first, then what ends the walk.
-enum class Kind {
+enum class Content {
   model,
   training,
   graph,
@@ -43,108 +43,108 @@ enum class Kind {
 };
 
 struct Field {
-  Kind message;
+  Content message;
   int number;
-  Kind content;
+  Content content;
 };
 
 // The length-delimited fields of onnx-ml.proto as of ONNX 1.12; numbers are never given a new
 // meaning.
 constexpr auto kFields = std::to_array<Field>({
-    {Kind::model, 2, Kind::text},
-    {Kind::model, 3, Kind::text},
-    {Kind::model, 4, Kind::text},
-    {Kind::model, 6, Kind::text},
-    {Kind::model, 7, Kind::graph},
-    {Kind::model, 8, Kind::pair},
-    {Kind::model, 14, Kind::pair},
-    {Kind::model, 20, Kind::training},
-    {Kind::model, 25, Kind::function},
-    {Kind::training, 1, Kind::graph},
-    {Kind::training, 2, Kind::graph},
-    {Kind::training, 3, Kind::pair},
-    {Kind::training, 4, Kind::pair},
-    {Kind::graph, 1, Kind::node},
-    {Kind::graph, 2, Kind::text},
-    {Kind::graph, 5, Kind::tensor},
-    {Kind::graph, 10, Kind::text},
-    {Kind::graph, 11, Kind::value_info},
-    {Kind::graph, 12, Kind::value_info},
-    {Kind::graph, 13, Kind::value_info},
-    {Kind::graph, 14, Kind::annotation},
-    {Kind::graph, 15, Kind::sparse_tensor},
-    {Kind::node, 1, Kind::name},
-    {Kind::node, 2, Kind::name},
-    {Kind::node, 3, Kind::text},
-    {Kind::node, 4, Kind::text},
-    {Kind::node, 5, Kind::attribute},
-    {Kind::node, 6, Kind::text},
-    {Kind::node, 7, Kind::text},
-    {Kind::attribute, 1, Kind::text},
-    {Kind::attribute, 4, Kind::bytes},
-    {Kind::attribute, 5, Kind::tensor},
-    {Kind::attribute, 6, Kind::graph},
-    {Kind::attribute, 7, Kind::reals},
-    {Kind::attribute, 8, Kind::varints8},
-    {Kind::attribute, 9, Kind::text},
-    {Kind::attribute, 10, Kind::tensor},
-    {Kind::attribute, 11, Kind::graph},
-    {Kind::attribute, 13, Kind::text},
-    {Kind::attribute, 14, Kind::type},
-    {Kind::attribute, 15, Kind::type},
-    {Kind::attribute, 21, Kind::text},
-    {Kind::attribute, 22, Kind::sparse_tensor},
-    {Kind::attribute, 23, Kind::sparse_tensor},
-    {Kind::tensor, 1, Kind::varints8},
-    {Kind::tensor, 3, Kind::segment},
-    {Kind::tensor, 4, Kind::reals},
-    {Kind::tensor, 5, Kind::varints4},
-    {Kind::tensor, 6, Kind::text},
-    {Kind::tensor, 7, Kind::varints8},
-    {Kind::tensor, 8, Kind::text},
-    {Kind::tensor, 9, Kind::bytes},
-    {Kind::tensor, 10, Kind::reals},
-    {Kind::tensor, 11, Kind::varints8},
-    {Kind::tensor, 12, Kind::text},
-    {Kind::tensor, 13, Kind::pair},
-    {Kind::sparse_tensor, 1, Kind::tensor},
-    {Kind::sparse_tensor, 2, Kind::tensor},
-    {Kind::sparse_tensor, 3, Kind::varints8},
-    {Kind::value_info, 1, Kind::text},
-    {Kind::value_info, 2, Kind::type},
-    {Kind::value_info, 3, Kind::text},
-    {Kind::type, 1, Kind::tensor_type},
-    {Kind::type, 4, Kind::element_type},
-    {Kind::type, 5, Kind::map_type},
-    {Kind::type, 6, Kind::text},
-    {Kind::type, 7, Kind::pair},
-    {Kind::type, 8, Kind::tensor_type},
-    {Kind::type, 9, Kind::element_type},
-    {Kind::tensor_type, 2, Kind::shape},
-    {Kind::element_type, 1, Kind::type},
-    {Kind::map_type, 2, Kind::type},
-    {Kind::shape, 1, Kind::dimension},
-    {Kind::dimension, 2, Kind::text},
-    {Kind::dimension, 3, Kind::text},
-    {Kind::function, 1, Kind::text},
-    {Kind::function, 4, Kind::name},
-    {Kind::function, 5, Kind::name},
-    {Kind::function, 6, Kind::text},
-    {Kind::function, 7, Kind::node},
-    {Kind::function, 8, Kind::text},
-    {Kind::function, 9, Kind::pair},
-    {Kind::function, 10, Kind::text},
-    {Kind::annotation, 1, Kind::text},
-    {Kind::annotation, 2, Kind::pair},
-    {Kind::pair, 1, Kind::text},
-    {Kind::pair, 2, Kind::text},
+    {Content::model, 2, Content::text},
+    {Content::model, 3, Content::text},
+    {Content::model, 4, Content::text},
+    {Content::model, 6, Content::text},
+    {Content::model, 7, Content::graph},
+    {Content::model, 8, Content::pair},
+    {Content::model, 14, Content::pair},
+    {Content::model, 20, Content::training},
+    {Content::model, 25, Content::function},
+    {Content::training, 1, Content::graph},
+    {Content::training, 2, Content::graph},
+    {Content::training, 3, Content::pair},
+    {Content::training, 4, Content::pair},
+    {Content::graph, 1, Content::node},
+    {Content::graph, 2, Content::text},
+    {Content::graph, 5, Content::tensor},
+    {Content::graph, 10, Content::text},
+    {Content::graph, 11, Content::value_info},
+    {Content::graph, 12, Content::value_info},
+    {Content::graph, 13, Content::value_info},
+    {Content::graph, 14, Content::annotation},
+    {Content::graph, 15, Content::sparse_tensor},
+    {Content::node, 1, Content::name},
+    {Content::node, 2, Content::name},
+    {Content::node, 3, Content::text},
+    {Content::node, 4, Content::text},
+    {Content::node, 5, Content::attribute},
+    {Content::node, 6, Content::text},
+    {Content::node, 7, Content::text},
+    {Content::attribute, 1, Content::text},
+    {Content::attribute, 4, Content::bytes},
+    {Content::attribute, 5, Content::tensor},
+    {Content::attribute, 6, Content::graph},
+    {Content::attribute, 7, Content::reals},
+    {Content::attribute, 8, Content::varints8},
+    {Content::attribute, 9, Content::text},
+    {Content::attribute, 10, Content::tensor},
+    {Content::attribute, 11, Content::graph},
+    {Content::attribute, 13, Content::text},
+    {Content::attribute, 14, Content::type},
+    {Content::attribute, 15, Content::type},
+    {Content::attribute, 21, Content::text},
+    {Content::attribute, 22, Content::sparse_tensor},
+    {Content::attribute, 23, Content::sparse_tensor},
+    {Content::tensor, 1, Content::varints8},
+    {Content::tensor, 3, Content::segment},
+    {Content::tensor, 4, Content::reals},
+    {Content::tensor, 5, Content::varints4},
+    {Content::tensor, 6, Content::text},
+    {Content::tensor, 7, Content::varints8},
+    {Content::tensor, 8, Content::text},
+    {Content::tensor, 9, Content::bytes},
+    {Content::tensor, 10, Content::reals},
+    {Content::tensor, 11, Content::varints8},
+    {Content::tensor, 12, Content::text},
+    {Content::tensor, 13, Content::pair},
+    {Content::sparse_tensor, 1, Content::tensor},
+    {Content::sparse_tensor, 2, Content::tensor},
+    {Content::sparse_tensor, 3, Content::varints8},
+    {Content::value_info, 1, Content::text},
+    {Content::value_info, 2, Content::type},
+    {Content::value_info, 3, Content::text},
+    {Content::type, 1, Content::tensor_type},
+    {Content::type, 4, Content::element_type},
+    {Content::type, 5, Content::map_type},
+    {Content::type, 6, Content::text},
+    {Content::type, 7, Content::pair},
+    {Content::type, 8, Content::tensor_type},
+    {Content::type, 9, Content::element_type},
+    {Content::tensor_type, 2, Content::shape},
+    {Content::element_type, 1, Content::type},
+    {Content::map_type, 2, Content::type},
+    {Content::shape, 1, Content::dimension},
+    {Content::dimension, 2, Content::text},
+    {Content::dimension, 3, Content::text},
+    {Content::function, 1, Content::text},
+    {Content::function, 4, Content::name},
+    {Content::function, 5, Content::name},
+    {Content::function, 6, Content::text},
+    {Content::function, 7, Content::node},
+    {Content::function, 8, Content::text},
+    {Content::function, 9, Content::pair},
+    {Content::function, 10, Content::text},
+    {Content::annotation, 1, Content::text},
+    {Content::annotation, 2, Content::pair},
+    {Content::pair, 1, Content::text},
+    {Content::pair, 2, Content::text},
 });
 
-Kind content_of(Kind message, int number) {
+Content content_of(Content message, int number) {
   const auto found = std::find_if(kFields.begin(), kFields.end(), [&](const Field& field) {
     return field.message == message && field.number == number;
   });
-  return found == kFields.end() ? Kind::unknown : found->content;
+  return found == kFields.end() ? Content::unknown : found->content;
 }
 
 // The allocator's header, and the pointer in a list that grows by doubling.
@@ -152,12 +152,12 @@ constexpr Index kAllocation = 40;
 constexpr Index kStringBytes = static_cast<Index>(sizeof(std::string)) + kAllocation;
 constexpr Index kNumberBytes = 16;  // a number outside of a packed list, kept as an unknown field
 
-constexpr bool is_message(Kind kind) {
-  return kind < Kind::text;
+constexpr bool is_message(Content kind) {
+  return kind < Content::text;
 }
 
 /// Memory of an empty message.
-Index message_bytes(Kind kind) {
+Index message_bytes(Content kind) {
   constexpr std::size_t kLargestOther = std::max(
       {sizeof(onnx::SparseTensorProto), sizeof(onnx::ValueInfoProto), sizeof(onnx::TypeProto),
        sizeof(onnx::TypeProto::Tensor), sizeof(onnx::TypeProto::Map),
@@ -166,17 +166,17 @@ Index message_bytes(Kind kind) {
        sizeof(onnx::TensorProto::Segment), sizeof(onnx::OperatorSetIdProto)});
   const auto bytes = [&]() -> std::size_t {
     switch (kind) {
-      case Kind::graph:
+      case Content::graph:
         return sizeof(onnx::GraphProto);
-      case Kind::node:
+      case Content::node:
         return sizeof(onnx::NodeProto);
-      case Kind::attribute:
+      case Content::attribute:
         return sizeof(onnx::AttributeProto);
-      case Kind::tensor:
+      case Content::tensor:
         return sizeof(onnx::TensorProto);
-      case Kind::function:
+      case Content::function:
         return sizeof(onnx::FunctionProto);
-      case Kind::training:
+      case Content::training:
         return sizeof(onnx::TrainingInfoProto);
       default:
         return kLargestOther;
@@ -202,7 +202,7 @@ class Scanner {
   }
 
   /// Walks over one message; the stream ends where it ends.
-  Result<void> message(Kind kind, Index depth) {
+  Result<void> message(Content kind, Index depth) {
     if (depth > limits_.depth) return passed("messages within messages", limits_.depth);
     Index attributes = 0;
     while (stream_.BytesUntilLimit() > 0) {
@@ -214,8 +214,8 @@ class Scanner {
         RTAI_TRY_VOID(scalar(tag & 7));
         continue;
       }
-      const Kind content = content_of(kind, number);
-      if (content == Kind::attribute && ++attributes > limits_.attributes_per_node) {
+      const Content content = content_of(kind, number);
+      if (content == Content::attribute && ++attributes > limits_.attributes_per_node) {
         return passed("attributes of one node", limits_.attributes_per_node);
       }
       RTAI_TRY_VOID(delimited(content, depth));
@@ -239,7 +239,7 @@ class Scanner {
     return spend(kNumberBytes);
   }
 
-  Result<void> delimited(Kind content, Index depth) {
+  Result<void> delimited(Content content, Index depth) {
     std::uint32_t length = 0;
     if (!stream_.ReadVarint32(&length) ||
         length > static_cast<std::uint32_t>(stream_.BytesUntilLimit())) {
@@ -249,8 +249,8 @@ class Scanner {
     const auto limit = stream_.PushLimit(static_cast<int>(length));
     if (is_message(content)) {
       RTAI_TRY_VOID(message(content, depth + 1));
-    } else if (content == Kind::varints4 || content == Kind::varints8) {
-      RTAI_TRY_VOID(packed_varints(content == Kind::varints4 ? 4 : 8));
+    } else if (content == Content::varints4 || content == Content::varints8) {
+      RTAI_TRY_VOID(packed_varints(content == Content::varints4 ? 4 : 8));
     } else if (!stream_.Skip(static_cast<int>(length))) {
       return malformed(stream_);
     }
@@ -258,23 +258,23 @@ class Scanner {
     return {};
   }
 
-  Result<void> count(Kind content, Index length) {
+  Result<void> count(Content content, Index length) {
     if (is_message(content)) RTAI_TRY_VOID(spend(message_bytes(content)));
     switch (content) {
-      case Kind::node:
+      case Content::node:
         if (++nodes_ > limits_.nodes) return passed("nodes", limits_.nodes);
         return {};
-      case Kind::tensor:
+      case Content::tensor:
         if (++tensors_ > limits_.tensors) return passed("tensors", limits_.tensors);
         return {};
-      case Kind::name:
+      case Content::name:
         if (++names_ > limits_.names) return passed("inputs and outputs of nodes", limits_.names);
         return text(length);
-      case Kind::text:
-      case Kind::unknown:
+      case Content::text:
+      case Content::unknown:
         return text(length);
-      case Kind::bytes:
-      case Kind::reals:
+      case Content::bytes:
+      case Content::reals:
         return spend(kStringBytes + length);
       default:
         return {};
@@ -323,7 +323,7 @@ class Scanner {
 }  // namespace
 
 Result<void> scan_model(std::span<const std::byte> bytes, const ImportLimits& limits) {
-  return Scanner(bytes, limits).message(Kind::model, 1);
+  return Scanner(bytes, limits).message(Content::model, 1);
 }
 
 }  // namespace rtai::onnx_io

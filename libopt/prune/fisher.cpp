@@ -14,7 +14,7 @@ namespace rtai::prune {
 namespace {
 
 /// Bounds what one piece of work remembers: 40 MiB for a layer of BERT-base.
-constexpr Index kTokensAtOnce = 512;
+constexpr Index kTokensPerGradient = 512;
 
 /// The place in the group that a draw from its softmax hits; `shares` gets the softmax.
 Index draw(const Group& group,
@@ -105,7 +105,7 @@ Result<std::vector<ir::Tensor>> mask_derivatives(const ir::Graph& dense,
   std::vector<float*> rows_of;
   for (ir::Tensor& rows : all)
     rows_of.push_back(rows.mutable_data<float>().data());
-  const std::vector<TokenBatch> pieces = cut(texts, kTokensAtOnce);
+  const std::vector<TokenBatch> pieces = cut(texts, kTokensPerGradient);
   std::vector<Index> first = {0};  // sequence of each piece
   for (const TokenBatch& piece : pieces)
     first.push_back(first.back() + piece.sequences());

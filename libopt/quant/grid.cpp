@@ -6,7 +6,7 @@
 namespace rtai::quant {
 namespace {
 
-constexpr int kLargest = 128;
+constexpr int kMostSteps = 128;
 // 127 steps of numbers that are 3 * 2^-24 off, and a step that is so, too: 5e-5.
 constexpr float kTolerance = 1e-3f;
 
@@ -25,14 +25,14 @@ std::optional<Grid> grid_of(std::span<const float> values) {
   if (largest == values.end()) return std::nullopt;
   Grid grid{.scale = 1, .integers = std::vector<std::int32_t>(values.size(), 0)};
   if (*largest == 0) return grid;
-  for (int steps = 1; steps <= kLargest; ++steps) {
+  for (int steps = 1; steps <= kMostSteps; ++steps) {
     // A scale that is a normal float; 127 of it are not too many.
     grid.scale = std::fabs(*largest) / static_cast<float>(steps);
     if (!std::isnormal(grid.scale) || !std::isfinite(*largest)) return std::nullopt;
     if (!lies_on(values, grid.scale)) continue;
     for (std::size_t i = 0; i < values.size(); ++i)
       grid.integers[i] = static_cast<std::int32_t>(std::nearbyint(values[i] / grid.scale));
-    if (std::ranges::max(grid.integers) < kLargest) return grid;
+    if (std::ranges::max(grid.integers) < kMostSteps) return grid;
     return std::nullopt;
   }
   return std::nullopt;

@@ -21,10 +21,6 @@ using ir::Tensor;
 using ir::ValueId;
 using Kind = SourceForm::Kind;
 
-Error refuse(std::string message) {
-  return {ErrorCode::unsupported, std::move(message)};
-}
-
 /// Operators that give the elements of their first input as they are.
 bool only_moves(Op op) {
   switch (op) {
@@ -145,11 +141,11 @@ class Taker {
       const bool same = same_constant(node.input(1), quantize->input(1)) &&
                         (same_constant(node.input(2), quantize->input(2)) ||
                          (is_zero(node.input(2)) && is_zero(quantize->input(2))));
-      if (!same) return refuse("integers that mean something else than where they were made");
+      if (!same) return unsupported("integers that mean something else than where they were made");
     } else if (graph_.is_constant(from)) {
       RTAI_TRY_VOID(take_table(node));
     } else {
-      return refuse("integers that are not quantized numbers");
+      return unsupported("integers that are not quantized numbers");
     }
     graph_.replace_uses(node.output(), node.input(0));
     return {};
@@ -163,7 +159,7 @@ class Taker {
     const Tensor* scale = graph_.constant(dequantize.input(1));
     if (moved == nullptr || moved->op() != Op::gather || scale == nullptr ||
         scale->elements() != 1) {
-      return refuse("a table of integers with several scales");
+      return unsupported("a table of integers with several scales");
     }
     const Tensor* zero = graph_.constant(dequantize.input(2));
     RTAI_TRY(const auto real,
@@ -261,10 +257,10 @@ class Taker {
     Tensor real = graph_.constant(integers)->converted(DType::f32);
     if (zero == kNoValue) return real;
     const Tensor* point = graph_.constant(zero);
-    if (point == nullptr) return refuse("weights with a zero point that is computed");
+    if (point == nullptr) return unsupported("weights with a zero point that is computed");
     const Index n = real.dim(-1);
     if (point->elements() != 1 && point->elements() != n)
-      return refuse("weights with a zero point for each row");
+      return unsupported("weights with a zero point for each row");
     const std::span<float> values = real.mutable_data<float>();
     for (std::size_t i = 0; i < values.size(); ++i) {
       const Index column = static_cast<Index>(i) % n;
@@ -276,7 +272,7 @@ class Taker {
   Result<void> take_product(NodeId id) {
     const Node node = graph_.node(id);
     const auto src = source_of(node.input(0), node.input(2));
-    if (!src) return refuse("a product of integers that are not quantized numbers");
+    if (!src) return unsupported("a product of integers that are not quantized numbers");
     ValueId right = kNoValue;
     SourceForm form{.kind = src->kind};
     const bool has_weights = graph_.is_constant(node.input(1));
@@ -285,7 +281,7 @@ class Taker {
       right = graph_.add_constant(graph_.name(node.input(1)) + ".real", std::move(weight));
     } else {
       const auto other = source_of(node.input(1), node.input(3));
-      if (!other) return refuse("a product of integers that are not quantized numbers");
+      if (!other) return unsupported("a product of integers that are not quantized numbers");
       right = other->real;
       ++taken_.attention_products;
     }

@@ -15,10 +15,6 @@ namespace {
 using ir::Op;
 using ir::ValueId;
 
-Error refuse(std::string message) {
-  return {ErrorCode::unsupported, std::move(message)};
-}
-
 /// The terms that a term reads.
 std::vector<TermId> sources(const Term& term) {
   struct Sources {
@@ -39,14 +35,14 @@ std::vector<TermId> sources(const Term& term) {
 }
 
 /// Some rows of a matrix, times a number.
-struct Part {
+struct RowPart {
   const Matrix* matrix;
   double scale;
   std::vector<Index> rows;
 };
 
 /// Copies rows[i] of the part to dst[i]. Blocks keep both sides in the cache where one is turned.
-void copy_rows(const Part& part, float* dst) {
+void copy_rows(const RowPart& part, float* dst) {
   constexpr Index kBlock = 32;
   const float* src = part.matrix->values.data<float>().data();
   const Index n = part.matrix->rows();
@@ -72,14 +68,14 @@ void copy_rows(const Part& part, float* dst) {
 }
 
 /// The parts one below the other, `rows` in all. Errors: device if memory runs out.
-Result<ir::Tensor> join_rows(std::span<const Part> parts, Index rows) {
+Result<ir::Tensor> join_rows(std::span<const RowPart> parts, Index rows) {
   const Index k = parts[0].matrix->columns();
   const auto count = static_cast<std::size_t>(rows * k);
   // In huge pages: a large model's weights are 100,000 small ones.
   RTAI_TRY(AlignedBuffer buffer, AlignedBuffer::make(count * sizeof(float)));
   const auto owner = std::make_shared<const AlignedBuffer>(std::move(buffer));
   auto* dst = reinterpret_cast<float*>(owner->data());
-  for (const Part& part : parts) {
+  for (const RowPart& part : parts) {
     copy_rows(part, dst);
     dst += std::ssize(part.rows) * k;
   }
@@ -190,14 +186,14 @@ class Emitter {
   }
 
   /// Rows of matrices one below the other, made once for all terms that ask for the same.
-  Result<ValueId> weight(const std::string& name, std::span<const Part> parts) {
+  Result<ValueId> weight(const std::string& name, std::span<const RowPart> parts) {
     if (parts.size() == 1 && !parts[0].matrix->turned && parts[0].scale == 1 &&
         parts[0].rows == all_rows(parts[0].matrix->rows())) {
       return constant(name, parts[0].matrix->values);
     }
     WeightKey key;
     Index rows = 0;
-    for (const Part& part : parts) {
+    for (const RowPart& part : parts) {
       key.emplace_back(part.matrix->values.bytes().data(), part.matrix->turned, part.scale,
                        part.rows);
       rows += std::ssize(part.rows);
@@ -226,7 +222,7 @@ class Emitter {
 
   Result<ValueId> emit(const Term& from, const EmbeddingTerm& embedding) {
     EmbeddingTerm tables = embedding;
-    if (!tables.word) return refuse("an embedding without a table for token ids");
+    if (!tables.word) return unsupported("an embedding without a table for token ids");
     if (tables.row) {  // every token has one position and one segment
       auto& table = tables.position  ? tables.position
                     : tables.segment ? tables.segment
@@ -252,7 +248,7 @@ class Emitter {
   }
 
   Result<ValueId> emit(const Term& from, const LinearTerm& linear) {
-    const Part part{&linear.weight, linear.weight_scale, all_rows(linear.weight.rows())};
+    const RowPart part{&linear.weight, linear.weight_scale, all_rows(linear.weight.rows())};
     RTAI_TRY(const ValueId weight, this->weight(from.name + ".weight", std::span(&part, 1)));
     std::vector<ValueId> inputs = {value(linear.src), weight};
     if (linear.bias) inputs.push_back(constant(from.name + ".bias", *linear.bias));
@@ -285,17 +281,18 @@ class Emitter {
 
   /// One linear layer that makes the queries, keys and values of every head.
   Result<ValueId> emit_qkv(const Term& from, const AttentionTerm& attention) {
-    std::vector<Part> parts;
+    std::vector<RowPart> parts;
     std::vector<float> bias;
     bool has_bias = false;
     std::optional<TermId> src;
     for (const Heads* heads : {&attention.query, &attention.key, &attention.value}) {
       const auto* linear = std::get_if<LinearTerm>(&term(heads->term).kind);
       if (linear == nullptr) {
-        return refuse("queries, keys or values that are not a linear layer of the hidden states");
+        return unsupported(
+            "queries, keys or values that are not a linear layer of the hidden states");
       }
       if (src && *src != linear->src) {
-        return refuse("queries, keys and values of different hidden states");
+        return unsupported("queries, keys and values of different hidden states");
       }
       src = linear->src;
       parts.push_back({&linear->weight, linear->weight_scale, columns_of(*heads)});
@@ -317,7 +314,7 @@ class Emitter {
   }
 
   /// Parts of the same matrix as one, which may turn out to be the whole matrix as it is.
-  static void join(std::vector<Part>& parts) {
+  static void join(std::vector<RowPart>& parts) {
     for (std::size_t i = 1; i < parts.size(); ++i) {
       parts[0].rows.insert(parts[0].rows.end(), parts[i].rows.begin(), parts[i].rows.end());
     }
@@ -342,7 +339,7 @@ class Emitter {
   }
 
   Result<ValueId> emit(const Term& /*from*/, const TokenSumTerm& /*sum*/) {
-    return refuse("a sum over the tokens that is not divided by their number");
+    return unsupported("a sum over the tokens that is not divided by their number");
   }
 
   using WeightKey = std::vector<std::tuple<const std::byte*, bool, double, std::vector<Index>>>;

@@ -24,11 +24,6 @@ bool is_plain(const Meaning& meaning) {
   return std::holds_alternative<Plain>(meaning);
 }
 
-Result<Meanings> one(Result<Meaning> meaning) {
-  if (!meaning) return std::move(meaning).error();
-  return Meanings{*std::move(meaning)};
-}
-
 Result<Meanings> read_node(Reading& reading, const ir::Node& node) {
   switch (node.op()) {
     case Op::identity:

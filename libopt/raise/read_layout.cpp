@@ -183,11 +183,6 @@ Result<Meaning> gather(Reading& reading, const ir::Node& node) {
   return take(reading, input, part);
 }
 
-Result<Meanings> one(Result<Meaning> meaning) {
-  if (!meaning) return std::move(meaning).error();
-  return Meanings{*std::move(meaning)};
-}
-
 bool is_float(DType dtype) {
   return dtype == DType::f32 || dtype == DType::f64 || dtype == DType::f16 || dtype == DType::bf16;
 }

@@ -74,7 +74,7 @@ std::vector<ir::Tensor> contents(const Reading& reading, ValueId id) {
   return all;
 }
 
-Result<Meaning> gather(Reading& reading, const ir::Node& node) {
+Result<Meaning> gather_rows(Reading& reading, const ir::Node& node) {
   const ir::Tensor* table = reading.graph().constant(node.input(0));
   if (table == nullptr || table->rank() != 2 || table->dtype() != DType::f32 ||
       node.attributes().integer("axis", 0) != 0 || !reading.is_known(node.input(1))) {
@@ -86,7 +86,7 @@ Result<Meaning> gather(Reading& reading, const ir::Node& node) {
 }
 
 /// table[offset : offset + seq]
-Result<Meaning> slice(Reading& reading, const ir::Node& node) {
+Result<Meaning> slice_rows(Reading& reading, const ir::Node& node) {
   const ir::Tensor* table = reading.graph().constant(node.input(0));
   const ir::Tensor* starts = reading.constant(node.input(1));
   const std::vector<ir::Dims> dims = reading.dims(node.output());
@@ -225,9 +225,9 @@ std::optional<EmbeddingTerm> merge(const EmbeddingTerm& a, const EmbeddingTerm& 
 Result<Meaning> read_lookup(Reading& reading, const ir::Node& node) {
   switch (node.op()) {
     case Op::gather:
-      return gather(reading, node);
+      return gather_rows(reading, node);
     case Op::slice:
-      return slice(reading, node);
+      return slice_rows(reading, node);
     case Op::matmul:
       return product(reading, node);
     default:

@@ -20,12 +20,8 @@ void convert_elements(std::span<const From> src, std::span<To> dst, To (*convert
 
 }  // namespace
 
-Error misfit(std::string message) {
-  return {ErrorCode::invalid_input, std::move(message)};
-}
-
 Error wrong_type(DType dtype) {
-  return misfit(fmt::format("element type {} is not allowed here", dtype_name(dtype)));
+  return invalid_input(fmt::format("element type {} is not allowed here", dtype_name(dtype)));
 }
 
 std::string describe(const ir::Tensor& tensor) {
@@ -34,13 +30,13 @@ std::string describe(const ir::Tensor& tensor) {
 
 Result<void> expect_possible_dims(std::span<const Index> dims) {
   if (dims.size() > kMaxRank) {
-    return misfit(fmt::format("rank {} is above {}", dims.size(), kMaxRank));
+    return invalid_input(fmt::format("rank {} is above {}", dims.size(), kMaxRank));
   }
   ir::Dims filled(dims.begin(), dims.end());
   std::replace(filled.begin(), filled.end(), Index{0}, Index{1});
   RTAI_TRY(const Index elements, ir::element_count(filled));
   if (elements <= kMostElements) return {};
-  return misfit(fmt::format("impossible dimensions {}", ir::to_string(dims)));
+  return invalid_input(fmt::format("impossible dimensions {}", ir::to_string(dims)));
 }
 
 Result<void> Call::reserve(DType dtype, std::span<const Index> dims) const {
@@ -102,7 +98,7 @@ Result<std::vector<Index>> Call::indices(const ir::Tensor& tensor) const {
 
 Result<Index> normalize_axis(Index axis, Index rank) {
   if (axis < -rank || axis >= rank) {
-    return misfit(fmt::format("axis {} is outside of [{}, {})", axis, -rank, rank));
+    return invalid_input(fmt::format("axis {} is outside of [{}, {})", axis, -rank, rank));
   }
   return axis < 0 ? axis + rank : axis;
 }
@@ -115,7 +111,7 @@ Result<std::vector<Index>> normalize_axes(std::span<const Index> axes, Index ran
   }
   std::sort(normal.begin(), normal.end());
   if (std::adjacent_find(normal.begin(), normal.end()) != normal.end()) {
-    return misfit(fmt::format("an axis stands twice in {}", ir::to_string(axes)));
+    return invalid_input(fmt::format("an axis stands twice in {}", ir::to_string(axes)));
   }
   return normal;
 }
@@ -123,7 +119,7 @@ Result<std::vector<Index>> normalize_axes(std::span<const Index> axes, Index ran
 Result<std::vector<Index>> index_list(const ir::Tensor& tensor, std::string_view what) {
   const bool is_index = tensor.dtype() == DType::i64 || tensor.dtype() == DType::i32;
   if (!is_index || tensor.rank() > 1 || tensor.elements() > kLongestList) {
-    return misfit(fmt::format("{} is {}, expected a list of i64", what, describe(tensor)));
+    return invalid_input(fmt::format("{} is {}, expected a list of i64", what, describe(tensor)));
   }
   return tensor.to_indices();
 }
@@ -131,25 +127,26 @@ Result<std::vector<Index>> index_list(const ir::Tensor& tensor, std::string_view
 Result<Index> index_scalar(const ir::Tensor& tensor, std::string_view what) {
   const bool is_index = tensor.dtype() == DType::i64 || tensor.dtype() == DType::i32;
   if (!is_index || tensor.elements() != 1) {
-    return misfit(fmt::format("{} is {}, expected one i64", what, describe(tensor)));
+    return invalid_input(fmt::format("{} is {}, expected one i64", what, describe(tensor)));
   }
   return tensor.to_indices()[0];
 }
 
 Result<void> expect_same_type(const ir::Tensor& a, const ir::Tensor& b) {
   if (a.dtype() == b.dtype()) return {};
-  return misfit(
+  return invalid_input(
       fmt::format("element types {} and {} differ", dtype_name(a.dtype()), dtype_name(b.dtype())));
 }
 
 Result<void> expect_type(const ir::Tensor& tensor, DType dtype, std::string_view what) {
   if (tensor.dtype() == dtype) return {};
-  return misfit(fmt::format("{} is {}, expected {}", what, describe(tensor), dtype_name(dtype)));
+  return invalid_input(
+      fmt::format("{} is {}, expected {}", what, describe(tensor), dtype_name(dtype)));
 }
 
 Result<void> expect_rank(const ir::Tensor& tensor, Index rank, std::string_view what) {
   if (tensor.rank() == rank) return {};
-  return misfit(fmt::format("{} is {}, expected rank {}", what, describe(tensor), rank));
+  return invalid_input(fmt::format("{} is {}, expected rank {}", what, describe(tensor), rank));
 }
 
 }  // namespace rtai::reference

@@ -104,7 +104,7 @@ Result<Tensors> is_inf(const Call& call) {
 
 Result<Tensors> choose(const Call& call) {
   RTAI_TRY_VOID(expect_type(call[0], DType::boolean, "condition"));
-  if (call[0].elements() != 1) return misfit("a condition of several elements");
+  if (call[0].elements() != 1) return invalid_input("a condition of several elements");
   return Tensors{call[call[0].data<bool>()[0] ? 1 : 2]};
 }
 

@@ -33,7 +33,7 @@ struct Wrapping<std::int64_t> {
 /// numpy's matmul: batches broadcast, a vector is a row on the left and a column on the right.
 template <class T>
 Result<Tensor> batched_product(const Call& call, const Tensor& a, const Tensor& b) {
-  if (a.rank() == 0 || b.rank() == 0) return misfit("a scalar in a matrix product");
+  if (a.rank() == 0 || b.rank() == 0) return invalid_input("a scalar in a matrix product");
   Dims a_dims = a.dims();
   Dims b_dims = b.dims();
   if (a.rank() == 1) a_dims.insert(a_dims.begin(), 1);
@@ -42,7 +42,7 @@ Result<Tensor> batched_product(const Call& call, const Tensor& a, const Tensor& 
   const Index k = a_dims.back();
   const Index n = b_dims.back();
   if (b_dims.end()[-2] != k) {
-    return misfit(fmt::format("{} and {} do not multiply", describe(a), describe(b)));
+    return invalid_input(fmt::format("{} and {} do not multiply", describe(a), describe(b)));
   }
   const std::span<const Index> a_batch = std::span<const Index>(a_dims).first(a_dims.size() - 2);
   const std::span<const Index> b_batch = std::span<const Index>(b_dims).first(b_dims.size() - 2);
@@ -83,7 +83,7 @@ Result<Tensor> centered(const Call& call, const Tensor& src, const Tensor* zero_
   RTAI_TRY(Tensor offset, call.convert(*zero_point, DType::i32));
   if (offset.rank() == 1 && offset.elements() > 1) {
     Dims dims(static_cast<std::size_t>(std::max<Index>(src.rank(), 1)), 1);
-    if (axis < -src.rank()) return misfit("a zero point for each row of a vector");
+    if (axis < -src.rank()) return invalid_input("a zero point for each row of a vector");
     dims[static_cast<std::size_t>(src.rank() + axis)] = offset.elements();
     offset = offset.reshaped(dims);
   } else if (offset.elements() == 1) {
@@ -91,7 +91,7 @@ Result<Tensor> centered(const Call& call, const Tensor& src, const Tensor* zero_
   }
   RTAI_TRY(const Dims dims, broadcast(src.dims(), offset.dims()));
   if (dims != src.dims()) {
-    return misfit(fmt::format("zero point {} for {}", describe(*zero_point), describe(src)));
+    return invalid_input(fmt::format("zero point {} for {}", describe(*zero_point), describe(src)));
   }
   std::int32_t* values = wide.mutable_data<std::int32_t>().data();
   const std::int32_t* offsets = offset.data<std::int32_t>().data();
@@ -128,7 +128,7 @@ Result<Labels> expand_term(std::string_view term, std::size_t rank) {
   const std::size_t letters = dots == std::string_view::npos ? term.size() : term.size() - 3;
   if (letters > rank || (dots == std::string_view::npos && letters != rank) ||
       rank - letters > 10) {
-    return misfit(fmt::format("term '{}' for an operand of rank {}", term, rank));
+    return invalid_input(fmt::format("term '{}' for an operand of rank {}", term, rank));
   }
   if (dots == std::string_view::npos) return Labels(term);
   return Labels(term.substr(0, dots)) + ellipsis_labels(rank - letters) +
@@ -156,7 +156,7 @@ Labels implicit_result(const std::vector<Labels>& operands) {
 Result<Equation> parse_equation(std::string text, const Call& call) {
   std::erase(text, ' ');
   if (text.find_first_of("0123456789") != std::string::npos) {
-    return misfit(fmt::format("equation '{}'", text));
+    return invalid_input(fmt::format("equation '{}'", text));
   }
   const std::size_t arrow = text.find("->");
   std::string_view left = std::string_view(text).substr(0, arrow);
@@ -165,7 +165,7 @@ Result<Equation> parse_equation(std::string text, const Call& call) {
   for (std::size_t i = 0; i < call.input_count(); ++i) {
     const std::size_t comma = left.find(',');
     if ((comma == std::string_view::npos) != (i + 1 == call.input_count())) {
-      return misfit(fmt::format("equation '{}' for {} operands", text, call.input_count()));
+      return invalid_input(fmt::format("equation '{}' for {} operands", text, call.input_count()));
     }
     const std::string_view term = left.substr(0, comma);
     RTAI_TRY(Labels labels, expand_term(term, call[i].dims().size()));
@@ -200,19 +200,19 @@ Result<LabelSizes> sizes_of(const Equation& equation, const Call& call) {
       const bool is_letter = (label >= 'a' && label <= 'z') || (label >= 'A' && label <= 'Z');
       const bool is_ellipsis = label >= '0' && label <= '9';
       if (!is_letter && !is_ellipsis)
-        return misfit(fmt::format("label '{}' in the equation", label));
+        return invalid_input(fmt::format("label '{}' in the equation", label));
       const Index size = call[i].dims()[axis];
       Index& known = sizes.emplace(label, size).first->second;
       if (known == 1) known = size;
       if (size != known && size != 1) {
-        return misfit(fmt::format("label '{}' has sizes {} and {}", label, known, size));
+        return invalid_input(fmt::format("label '{}' has sizes {} and {}", label, known, size));
       }
     }
   }
   LabelSizes all;
   for (const char label : equation.result) {
     if (!sizes.contains(label) || all.order.find(label) != Labels::npos) {
-      return misfit(fmt::format("label '{}' of the result", label));
+      return invalid_input(fmt::format("label '{}' of the result", label));
     }
     all.order += label;
   }
@@ -268,13 +268,13 @@ Result<Tensors> gemm(const Call& call) {
   const Index k = a.dim(1 - a_turned);
   const Index n = b.dim(1 - b_turned);
   if (b.dim(b_turned) != k) {
-    return misfit(fmt::format("{} and {} do not multiply", describe(a), describe(b)));
+    return invalid_input(fmt::format("{} and {} do not multiply", describe(a), describe(b)));
   }
   if (call.has(2)) {
     RTAI_TRY_VOID(expect_same_type(a, call[2]));
     RTAI_TRY(const Dims dims, broadcast(call[2].dims(), Dims{m, n}));
     if (dims != Dims{m, n})
-      return misfit(fmt::format("c is {} for [{}, {}]", describe(call[2]), m, n));
+      return invalid_input(fmt::format("c is {} for [{}, {}]", describe(call[2]), m, n));
   }
   RTAI_TRY(Tensor result, call.allocate(a.dtype(), {m, n}));
   RTAI_TRY_VOID(call.spend(m, n, k));
@@ -290,7 +290,7 @@ Result<Tensors> gemm(const Call& call) {
     const float alpha_real = call.attributes().real("alpha", 1.0f);
     const float beta_real = call.attributes().real("beta", 1.0f);
     if (std::integral<T> && (alpha_real != 1.0f || beta_real != 1.0f)) {
-      return misfit("alpha and beta must be 1 for integers");
+      return invalid_input("alpha and beta must be 1 for integers");
     }
     const auto alpha = static_cast<U>(alpha_real);
     const auto beta = static_cast<U>(beta_real);

@@ -90,7 +90,7 @@ Result<void> expect_no_zero(const Tensor& divisor) {
     if constexpr (std::integral<T>) {
       const std::span<const T> values = divisor.data<T>();
       if (std::find(values.begin(), values.end(), T{0}) != values.end()) {
-        return misfit("division of an integer by zero");
+        return invalid_input("division of an integer by zero");
       }
     }
     return {};
@@ -329,7 +329,7 @@ Result<Tensors> gelu(const Call& call) {
   const std::string approximate = call.attributes().text("approximate", "none");
   if (approximate == "tanh") return unary_float(call, [](auto x) { return gelu_tanh(x); });
   if (approximate == "none") return unary_float(call, [](auto x) { return gelu_erf(x); });
-  return misfit(fmt::format("approximate is '{}', expected 'none' or 'tanh'", approximate));
+  return invalid_input(fmt::format("approximate is '{}', expected 'none' or 'tanh'", approximate));
 }
 
 Result<Tensors> floor(const Call& call) {
@@ -348,7 +348,7 @@ Result<Tensors> clip(const Call& call) {
   for (std::size_t i = 1; i <= 2; ++i) {
     if (!call.has(i)) continue;
     RTAI_TRY_VOID(expect_same_type(call[0], call[i]));
-    if (call[i].elements() != 1) return misfit("a limit is not one number");
+    if (call[i].elements() != 1) return invalid_input("a limit is not one number");
   }
   return unary(call, Numbers{}, [&](auto x) {
     using T = decltype(x);
@@ -369,7 +369,7 @@ Result<Tensors> activation(const Call& call) {
   if (kind == "silu") {
     return unary_float(call, [](auto x) { return x / (decltype(x){1} + std::exp(-x)); });
   }
-  return misfit(fmt::format("unknown kind '{}'", kind));
+  return invalid_input(fmt::format("unknown kind '{}'", kind));
 }
 
 }  // namespace op

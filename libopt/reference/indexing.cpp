@@ -14,7 +14,7 @@ using ir::Tensor;
 
 Result<void> expect_index_type(const Tensor& indices) {
   if (indices.dtype() == DType::i64 || indices.dtype() == DType::i32) return {};
-  return misfit(fmt::format("indices are {}, expected i64", describe(indices)));
+  return invalid_input(fmt::format("indices are {}, expected i64", describe(indices)));
 }
 
 /// The indices of a tensor, each counted from the front of an axis of `size`.
@@ -23,7 +23,7 @@ Result<std::vector<Index>> places(const Call& call, const Tensor& indices, Index
   RTAI_TRY(std::vector<Index> result, call.indices(indices));
   for (Index& place : result) {
     if (place < -size || place >= size) {
-      return misfit(fmt::format("index {} is outside of [{}, {})", place, -size, size));
+      return invalid_input(fmt::format("index {} is outside of [{}, {})", place, -size, size));
     }
     if (place < 0) place += size;
   }
@@ -45,7 +45,7 @@ Result<std::vector<Index>> slice_offsets(const Call& call,
     const auto axis = static_cast<std::size_t>(first_axis) + i % static_cast<std::size_t>(depth);
     const Index size = data_dims[axis];
     if (flat[i] < -size || flat[i] >= size) {
-      return misfit(fmt::format("index {} is outside of [{}, {})", flat[i], -size, size));
+      return invalid_input(fmt::format("index {} is outside of [{}, {})", flat[i], -size, size));
     }
     offsets[i / static_cast<std::size_t>(depth)] +=
         (flat[i] < 0 ? flat[i] + size : flat[i]) * strides[axis];
@@ -56,8 +56,8 @@ Result<std::vector<Index>> slice_offsets(const Call& call,
 Result<void> expect_nd_indices(const Tensor& indices, Index most_depth) {
   RTAI_TRY_VOID(expect_index_type(indices));
   if (indices.rank() < 1 || indices.dim(-1) < 1 || indices.dim(-1) > most_depth) {
-    return misfit(fmt::format("indices are {}, their last dimension must be in [1, {}]",
-                              describe(indices), most_depth));
+    return invalid_input(fmt::format("indices are {}, their last dimension must be in [1, {}]",
+                                     describe(indices), most_depth));
   }
   return {};
 }
@@ -70,7 +70,7 @@ Result<Combine> combine_from(const std::string& name) {
   if (name == "mul") return Combine::mul;
   if (name == "min") return Combine::min;
   if (name == "max") return Combine::max;
-  return misfit(fmt::format("unknown reduction '{}'", name));
+  return invalid_input(fmt::format("unknown reduction '{}'", name));
 }
 
 template <class T>
@@ -108,7 +108,7 @@ Result<Padding> padding_of(const Call& call) {
     RTAI_TRY_VOID(normalize_axes(axes, rank));
   }
   if (pads.size() != 2 * axes.size()) {
-    return misfit(fmt::format("{} pads for {} axes", pads.size(), axes.size()));
+    return invalid_input(fmt::format("{} pads for {} axes", pads.size(), axes.size()));
   }
   const auto size = static_cast<std::size_t>(rank);
   Padding padding{Dims(size), Dims(size), Dims(size), Dims(size)};
@@ -121,7 +121,7 @@ Result<Padding> padding_of(const Call& call) {
     constexpr Index kLongest = Index{1} << 60;
     if (begin > kLongest || end > kLongest || begin < -length || end < -length ||
         std::min<Index>(begin, 0) + std::min<Index>(end, 0) < -length) {
-      return misfit(fmt::format("pads {} and {} for an axis of {}", begin, end, length));
+      return invalid_input(fmt::format("pads {} and {} for an axis of {}", begin, end, length));
     }
     const auto at = static_cast<std::size_t>(axis);
     padding.before[at] = std::max<Index>(begin, 0);
@@ -200,7 +200,8 @@ Result<Tensors> gather_elements(const Call& call) {
   RTAI_TRY_VOID(expect_rank(indices, src.rank(), "indices"));
   for (Index i = 0; i < src.rank(); ++i) {
     if (i != axis && indices.dim(i) > src.dim(i)) {
-      return misfit(fmt::format("indices are {}, data is {}", describe(indices), describe(src)));
+      return invalid_input(
+          fmt::format("indices are {}, data is {}", describe(indices), describe(src)));
     }
   }
   RTAI_TRY(const std::vector<Index> along, places(call, indices, src.dim(axis)));
@@ -228,7 +229,7 @@ Result<Tensors> gather_nd(const Call& call) {
   const Index batch_dims = call.attributes().integer("batch_dims", 0);
   if (batch_dims < 0 || batch_dims >= src.rank() || batch_dims >= indices.rank() ||
       !std::equal(src.dims().begin(), src.dims().begin() + batch_dims, indices.dims().begin())) {
-    return misfit(
+    return invalid_input(
         fmt::format("batch_dims {} for {} and {}", batch_dims, describe(src), describe(indices)));
   }
   RTAI_TRY_VOID(expect_nd_indices(indices, src.rank() - batch_dims));
@@ -266,7 +267,7 @@ Result<Tensors> scatter_nd(const Call& call) {
   Dims dims(indices.dims().begin(), indices.dims().end() - 1);
   dims.insert(dims.end(), src.dims().begin() + indices.dim(-1), src.dims().end());
   if (dims != updates.dims()) {
-    return misfit(
+    return invalid_input(
         fmt::format("updates are {}, expected {}", describe(updates), ir::to_string(dims)));
   }
   RTAI_TRY_VOID(call.reserve(src.dtype(), src.dims()));
@@ -291,10 +292,11 @@ Result<Tensors> one_hot(const Call& call) {
   const Tensor& indices = call[0];
   const Tensor& values = call[2];
   if (call[1].elements() != 1 || values.elements() != 2) {
-    return misfit(fmt::format("depth is {}, values are {}", describe(call[1]), describe(values)));
+    return invalid_input(
+        fmt::format("depth is {}, values are {}", describe(call[1]), describe(values)));
   }
   const Index depth = call[1].to_indices()[0];
-  if (depth < 1) return misfit(fmt::format("depth is {}", depth));
+  if (depth < 1) return invalid_input(fmt::format("depth is {}", depth));
   RTAI_TRY(const Index axis,
            normalize_axis(call.attributes().integer("axis", -1), indices.rank() + 1));
   Dims dims = indices.dims();
@@ -324,12 +326,12 @@ Result<Tensors> pad(const Call& call) {
   const Tensor& src = call[0];
   const std::string mode = call.attributes().text("mode", "constant");
   if (mode != "constant" && mode != "edge" && mode != "reflect" && mode != "wrap") {
-    return misfit(fmt::format("unknown mode '{}'", mode));
+    return invalid_input(fmt::format("unknown mode '{}'", mode));
   }
   RTAI_TRY(const Padding padding, padding_of(call));
   if (call.has(2)) {
     RTAI_TRY_VOID(expect_same_type(src, call[2]));
-    if (call[2].elements() != 1) return misfit("the constant is not one number");
+    if (call[2].elements() != 1) return invalid_input("the constant is not one number");
   }
   Dims dims;
   Dims cropped;
@@ -341,7 +343,8 @@ Result<Tensors> pad(const Call& call) {
   if (result.elements() == 0) return Tensors{result};
   std::vector<std::vector<Index>> maps(dims.size());  // for each axis: where its elements come from
   for (std::size_t i = 0; i < dims.size(); ++i) {
-    if (cropped[i] == 0 && mode != "constant") return misfit("nothing to repeat on an empty axis");
+    if (cropped[i] == 0 && mode != "constant")
+      return invalid_input("nothing to repeat on an empty axis");
     for (Index at = 0; at < dims[i]; ++at) {
       const Index place = padded_place(mode, at - padding.before[i], cropped[i]);
       maps[i].push_back(place == kFill ? kFill : place + padding.crop_before[i]);
@@ -378,7 +381,7 @@ Result<Tensors> non_zero(const Call& call) {
 Result<Tensors> trilu(const Call& call) {
   const Tensor& src = call[0];
   if (src.rank() < 2)
-    return misfit(fmt::format("src is {}, expected rank 2 or more", describe(src)));
+    return invalid_input(fmt::format("src is {}, expected rank 2 or more", describe(src)));
   Index diagonal = 0;
   if (call.has(1)) {
     RTAI_TRY(diagonal, index_scalar(call[1], "k"));

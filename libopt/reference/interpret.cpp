@@ -67,14 +67,14 @@ Result<void> check_inputs(const ir::Node& node, std::span<const ir::Tensor* cons
   const ir::OpInfo& op = info(node.op());
   const auto count = static_cast<int>(inputs.size());
   if (count < op.fewest_inputs || (op.most_inputs >= 0 && count > op.most_inputs)) {
-    return misfit(fmt::format("{} inputs", count));
+    return invalid_input(fmt::format("{} inputs", count));
   }
   const std::size_t required =
       op.most_inputs < 0 ? inputs.size() : static_cast<std::size_t>(op.fewest_inputs);
   for (std::size_t i = 0; i < required; ++i) {
     const bool may_be_absent = node.op() == Op::embedding && i == 1;  // no segments
     if (inputs[i] == nullptr && !may_be_absent)
-      return misfit(fmt::format("input {} is missing", i));
+      return invalid_input(fmt::format("input {} is missing", i));
   }
   for (const ir::Tensor* input : inputs) {
     if (input != nullptr) RTAI_TRY_VOID(expect_possible_dims(input->dims()));
@@ -136,7 +136,7 @@ Result<void> check_input(const ir::Type& type, const ir::Tensor& tensor) {
         [](const ir::Dim& want, Index have) { return !want.is_fixed() || want.size == have; });
   };
   if (fits()) return {};
-  return misfit(fmt::format("expected {}, found {}", to_string(type), describe(tensor)));
+  return invalid_input(fmt::format("expected {}, found {}", to_string(type), describe(tensor)));
 }
 
 /// Runs the nodes that the wanted values depend on, in order.
@@ -219,13 +219,13 @@ class Interpreter {
   Result<void> count_uses(std::span<const ValueId> wanted) {
     for (const ValueId id : wanted) {
       if (static_cast<std::size_t>(id) >= graph_.value_count()) {
-        return misfit("a wanted value is not of this graph");
+        return invalid_input("a wanted value is not of this graph");
       }
       ++uses(id);  // never freed
     }
     for (const auto& [id, tensor] : run_.given) {
       if (static_cast<std::size_t>(id) >= graph_.value_count()) {
-        return misfit("a given value is not of this graph");
+        return invalid_input("a given value is not of this graph");
       }
     }
     for (std::size_t i = graph_.order().size(); i-- > 0;) {
@@ -240,8 +240,8 @@ class Interpreter {
 
   Result<void> take_inputs(std::span<const ir::Tensor> inputs) {
     if (inputs.size() != graph_.inputs().size()) {
-      return misfit(fmt::format("the graph has {} inputs, {} are given", graph_.inputs().size(),
-                                inputs.size()));
+      return invalid_input(fmt::format("the graph has {} inputs, {} are given",
+                                       graph_.inputs().size(), inputs.size()));
     }
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       const ValueId id = graph_.inputs()[i];
@@ -265,7 +265,7 @@ class Interpreter {
       if (inputs.back() != nullptr) {
         read += inputs.back()->elements();
       } else if (id != ir::kNoValue) {
-        return misfit(fmt::format("value '{}' is not made by the graph", graph_.name(id)));
+        return invalid_input(fmt::format("value '{}' is not made by the graph", graph_.name(id)));
       }
     }
     Budget budget{.bytes = run_.memory_limit_bytes - live_bytes_, .work = work_left_};
@@ -273,7 +273,8 @@ class Interpreter {
     RTAI_TRY(Tensors results, evaluate_within(node, inputs, run_.offsets, budget));
     work_left_ = budget.work;
     if (results.size() < node.outputs().size()) {
-      return misfit(fmt::format("has {} outputs, makes {}", node.outputs().size(), results.size()));
+      return invalid_input(
+          fmt::format("has {} outputs, makes {}", node.outputs().size(), results.size()));
     }
     for (std::size_t i = 0; i < node.outputs().size(); ++i) {
       const ValueId output = node.outputs()[i];
@@ -321,7 +322,7 @@ Result<std::vector<ir::Tensor>> interpret(const ir::Graph& graph,
   for (const ValueId id : wanted) {
     const ir::Tensor* value = interpreter.value(id);
     if (value == nullptr) {
-      return misfit(fmt::format("value '{}' is not made by the graph", graph.name(id)));
+      return invalid_input(fmt::format("value '{}' is not made by the graph", graph.name(id)));
     }
     outputs.push_back(*value);
   }

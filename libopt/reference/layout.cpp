@@ -29,11 +29,12 @@ Result<Dims> reshaped_dims(const Tensor& src, Dims dims, bool zero_is_zero) {
   for (std::size_t i = 0; i < dims.size(); ++i) {
     if (dims[i] == 0 && !zero_is_zero) {
       if (std::ssize(src.dims()) <= static_cast<Index>(i)) {
-        return misfit(fmt::format("dimension {} of {} is not there to copy", i, describe(src)));
+        return invalid_input(
+            fmt::format("dimension {} of {} is not there to copy", i, describe(src)));
       }
       dims[i] = src.dims()[i];
     } else if (dims[i] == -1) {
-      if (inferred >= 0) return misfit("two dimensions of -1");
+      if (inferred >= 0) return invalid_input("two dimensions of -1");
       inferred = static_cast<Index>(i);
     }
   }
@@ -43,13 +44,15 @@ Result<Dims> reshaped_dims(const Tensor& src, Dims dims, bool zero_is_zero) {
     RTAI_TRY(const Index others, ir::element_count(dims));
     if (others == 0 || src.elements() % others != 0) {
       unknown = -1;
-      return misfit(fmt::format("{} does not reshape to {}", describe(src), ir::to_string(dims)));
+      return invalid_input(
+          fmt::format("{} does not reshape to {}", describe(src), ir::to_string(dims)));
     }
     unknown = src.elements() / others;
   }
   RTAI_TRY(const Index elements, ir::element_count(dims));
   if (elements == src.elements()) return dims;
-  return misfit(fmt::format("{} does not reshape to {}", describe(src), ir::to_string(dims)));
+  return invalid_input(
+      fmt::format("{} does not reshape to {}", describe(src), ir::to_string(dims)));
 }
 
 /// Which elements of an axis a slice takes: `count` of them, `step` apart.
@@ -60,7 +63,7 @@ struct Range {
 };
 
 Result<Range> slice_range(Index size, Index start, Index end, Index step) {
-  if (step == 0) return misfit("a step of 0");
+  if (step == 0) return invalid_input("a step of 0");
   if (start < 0) start += size;
   if (end < 0) end += size;
   if (step > 0) {
@@ -91,7 +94,7 @@ Result<std::vector<Index>> split_sizes(const Call& call, Index size) {
     if (total <= size) total += part;
   }
   if (total == size && std::ssize(sizes) == parts) return sizes;
-  return misfit(
+  return invalid_input(
       fmt::format("{} does not split {} into {} parts", ir::to_string(sizes), size, parts));
 }
 
@@ -101,10 +104,10 @@ Result<Index> range_count(T start, T limit, T delta) {
   if constexpr (std::floating_point<T>) {
     const double count = std::ceil((static_cast<double>(limit) - static_cast<double>(start)) /
                                    static_cast<double>(delta));
-    if (!(count <= 0x1p62)) return misfit("a range without end");
+    if (!(count <= 0x1p62)) return invalid_input("a range without end");
     return static_cast<Index>(std::max(count, 0.0));
   } else {
-    if (delta == 0) return misfit("a range with a step of 0");
+    if (delta == 0) return invalid_input("a range with a step of 0");
     const bool up = delta > 0;
     if (up ? start >= limit : start <= limit) return Index{0};
     const auto low = static_cast<std::uint64_t>(up ? start : limit);
@@ -113,7 +116,7 @@ Result<Index> range_count(T start, T limit, T delta) {
         up ? static_cast<std::uint64_t>(delta) : 0 - static_cast<std::uint64_t>(delta);
     const std::uint64_t count = 1 + (high - low - 1) / step;
     if (count > static_cast<std::uint64_t>(std::numeric_limits<Index>::max())) {
-      return misfit("a range without end");
+      return invalid_input("a range without end");
     }
     return static_cast<Index>(count);
   }
@@ -137,7 +140,7 @@ Result<Tensors> dropout(const Call& call) {
 Result<Tensors> cast(const Call& call) {
   const std::string to = call.attributes().text("to", "");
   const std::optional<DType> dtype = dtype_from_name(to);
-  if (!dtype) return misfit(fmt::format("cannot cast to '{}'", to));
+  if (!dtype) return invalid_input(fmt::format("cannot cast to '{}'", to));
   return cast_to(call, *dtype);
 }
 
@@ -169,7 +172,8 @@ Result<Tensors> flatten(const Call& call) {
   const Dims& dims = call[0].dims();
   const Index rank = call[0].rank();
   Index axis = call.attributes().integer("axis", 1);
-  if (axis < -rank || axis > rank) return misfit(fmt::format("axis {} for rank {}", axis, rank));
+  if (axis < -rank || axis > rank)
+    return invalid_input(fmt::format("axis {} for rank {}", axis, rank));
   if (axis < 0) axis += rank;
   const auto at = static_cast<std::size_t>(axis);
   return Tensors{
@@ -185,7 +189,7 @@ Result<Tensors> transpose(const Call& call) {
   }
   RTAI_TRY(const std::vector<Index> sorted, normalize_axes(perm, src.rank()));
   if (std::ssize(sorted) != src.rank()) {
-    return misfit(fmt::format("perm {} for {}", ir::to_string(perm), describe(src)));
+    return invalid_input(fmt::format("perm {} for {}", ir::to_string(perm), describe(src)));
   }
   const Dims own = strides_of(src.dims());
   Dims dims;
@@ -214,7 +218,7 @@ Result<Tensors> squeeze(const Call& call) {
     if (!std::ranges::binary_search(axes, i)) {
       dims.push_back(src.dim(i));
     } else if (src.dim(i) != 1) {
-      return misfit(fmt::format("axis {} of {} is not 1", i, describe(src)));
+      return invalid_input(fmt::format("axis {} of {} is not 1", i, describe(src)));
     }
   }
   return Tensors{src.reshaped(std::move(dims))};
@@ -244,7 +248,7 @@ Result<Tensors> tile(const Call& call) {
   const Tensor& src = call[0];
   RTAI_TRY(const std::vector<Index> repeats, index_list(call[1], "repeats"));
   if (std::ssize(repeats) != src.rank()) {
-    return misfit(fmt::format("{} repeats for {}", repeats.size(), describe(src)));
+    return invalid_input(fmt::format("{} repeats for {}", repeats.size(), describe(src)));
   }
   const Dims own = strides_of(src.dims());
   Dims dims;     // each axis twice: how often it is repeated, then itself
@@ -270,8 +274,8 @@ Result<Tensors> concat(const Call& call) {
     Dims other = call[i].dims();
     if (other.size() == dims.size()) other[static_cast<std::size_t>(axis)] = joined;
     if (other != dims) {
-      return misfit(fmt::format("{} and {} do not join along axis {}", describe(first),
-                                describe(call[i]), axis));
+      return invalid_input(fmt::format("{} and {} do not join along axis {}", describe(first),
+                                       describe(call[i]), axis));
     }
     joined += call[i].dim(axis);  // both below 2^60
     RTAI_TRY_VOID(expect_possible_dims(dims));
@@ -328,7 +332,7 @@ Result<Tensors> slice(const Call& call) {
   }
   if (ends.size() != starts.size() || axes.size() != starts.size() ||
       steps.size() != starts.size()) {
-    return misfit("starts, ends, axes and steps differ in length");
+    return invalid_input("starts, ends, axes and steps differ in length");
   }
   RTAI_TRY_VOID(normalize_axes(axes, src.rank()));  // none twice
   Dims dims = src.dims();
@@ -350,7 +354,8 @@ Result<Tensors> constant_of_shape(const Call& call) {
   const ir::Attribute* attribute = call.attributes().find("value");
   const Tensor* value = attribute == nullptr ? nullptr : std::get_if<Tensor>(attribute);
   const Tensor fill = value == nullptr ? Tensor() : *value;
-  if (fill.elements() != 1) return misfit(fmt::format("value is {}, expected one", describe(fill)));
+  if (fill.elements() != 1)
+    return invalid_input(fmt::format("value is {}, expected one", describe(fill)));
   RTAI_TRY(Tensor result, call.allocate(fill.dtype(), std::move(dims)));
   with_storage(fill.dtype(), [&](auto zero) {
     using T = decltype(zero);
@@ -362,7 +367,7 @@ Result<Tensors> constant_of_shape(const Call& call) {
 Result<Tensors> range(const Call& call) {
   for (std::size_t i = 0; i < 3; ++i) {
     RTAI_TRY_VOID(expect_same_type(call[0], call[i]));
-    if (call[i].elements() != 1) return misfit(fmt::format("input {} is not one number", i));
+    if (call[i].elements() != 1) return invalid_input(fmt::format("input {} is not one number", i));
   }
   using Allowed = Types<float, double, std::int16_t, std::int32_t, std::int64_t>;
   return one(with_type(Allowed{}, call[0].dtype(), [&](auto zero) -> Result<Tensor> {

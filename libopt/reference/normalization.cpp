@@ -59,7 +59,8 @@ Result<Dims> parameter_strides(const Tensor& parameter, const Tensor& src) {
   RTAI_TRY_VOID(expect_same_type(src, parameter));
   RTAI_TRY(const Dims dims, broadcast(parameter.dims(), src.dims()));
   if (dims == src.dims()) return broadcast_strides(parameter.dims(), src.dims());
-  return misfit(fmt::format("{} does not broadcast to {}", describe(parameter), describe(src)));
+  return invalid_input(
+      fmt::format("{} does not broadcast to {}", describe(parameter), describe(src)));
 }
 
 /// (x - mean) / sqrt(variance + epsilon) over `size` elements; mean and 1 / deviation as they are.

@@ -37,7 +37,8 @@ Result<ScaleMap> scale_map(const Call& call) {
   const Tensor& src = call[0];
   const Tensor& scale = call[1];
   if (call.has(2) && call[2].elements() != scale.elements()) {
-    return misfit(fmt::format("scale {} with zero point {}", describe(scale), describe(call[2])));
+    return invalid_input(
+        fmt::format("scale {} with zero point {}", describe(scale), describe(call[2])));
   }
   const Index block = call.attributes().integer("block_size", 0);
   if (scale.elements() == 1 && block == 0) {
@@ -47,7 +48,8 @@ Result<ScaleMap> scale_map(const Call& call) {
   const AxisView view = around_axis(src.dims(), axis);
   if (block == 0) {
     if (scale.rank() == 1 && scale.elements() == view.size) return ScaleMap{.view = view};
-    return misfit(fmt::format("scale {} for axis {} of {}", describe(scale), axis, describe(src)));
+    return invalid_input(
+        fmt::format("scale {} for axis {} of {}", describe(scale), axis, describe(src)));
   }
   Dims expected = src.dims();
   if (block > 0) {
@@ -55,7 +57,7 @@ Result<ScaleMap> scale_map(const Call& call) {
     blocks = blocks / block + (blocks % block == 0 ? 0 : 1);
   }
   if (block < 1 || scale.dims() != expected) {
-    return misfit(
+    return invalid_input(
         fmt::format("scale {} for blocks of {} of {}", describe(scale), block, describe(src)));
   }
   return ScaleMap{.view = view, .block = block, .scale_inner = 0};

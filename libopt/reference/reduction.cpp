@@ -235,7 +235,7 @@ Result<Tensors> arg_max(const Call& call) {
   RTAI_TRY(Tensor result, call.allocate(DType::i64, dims));
   if (result.elements() == 0) return Tensors{result};
   const AxisView view = around_axis(src.dims(), axis);
-  if (view.size == 0) return misfit("nothing to choose from on an empty axis");
+  if (view.size == 0) return invalid_input("nothing to choose from on an empty axis");
   RTAI_TRY_VOID(with_type(Numbers{}, src.dtype(), [&](auto zero) -> Result<void> {
     using T = decltype(zero);
     const T* from = src.data<T>().data();

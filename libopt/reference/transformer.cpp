@@ -23,7 +23,7 @@ Result<std::vector<Index>> sequence_offsets(const Call& call, Index tokens) {
   const bool rises = std::ranges::adjacent_find(offsets, std::greater_equal{}) == offsets.end();
   if (offsets.size() >= 2 && offsets.front() == 0 && offsets.back() == tokens && rises)
     return offsets;
-  return misfit(
+  return invalid_input(
       fmt::format("offsets from {} to {} for {} tokens", offsets.front(), offsets.back(), tokens));
 }
 
@@ -38,8 +38,8 @@ Result<void> add_table_row(const Call& call, std::size_t table, Index row, std::
   const Tensor& rows = call[table];
   if (row < 0 || row >= rows.dim(0)) {
     constexpr std::array<std::string_view, 3> kNames = {"id", "position", "segment"};
-    return misfit(fmt::format("{} {} is outside of the table of {}",
-                              kNames[table - ir::Embedding::word], row, rows.dim(0)));
+    return invalid_input(fmt::format("{} {} is outside of the table of {}",
+                                     kNames[table - ir::Embedding::word], row, rows.dim(0)));
   }
   const std::size_t begin = static_cast<std::size_t>(row) * dst.size();
   if (rows.dtype() == DType::i8) {
@@ -60,13 +60,13 @@ Result<void> expect_table(const Call& call, std::size_t table, Index hidden) {
   const Tensor& rows = call[table];
   RTAI_TRY_VOID(expect_rank(rows, 2, "table"));
   if (rows.dim(1) != hidden)
-    return misfit(fmt::format("table {} for width {}", describe(rows), hidden));
+    return invalid_input(fmt::format("table {} for width {}", describe(rows), hidden));
   if (rows.dtype() == DType::f32) return {};
   const std::size_t scales = table - ir::Embedding::word + ir::Embedding::word_scale;
   const bool scaled = rows.dtype() == DType::i8 && call.has(scales) &&
                       call[scales].dtype() == DType::f32 && call[scales].elements() == rows.dim(0);
   if (scaled) return {};
-  return misfit(fmt::format("table {} without a scale for each row", describe(rows)));
+  return invalid_input(fmt::format("table {} without a scale for each row", describe(rows)));
 }
 
 // --- linear
@@ -100,7 +100,8 @@ Result<Tensor> scaled_source(const Call& call, Index k) {
   if (!call.has(ir::Linear::src_factor)) return src;
   const Tensor& factors = call[ir::Linear::src_factor];
   RTAI_TRY_VOID(expect_type(factors, DType::f32, "src_factor"));
-  if (factors.elements() != k) return misfit(fmt::format("src_factor {}", describe(factors)));
+  if (factors.elements() != k)
+    return invalid_input(fmt::format("src_factor {}", describe(factors)));
   const std::span<const float> factor = factors.data<float>();
   const std::span<float> values = src.mutable_data<float>();
   for (std::size_t i = 0; i < values.size(); ++i)
@@ -112,12 +113,12 @@ Result<Tensor> scaled_source(const Call& call, Index k) {
 Result<void> multiply_quantized(const Call& call, Index rows, Index n, Index k, float* dst) {
   RTAI_TRY(const Tensor src, scaled_source(call, k));
   const Tensor& weight = call[ir::Linear::weight];
-  if (!call.has(ir::Linear::weight_scale)) return misfit("an i8 weight without scales");
+  if (!call.has(ir::Linear::weight_scale)) return invalid_input("an i8 weight without scales");
   const Tensor& weight_scale = call[ir::Linear::weight_scale];
   RTAI_TRY_VOID(expect_type(weight_scale, DType::f32, "weight_scale"));
   constexpr Index kLongestSum = Index{1} << 17;  // 127 * 128 * 2^17 < 2^31
   if (weight_scale.elements() != n || k > kLongestSum) {
-    return misfit(
+    return invalid_input(
         fmt::format("weight {}, weight_scale {}", describe(weight), describe(weight_scale)));
   }
   const std::vector<float> scales = row_scales(src, call.attributes().real("src_scale", 0.0f));
@@ -212,8 +213,8 @@ Result<Index> relative_span(const Call& call, Index heads, Index head_dim, Index
     const Index rows = i == A::bias ? heads : heads * head_dim;
     if (table.dim(0) != rows || table.dim(1) != distances || distances % 2 != 1 ||
         longest > distances / 2 + 1) {
-      return misfit(fmt::format("relative table {} for {} heads of {} and {} tokens",
-                                describe(table), heads, head_dim, longest));
+      return invalid_input(fmt::format("relative table {} for {} heads of {} and {} tokens",
+                                       describe(table), heads, head_dim, longest));
     }
   }
   return distances == 0 ? 0 : distances / 2 + 1;
@@ -291,9 +292,10 @@ Result<Tensors> embedding(const Call& call) {
   }
   const bool has_segments = call.has(E::segment);
   if (has_segments) {
-    if (!call.has(E::segments)) return misfit("a segment table without segments");
+    if (!call.has(E::segments)) return invalid_input("a segment table without segments");
     RTAI_TRY_VOID(expect_type(call[E::segments], DType::i32, "segments"));
-    if (call[E::segments].dims() != ids.dims()) return misfit("ids and segments differ in length");
+    if (call[E::segments].dims() != ids.dims())
+      return invalid_input("ids and segments differ in length");
   }
   RTAI_TRY(const std::vector<Index> offsets, sequence_offsets(call, tokens));
   RTAI_TRY(Tensor result, call.allocate(DType::f32, {tokens, hidden}));
@@ -327,11 +329,12 @@ Result<Tensors> linear(const Call& call) {
   const Index k = src.dim(1);
   const Index n = weight.dim(0);
   if (weight.dim(1) != k)
-    return misfit(fmt::format("src {}, weight {}", describe(src), describe(weight)));
+    return invalid_input(fmt::format("src {}, weight {}", describe(src), describe(weight)));
   if (call.has(L::bias)) {
     RTAI_TRY_VOID(expect_type(call[L::bias], DType::f32, "bias"));
     if (call[L::bias].elements() != n)
-      return misfit(fmt::format("bias {} for {}", describe(call[L::bias]), describe(weight)));
+      return invalid_input(
+          fmt::format("bias {} for {}", describe(call[L::bias]), describe(weight)));
   }
   RTAI_TRY(Tensor result, call.allocate(DType::f32, {rows, n}));
   RTAI_TRY_VOID(call.spend(rows, n, k));
@@ -364,7 +367,8 @@ Result<Tensors> attention(const Call& call) {
   const Index width = qkv.dim(1) / 3;
   if (heads < 1 || head_dim < 1 || heads > width || head_dim > width ||
       3 * heads * head_dim != qkv.dim(1)) {
-    return misfit(fmt::format("qkv {}, heads {}, head_dim {}", describe(qkv), heads, head_dim));
+    return invalid_input(
+        fmt::format("qkv {}, heads {}, head_dim {}", describe(qkv), heads, head_dim));
   }
   const bool quantized = call.attributes().integer("bits", 0) == 8;
   RTAI_TRY(const std::vector<Index> offsets, sequence_offsets(call, tokens));
@@ -378,7 +382,7 @@ Result<Tensors> attention(const Call& call) {
   RTAI_TRY(const Index span, relative_span(call, heads, head_dim, longest));
   constexpr Index kLongestSum = (Index{1} << 16) - 1;  // 255 * 127 * 2^16 < 2^31
   if (quantized && longest > kLongestSum)
-    return misfit(fmt::format("{} tokens for int8 attention", longest));
+    return invalid_input(fmt::format("{} tokens for int8 attention", longest));
   RTAI_TRY_VOID(call.reserve(DType::f32, std::array{longest, quantized ? 3 * head_dim : longest}));
   const auto table = [&](std::size_t i, Index row) {
     return call.has(i) ? call[i].data<float>().data() + row * (2 * span - 1) : nullptr;
@@ -468,7 +472,7 @@ Result<Tensors> columns(const Call& call) {
   const Index begin = call.attributes().integer("begin", -1);
   const Index end = call.attributes().integer("end", -1);
   if (begin < 0 || end <= begin || end > src.dim(1)) {
-    return misfit(fmt::format("columns [{}, {}) of {}", begin, end, describe(src)));
+    return invalid_input(fmt::format("columns [{}, {}) of {}", begin, end, describe(src)));
   }
   return one(copy_strided(call, src, {src.dim(0), end - begin}, {src.dim(1), 1}, begin));
 }

@@ -22,7 +22,8 @@ Result<ir::Dims> broadcast(std::span<const Index> a, std::span<const Index> b) {
     const Index x = i <= a.size() ? a[a.size() - i] : 1;
     const Index y = i <= b.size() ? b[b.size() - i] : 1;
     if (x != y && x != 1 && y != 1) {
-      return misfit(fmt::format("{} and {} do not broadcast", ir::to_string(a), ir::to_string(b)));
+      return invalid_input(
+          fmt::format("{} and {} do not broadcast", ir::to_string(a), ir::to_string(b)));
     }
     dims[dims.size() - i] = x == 1 ? y : x;
   }

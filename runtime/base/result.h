@@ -39,6 +39,14 @@ class Error {
   std::string message_;
 };
 
+/// The two errors that readers of files and options return most.
+inline Error invalid_input(std::string message) {
+  return {ErrorCode::invalid_input, std::move(message)};
+}
+inline Error unsupported(std::string message) {
+  return {ErrorCode::unsupported, std::move(message)};
+}
+
 template <class T>
 class [[nodiscard]] Result : public tl::expected<T, Error> {
  public:

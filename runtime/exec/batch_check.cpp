@@ -8,22 +8,18 @@ namespace {
 using engine::kNone;
 using engine::OpKind;
 
-Error bad_input(std::string message) {
-  return {ErrorCode::invalid_input, std::move(message)};
-}
-
 Result<void> check_indices(std::span<const std::int32_t> indices,
                            Index tokens,
                            Index rows,
                            std::string_view what) {
   if (std::ssize(indices) != tokens) {
-    return bad_input(std::to_string(tokens) + " " + std::string(what) + " expected, found " +
-                     std::to_string(indices.size()));
+    return invalid_input(std::to_string(tokens) + " " + std::string(what) + " expected, found " +
+                         std::to_string(indices.size()));
   }
   for (const std::int32_t index : indices) {
     if (index >= 0 && index < rows) continue;
-    return bad_input(std::string(what) + ": " + std::to_string(index) + " is outside [0, " +
-                     std::to_string(rows) + ")");
+    return invalid_input(std::string(what) + ": " + std::to_string(index) + " is outside [0, " +
+                         std::to_string(rows) + ")");
   }
   return {};
 }
@@ -51,16 +47,16 @@ InputLimits limits_of(const engine::Program& program) {
 
 Result<Index> check_batch(const Batch& batch, const InputLimits& limits) {
   if (batch.offsets.size() < 2 || batch.offsets.front() != 0)
-    return bad_input("a batch without sequences");
+    return invalid_input("a batch without sequences");
   Index longest = 0;
   for (std::size_t s = 1; s < batch.offsets.size(); ++s) {
     const Index length = Index{batch.offsets[s]} - batch.offsets[s - 1];
-    if (length < 1) return bad_input("sequence " + std::to_string(s - 1) + " is empty");
+    if (length < 1) return invalid_input("sequence " + std::to_string(s - 1) + " is empty");
     longest = std::max(longest, length);
   }
   if (longest > limits.longest) {
-    return bad_input("a sequence of " + std::to_string(longest) + " tokens; the model has " +
-                     std::to_string(limits.longest) + " positions");
+    return invalid_input("a sequence of " + std::to_string(longest) + " tokens; the model has " +
+                         std::to_string(limits.longest) + " positions");
   }
   const Index tokens = batch.offsets.back();
   if (limits.vocabulary > 0)
@@ -69,7 +65,7 @@ Result<Index> check_batch(const Batch& batch, const InputLimits& limits) {
     RTAI_TRY_VOID(check_indices(batch.segments, tokens, limits.segments, "segments"));
   }
   if (std::ssize(batch.hidden) != tokens * limits.hidden)
-    return bad_input("hidden states of another size");
+    return invalid_input("hidden states of another size");
   return longest;
 }
 

@@ -7,24 +7,7 @@
 #include <utility>
 
 namespace rtai::text {
-namespace {
-
-// The character that ends where `position` > 0 is.
-DecodedCharacter decode_before(std::string_view text, std::size_t position) {
-  std::size_t begin = position - 1;
-  const std::size_t earliest = position < 4 ? 0 : position - 4;
-  while (begin > earliest && (text[begin] & 0xc0) == 0x80)
-    --begin;
-  const DecodedCharacter c = decode_utf8(text, begin);
-  if (begin + c.bytes == position) return c;
-  return {kReplacementCharacter, 1};
-}
-
-bool has(char32_t c, unicode::CharacterFlag flag) {
-  return unicode::properties(c).has(flag);
-}
-
-}  // namespace
+namespace {}  // namespace
 
 PatternFinder::PatternFinder(std::vector<Pattern> patterns) : patterns_(std::move(patterns)) {
   std::erase_if(patterns_, [](const Pattern& pattern) { return pattern.text.empty(); });

@@ -13,14 +13,10 @@ namespace {
 
 using unicode::CharacterFlag;
 
-Error invalid(std::string message) {
-  return {ErrorCode::invalid_input, std::move(message)};
-}
-
 Result<std::size_t> index_of_largest(std::span<const float> logits) {
-  if (logits.empty()) return invalid("expected at least one logit, found none");
+  if (logits.empty()) return invalid_input("expected at least one logit, found none");
   if (std::any_of(logits.begin(), logits.end(), [](float logit) { return std::isnan(logit); })) {
-    return invalid("a logit is not a number");
+    return invalid_input("a logit is not a number");
   }
   const auto largest = std::max_element(logits.begin(), logits.end());
   return static_cast<std::size_t>(largest - logits.begin());
@@ -144,16 +140,17 @@ Result<std::vector<WordLabel>> label_words(std::span<const float> logits,
   const std::size_t tokens = words_of_tokens.size();
   if (label_count == 0 || logits.size() % label_count != 0 ||
       logits.size() / label_count != tokens) {
-    return invalid("expected logits for " + std::to_string(tokens) + " tokens and " +
-                   std::to_string(label_count) + " labels, found " + std::to_string(logits.size()));
+    return invalid_input("expected logits for " + std::to_string(tokens) + " tokens and " +
+                         std::to_string(label_count) + " labels, found " +
+                         std::to_string(logits.size()));
   }
   std::vector<WordLabel> labels(word_count);
   for (std::size_t token = 0; token < tokens; ++token) {
     if (words_of_tokens[token] < 0) continue;
     const auto word = static_cast<std::size_t>(words_of_tokens[token]);
     if (word >= word_count) {
-      return invalid("expected words up to " + std::to_string(word_count) + ", found " +
-                     std::to_string(word));
+      return invalid_input("expected words up to " + std::to_string(word_count) + ", found " +
+                           std::to_string(word));
     }
     if (labels[word].label != WordLabel::kNone) continue;
     RTAI_TRY(const Classification answer, classify(logits.subspan(token * label_count, label_count),
@@ -174,8 +171,8 @@ Result<std::vector<LabelledSpan>> find_spans(std::span<const WordLabel> words,
       continue;
     }
     if (label < 0 || static_cast<std::size_t>(label) >= names.size()) {
-      return invalid("label " + std::to_string(label) + " has no name: there are " +
-                     std::to_string(names.size()));
+      return invalid_input("label " + std::to_string(label) + " has no name: there are " +
+                           std::to_string(names.size()));
     }
     const Tag tag = tag_of(names[static_cast<std::size_t>(label)]);
     const bool continues =

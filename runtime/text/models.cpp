@@ -11,10 +11,6 @@
 namespace rtai::text {
 namespace {
 
-Error invalid(std::string message) {
-  return {ErrorCode::invalid_input, std::move(message)};
-}
-
 std::string quoted(std::string_view text) {
   return "'" + std::string(text) + "'";
 }
@@ -22,7 +18,7 @@ std::string quoted(std::string_view text) {
 Result<std::int32_t> unknown_id(const Vocabulary& vocabulary, const std::string& unknown) {
   // It is the answer of the model itself, so an added token would not do.
   const auto id = vocabulary.find(unknown);
-  if (!id) return invalid("special token " + quoted(unknown) + " is not in the vocabulary");
+  if (!id) return invalid_input("special token " + quoted(unknown) + " is not in the vocabulary");
   return *id;
 }
 
@@ -103,8 +99,8 @@ Result<WordPieceModel> WordPieceModel::create(const Vocabulary& vocabulary,
                                               const ModelSettings& settings) {
   WordPieceModel model;
   if (settings.max_chars_per_word < 1) {
-    return invalid("expected at least 1 character per word, found " +
-                   std::to_string(settings.max_chars_per_word));
+    return invalid_input("expected at least 1 character per word, found " +
+                         std::to_string(settings.max_chars_per_word));
   }
   model.max_characters_ = static_cast<std::uint32_t>(settings.max_chars_per_word);
   RTAI_TRY(model.unknown_, unknown_id(vocabulary, settings.unknown));
@@ -203,14 +199,14 @@ Result<void> BpeModel::prepare_merges(const Vocabulary& vocabulary, const ModelS
              !vocabulary.piece(static_cast<std::size_t>(id)).empty();
     };
     if (!is_piece(left) || !is_piece(right)) {
-      return invalid("merge " + std::to_string(rank) + " names an id that is no piece");
+      return invalid_input("merge " + std::to_string(rank) + " names an id that is no piece");
     }
     text = vocabulary.piece(static_cast<std::size_t>(left));
     text += vocabulary.piece(static_cast<std::size_t>(right));
     const auto merged = vocabulary.find(text);
     if (!merged) {
-      return invalid("merge " + std::to_string(rank) + " makes " + quoted(text) +
-                     ", which is not in the vocabulary");
+      return invalid_input("merge " + std::to_string(rank) + " makes " + quoted(text) +
+                           ", which is not in the vocabulary");
     }
     const std::uint64_t pair = pair_of(left, right);
     std::size_t at = home(pair);
@@ -218,7 +214,7 @@ Result<void> BpeModel::prepare_merges(const Vocabulary& vocabulary, const ModelS
     for (; merges_[at].pair != kNoPair && merges_[at].pair != pair; ++steps)
       at = (at + 1) & (merges_.size() - 1);
     constexpr std::size_t kMaxSteps = 1024;
-    if (steps > kMaxSteps) return invalid("the merges collide with each other too often");
+    if (steps > kMaxSteps) return invalid_input("the merges collide with each other too often");
     merges_[at] = {pair, static_cast<std::uint32_t>(rank), *merged};
   }
   return {};
@@ -393,11 +389,11 @@ Result<UnigramModel> UnigramModel::create(const Vocabulary& vocabulary,
   constexpr double kUnknownPenalty = 10;
   UnigramModel model;
   if (settings.scores.size() != vocabulary.size() || settings.scores.empty()) {
-    return invalid("expected a score for each of " + std::to_string(vocabulary.size()) +
-                   " pieces, found " + std::to_string(settings.scores.size()));
+    return invalid_input("expected a score for each of " + std::to_string(vocabulary.size()) +
+                         " pieces, found " + std::to_string(settings.scores.size()));
   }
   for (const double score : settings.scores) {
-    if (!std::isfinite(score)) return invalid("the score of a piece is not a finite number");
+    if (!std::isfinite(score)) return invalid_input("the score of a piece is not a finite number");
   }
   RTAI_TRY(model.unknown_, unknown_id(vocabulary, settings.unknown));
   RTAI_TRY(model.trie_, PieceTrie::create(vocabulary));

@@ -13,10 +13,6 @@ using unicode::CharacterFlag;
 using unicode::GraphemeClass;
 using Kind = NormalizerStep::Kind;
 
-bool has(char32_t c, CharacterFlag flag) {
-  return unicode::properties(c).has(flag);
-}
-
 /// A character of a rewritten text, and how many of the old one it stands for less one: 0 replaces
 /// one, 1 stands for none, -n replaces one and n more.
 struct Change {

@@ -9,7 +9,7 @@ namespace {
 
 // As in Vocabulary: tables this empty need a few dozen steps at worst, unless pieces are made to
 // collide.
-constexpr std::size_t kMaxSteps = 1024;
+constexpr std::size_t kMaxEdgeSteps = 1024;
 
 }  // namespace
 
@@ -53,7 +53,7 @@ void PieceTrie::finish(std::size_t nodes) {
 Result<PieceTrie::Edge*> PieceTrie::insert(Node from, char32_t character) {
   if (2 * count_ >= edges_.size()) RTAI_TRY_VOID(grow());
   std::size_t at = home(from, character);
-  for (std::size_t step = 0; step < kMaxSteps; ++step, at = (at + 1) & (edges_.size() - 1)) {
+  for (std::size_t step = 0; step < kMaxEdgeSteps; ++step, at = (at + 1) & (edges_.size() - 1)) {
     Edge& edge = edges_[at];
     if (edge.from == from && edge.character == character) return &edge;
     if (edge.from != kFree) continue;

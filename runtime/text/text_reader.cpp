@@ -23,14 +23,6 @@ bool is_plain(char32_t c) {
          properties.grapheme == unicode::GraphemeClass::other;
 }
 
-DecodedCharacter decode_before(std::string_view text, std::size_t at) {
-  std::size_t begin = at - 1;
-  while (begin > 0 && at - begin < 4 && (text[begin] & 0xc0) == 0x80)
-    --begin;
-  const DecodedCharacter c = decode_utf8(text, begin);
-  return begin + c.bytes == at ? c : DecodedCharacter{kReplacementCharacter, 1};
-}
-
 // Whether `at` is a space between two plain characters: nothing on one side of it depends on the
 // other, in any normalizer, and every splitter that knows spaces makes a border before it.
 bool is_before_space(std::string_view text, std::size_t at) {

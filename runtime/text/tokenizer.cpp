@@ -12,10 +12,6 @@
 namespace rtai::text {
 namespace {
 
-Error invalid(std::string message) {
-  return {ErrorCode::invalid_input, std::move(message)};
-}
-
 std::size_t frame_tokens(const std::vector<FrameStep>& frame) {
   return static_cast<std::size_t>(std::count_if(
       frame.begin(), frame.end(), [](const FrameStep& step) { return step.id >= 0; }));
@@ -82,16 +78,16 @@ std::string_view readable(std::string_view text, Encoding& encoding) {
 
 Result<void> check_text(std::string_view text) {
   if (text.size() <= Vocabulary::kMaxPieceBytes && is_valid_utf8(text)) return {};
-  return invalid("expected special tokens in UTF-8 of at most " +
-                 std::to_string(Vocabulary::kMaxPieceBytes) + " bytes");
+  return invalid_input("expected special tokens in UTF-8 of at most " +
+                       std::to_string(Vocabulary::kMaxPieceBytes) + " bytes");
 }
 
 Result<void> check_max_length(const TokenizerSettings& settings) {
   const std::size_t least = std::max(frame_tokens(settings.single), frame_tokens(settings.pair));
   const std::int32_t length = settings.max_length;
   if (length == 0 || (length > 0 && static_cast<std::size_t>(length) >= least)) return {};
-  return invalid("expected a length limit of 0 (none) or at least " + std::to_string(least) +
-                 " tokens, found " + std::to_string(length));
+  return invalid_input("expected a length limit of 0 (none) or at least " + std::to_string(least) +
+                       " tokens, found " + std::to_string(length));
 }
 
 // `texts` is 1 or 2; a frame holds each of them once, in their order.
@@ -102,13 +98,13 @@ Result<void> check_frame(const std::vector<FrameStep>& frame,
   for (const FrameStep& step : frame) {
     if (step.id < 0) found.push_back(step.id);
     if (step.id >= limit || step.id < FrameStep::kSecond || step.segment < 0) {
-      return invalid("the frame around a text holds id " + std::to_string(step.id) +
-                     ", which is no token");
+      return invalid_input("the frame around a text holds id " + std::to_string(step.id) +
+                           ", which is no token");
     }
   }
   const std::vector<std::int32_t> all = {FrameStep::kFirst, FrameStep::kSecond};
   if (found.size() == texts && std::equal(found.begin(), found.end(), all.begin())) return {};
-  return invalid("the frame does not hold each text once and in order");
+  return invalid_input("the frame does not hold each text once and in order");
 }
 
 Result<std::int32_t> check_added_tokens(const std::vector<AddedToken>& tokens,
@@ -120,23 +116,24 @@ Result<std::int32_t> check_added_tokens(const std::vector<AddedToken>& tokens,
     const std::string named = "added token '" + token.content + "'";
     const std::size_t size = token.content.size();
     if (size == 0 || size > Vocabulary::kMaxPieceBytes || !is_valid_utf8(token.content)) {
-      return invalid("added token with id " + std::to_string(token.id) +
-                     ": expected UTF-8 text of 1 to " + std::to_string(Vocabulary::kMaxPieceBytes) +
-                     " bytes");
+      return invalid_input("added token with id " + std::to_string(token.id) +
+                           ": expected UTF-8 text of 1 to " +
+                           std::to_string(Vocabulary::kMaxPieceBytes) + " bytes");
     }
-    if (!contents.insert(token.content).second) return invalid(named + " appears twice");
+    if (!contents.insert(token.content).second) return invalid_input(named + " appears twice");
     if (!ids.insert(token.id).second) {
-      return invalid(named + ": id " + std::to_string(token.id) + " is taken by another one");
+      return invalid_input(named + ": id " + std::to_string(token.id) + " is taken by another one");
     }
     const auto in_vocabulary = vocabulary.find(token.content);
     if (in_vocabulary && *in_vocabulary != token.id) {
-      return invalid(named + ": expected id " + std::to_string(*in_vocabulary) +
-                     " as in the vocabulary, found " + std::to_string(token.id));
+      return invalid_input(named + ": expected id " + std::to_string(*in_vocabulary) +
+                           " as in the vocabulary, found " + std::to_string(token.id));
     }
     const auto id = static_cast<std::size_t>(token.id);
     const bool taken = !in_vocabulary && id < vocabulary.size() && !vocabulary.piece(id).empty();
     if (token.id < 0 || token.id == std::numeric_limits<std::int32_t>::max() || taken) {
-      return invalid(named + ": id " + std::to_string(token.id) + " is taken or out of range");
+      return invalid_input(named + ": id " + std::to_string(token.id) +
+                           " is taken or out of range");
     }
     id_limit = std::max(id_limit, token.id + 1);
   }
@@ -186,7 +183,7 @@ Result<Vocabulary> make_vocabulary(std::span<const std::string> pieces,
   for (const std::string& piece : pieces) {
     text += piece;
     if (text.size() > std::numeric_limits<std::uint32_t>::max()) {
-      return invalid("the vocabulary is larger than 4 GiB");
+      return invalid_input("the vocabulary is larger than 4 GiB");
     }
     ends.push_back(static_cast<std::uint32_t>(text.size()));
   }
@@ -217,7 +214,7 @@ Result<Tokenizer> Tokenizer::assemble(Vocabulary vocabulary, WordPieceSettings s
   RTAI_TRY_VOID(check_text(settings.separator));
   const auto require = [&](const std::string& token) -> Result<std::int32_t> {
     if (const auto id = find_token(settings.added_tokens, vocabulary, token)) return *id;
-    return invalid("special token '" + token + "' is not in the vocabulary");
+    return invalid_input("special token '" + token + "' is not in the vocabulary");
   };
   RTAI_TRY_VOID(check_added_tokens(settings.added_tokens, vocabulary));
   RTAI_TRY(const std::int32_t cls, require(settings.class_token));

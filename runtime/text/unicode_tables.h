@@ -102,6 +102,9 @@ inline CharacterProperties properties(char32_t c) {
   RTAI_ASSERT(c < kCodePoints, "the decoder gives nothing else");
   return kRecords[trie_value(kRecordBlocks, kRecordValues, c)];
 }
+inline bool has(char32_t c, CharacterFlag flag) {
+  return properties(c).has(flag);
+}
 
 /// `number` > 0.
 inline Sequence sequence_at(std::uint16_t number) {

@@ -43,6 +43,16 @@ inline DecodedCharacter decode_utf8(std::string_view text, std::size_t position)
   return {value, length};
 }
 
+/// The character that ends where `position` > 0 is.
+inline DecodedCharacter decode_before(std::string_view text, std::size_t position) {
+  std::size_t begin = position - 1;
+  while (begin > 0 && position - begin < 4 &&
+         (static_cast<unsigned char>(text[begin]) & 0xc0u) == 0x80u)
+    --begin;
+  const DecodedCharacter c = decode_utf8(text, begin);
+  return begin + c.bytes == position ? c : DecodedCharacter{kReplacementCharacter, 1};
+}
+
 /// How many characters begin in `text`, which is UTF-8.
 inline std::uint32_t count_characters(std::string_view text) {
   std::uint32_t count = 0;

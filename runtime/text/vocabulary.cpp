@@ -11,7 +11,7 @@ namespace {
 
 // Half-full tables of real vocabularies need about 30 steps at worst. Pieces made to collide would
 // cost quadratic time instead; they are refused.
-constexpr std::size_t kMaxSteps = 256;
+constexpr std::size_t kMaxSlotSteps = 256;
 
 Vocabulary::Hash hash_of(Vocabulary::Hash seed, std::string_view bytes) {
   for (const char byte : bytes)
@@ -64,7 +64,7 @@ Result<void> Vocabulary::insert(std::size_t id, Content content) {
   }
   const Hash hash = hash_of(kWordSeed, inserted);
   std::size_t at = home(hash);
-  for (std::size_t step = 0; step < kMaxSteps; ++step, at = (at + 1) & (slots_.size() - 1)) {
+  for (std::size_t step = 0; step < kMaxSlotSteps; ++step, at = (at + 1) & (slots_.size() - 1)) {
     Slot& slot = slots_[at];
     const bool same =
         slot.number != 0 && slot.tag == tag_of(hash) && piece(slot.number - 1) == inserted;
@@ -78,7 +78,7 @@ Result<void> Vocabulary::insert(std::size_t id, Content content) {
 
 std::int32_t Vocabulary::lookup(Hash hash, std::string_view head, std::string_view tail) const {
   std::size_t at = home(hash);
-  for (std::size_t step = 0; step < kMaxSteps; ++step, at = (at + 1) & (slots_.size() - 1)) {
+  for (std::size_t step = 0; step < kMaxSlotSteps; ++step, at = (at + 1) & (slots_.size() - 1)) {
     const Slot slot = slots_[at];
     if (slot.number == 0) return kNone;
     if (slot.tag != tag_of(hash)) continue;

@@ -10,9 +10,9 @@ namespace {
 constexpr int kTop = 50;  // of the first box
 constexpr int kBoxHeight = 30;
 constexpr int kPitch = 42;
-constexpr int kLeft = 20;
+constexpr int kBoxLeft = 20;
 constexpr int kBoxWidth = 620;
-constexpr int kWidth = 760;
+constexpr int kPageWidth = 760;
 
 constexpr std::string_view kStyle =
     "<style>text{font:13px system-ui,'DejaVu "
@@ -29,7 +29,7 @@ int top_of(std::size_t step) {
   return kTop + static_cast<int>(step) * kPitch;
 }
 
-std::string text_svg(
+std::string label_svg(
     int x, int y, std::string_view anchor, std::string_view style, const std::string& text) {
   return fmt::format("<text x=\"{}\" y=\"{}\" text-anchor=\"{}\" class=\"{}\">{}</text>", x, y,
                      anchor, style, escape_markup(text));
@@ -38,11 +38,11 @@ std::string text_svg(
 /// From the step just above in a straight line, from further up around the side.
 std::string edge_svg(std::size_t from, std::size_t to) {
   if (from + 1 == to) {
-    const int x = kLeft + kBoxWidth / 2;
+    const int x = kBoxLeft + kBoxWidth / 2;
     return fmt::format("<path marker-end=\"url(#tip)\" d=\"M{} {}V{}\"/>", x,
                        top_of(from) + kBoxHeight, top_of(to) - 2);
   }
-  const int side = kLeft + kBoxWidth;
+  const int side = kBoxLeft + kBoxWidth;
   const int reach = side + 14 + 6 * static_cast<int>(std::min<std::size_t>(to - from, 12));
   const int start = top_of(from) + 2 * kBoxHeight / 3;
   const int end = top_of(to) + kBoxHeight / 3;
@@ -54,12 +54,12 @@ std::string box_svg(std::size_t i, const DrawnStep& step) {
   const int top = top_of(i);
   const int line = top + 20;
   return fmt::format("<rect class=\"{}\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" rx=\"5\"/>",
-                     step.precision.starts_with("i8") ? "i8" : "", kLeft, top, kBoxWidth,
+                     step.precision.starts_with("i8") ? "i8" : "", kBoxLeft, top, kBoxWidth,
                      kBoxHeight) +
-         text_svg(kLeft + 12, line, "start", "", step.op) +
-         text_svg(kLeft + 120, line, "start", "dim", step.name) +
-         text_svg(kLeft + 490, line, "end", "", step.shape) +
-         text_svg(kLeft + kBoxWidth - 12, line, "end", "dim", step.precision);
+         label_svg(kBoxLeft + 12, line, "start", "", step.op) +
+         label_svg(kBoxLeft + 120, line, "start", "dim", step.name) +
+         label_svg(kBoxLeft + 490, line, "end", "", step.shape) +
+         label_svg(kBoxLeft + kBoxWidth - 12, line, "end", "dim", step.precision);
 }
 
 }  // namespace
@@ -73,8 +73,8 @@ std::string graph_svg(const std::string& title, std::span<const DrawnStep> steps
       "markerHeight=\"7\" orient=\"auto\">"
       "<path d=\"M1 1L7 4L1 7\"/></marker></defs><rect class=\"paper\" width=\"{}\" "
       "height=\"{}\"/>",
-      kWidth, height, kWidth, height, kStyle, kWidth, height);
-  svg += text_svg(kLeft, 30, "start", "title", title) + "\n";
+      kPageWidth, height, kPageWidth, height, kStyle, kPageWidth, height);
+  svg += label_svg(kBoxLeft, 30, "start", "title", title) + "\n";
   for (std::size_t i = 0; i < steps.size(); ++i) {
     for (const std::size_t source : steps[i].sources)
       svg += edge_svg(source, i);

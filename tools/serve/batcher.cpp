@@ -12,10 +12,6 @@ namespace {
 constexpr auto kHeartbeat = std::chrono::milliseconds(250);
 constexpr double kSilenceAllowedSeconds = 1.5;
 
-double seconds_between(Clock::time_point begin, Clock::time_point end) {
-  return std::chrono::duration<double>(end - begin).count();
-}
-
 Clock::duration seconds(double value) {
   return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(value));
 }

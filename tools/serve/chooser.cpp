@@ -9,13 +9,9 @@ constexpr double kMemorySeconds = 0.5;  // of the arrival rate
 // What waits must be done within this part of the promise: the rest is for the batch that is about
 // to begin when a request comes, and for reading and writing.
 constexpr double kPromisePart = 0.5;
-constexpr double kFull = 0.85;  // of an engine's time: beyond, queues grow without end
-constexpr double kRoom = 0.65;  // of an engine's time, to come back to it
+constexpr double kFullLoad = 0.85;  // of an engine's time: beyond, queues grow without end
+constexpr double kRoom = 0.65;      // of an engine's time, to come back to it
 constexpr double kCalmSeconds = 1.0;
-
-double seconds_between(Clock::time_point begin, Clock::time_point end) {
-  return std::chrono::duration<double>(end - begin).count();
-}
 
 }  // namespace
 
@@ -34,7 +30,8 @@ bool EngineChooser::is_in_danger(double oldest_s,
                                  std::size_t tokens,
                                  double rate,
                                  const CostModel& cost) const {
-  return oldest_s + cost.seconds(tokens) > kPromisePart * promise_s_ || rate * cost.slope() > kFull;
+  return oldest_s + cost.seconds(tokens) > kPromisePart * promise_s_ ||
+         rate * cost.slope() > kFullLoad;
 }
 
 std::size_t EngineChooser::choose(Clock::time_point now,

@@ -12,6 +12,10 @@
 namespace rtai::serve {
 
 using Clock = std::chrono::steady_clock;
+
+inline double seconds_between(Clock::time_point begin, Clock::time_point end) {
+  return std::chrono::duration<double>(end - begin).count();
+}
 using Headers = std::vector<std::pair<std::string, std::string>>;
 
 /// The value of the header `name` (any case), or an empty text.

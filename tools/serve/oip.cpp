@@ -17,10 +17,6 @@ using tools::Task;
 
 constexpr std::size_t kMostElements = 1u << 22;  // of a tensor in a request
 
-Error bad(std::string message) {
-  return {ErrorCode::invalid_input, std::move(message)};
-}
-
 /// One input of a request, its data as texts or as whole numbers.
 struct InputTensor {
   std::string name;
@@ -33,14 +29,16 @@ Result<std::vector<std::size_t>> shape_of(const Body& input, const std::string& 
   std::vector<std::size_t> shape;
   std::size_t elements = 1;
   const auto found = input.find("shape");
-  const Error error = bad(fmt::format("input '{}': \"shape\": expected positive sizes", name));
+  const Error error =
+      invalid_input(fmt::format("input '{}': \"shape\": expected positive sizes", name));
   if (found == input.end() || !found->is_array() || found->empty() || found->size() > 4)
     return error;
   for (const Body& size : *found) {
     if (!size.is_number_unsigned() || size == 0u || size > kMostElements) return error;
     shape.push_back(size.get<std::size_t>());
     elements *= shape.back();
-    if (elements > kMostElements) return bad(fmt::format("input '{}': too many elements", name));
+    if (elements > kMostElements)
+      return invalid_input(fmt::format("input '{}': too many elements", name));
   }
   return shape;
 }
@@ -65,13 +63,13 @@ void flatten(const Body& data, std::vector<const Body*>& elements) {
 Result<std::int32_t> token_of(std::int64_t wide, const std::string& name) {
   if (wide < std::numeric_limits<std::int32_t>::min() ||
       wide > std::numeric_limits<std::int32_t>::max())
-    return bad(fmt::format("input '{}': a number that is no token", name));
+    return invalid_input(fmt::format("input '{}': a number that is no token", name));
   return static_cast<std::int32_t>(wide);
 }
 
 Result<void> read_json_data(const Body& data, bool is_text, InputTensor& tensor) {
   if (!data.is_array())
-    return bad(fmt::format("input '{}': \"data\": expected a list", tensor.name));
+    return invalid_input(fmt::format("input '{}': \"data\": expected a list", tensor.name));
   std::vector<const Body*> elements;
   flatten(data, elements);
   for (const Body* element : elements) {
@@ -83,8 +81,8 @@ Result<void> read_json_data(const Body& data, bool is_text, InputTensor& tensor)
       RTAI_TRY(const std::int32_t number, token_of(element->get<std::int64_t>(), tensor.name));
       tensor.numbers.push_back(number);
     } else {
-      return bad(fmt::format("input '{}': \"data\": expected {}", tensor.name,
-                             is_text ? "texts" : "whole numbers"));
+      return invalid_input(fmt::format("input '{}': \"data\": expected {}", tensor.name,
+                                       is_text ? "texts" : "whole numbers"));
     }
   }
   return {};
@@ -96,7 +94,7 @@ Result<void> read_binary_texts(std::string_view bytes, InputTensor& tensor) {
   while (reader.remaining() > 0) {
     const Result<std::string> element = reader.read_string(bytes.size());
     if (!element)
-      return bad(fmt::format("input '{}': binary data that ends too soon", tensor.name));
+      return invalid_input(fmt::format("input '{}': binary data that ends too soon", tensor.name));
     tensor.texts.push_back(*element);
   }
   return {};
@@ -105,7 +103,8 @@ Result<void> read_binary_texts(std::string_view bytes, InputTensor& tensor) {
 template <class Number>
 Result<void> read_binary_numbers(std::string_view bytes, InputTensor& tensor) {
   if (bytes.size() % sizeof(Number) != 0)
-    return bad(fmt::format("input '{}': binary data of a size that does not fit", tensor.name));
+    return invalid_input(
+        fmt::format("input '{}': binary data of a size that does not fit", tensor.name));
   ByteReader reader(std::as_bytes(std::span(bytes)));
   while (reader.remaining() > 0) {
     RTAI_TRY(const auto wide, reader.read<Number>());
@@ -117,7 +116,7 @@ Result<void> read_binary_numbers(std::string_view bytes, InputTensor& tensor) {
 
 Result<std::size_t> size_of(const Body& value, const std::string& name) {
   if (!value.is_number_unsigned())
-    return bad(fmt::format("input '{}': \"binary_data_size\": expected a number", name));
+    return invalid_input(fmt::format("input '{}': \"binary_data_size\": expected a number", name));
   return value.get<std::size_t>();
 }
 
@@ -128,24 +127,24 @@ Result<InputTensor> read_input(const Body& input, std::string_view& binary) {
     return found != input.end() && found->is_string() ? found->get<std::string>() : std::string();
   };
   InputTensor tensor;
-  if (!input.is_object()) return bad("\"inputs\": expected a list of objects");
+  if (!input.is_object()) return invalid_input("\"inputs\": expected a list of objects");
   tensor.name = text("name");
   static constexpr std::array<std::string_view, 5> kNames = {"text", "text_b", "input_ids",
                                                              "attention_mask", "token_type_ids"};
   if (std::ranges::find(kNames, tensor.name) == kNames.end())
-    return bad(fmt::format("unknown input; expected one of {}", fmt::join(kNames, ", ")));
+    return invalid_input(fmt::format("unknown input; expected one of {}", fmt::join(kNames, ", ")));
   RTAI_TRY(tensor.shape, shape_of(input, tensor.name));
   const bool is_text = tensor.name.starts_with("text");
   const std::string type = text("datatype");
   if (is_text ? type != "BYTES" : type != "INT64" && type != "INT32") {
-    return bad(fmt::format("input '{}': \"datatype\": expected {}", tensor.name,
-                           is_text ? "BYTES" : "INT64 or INT32"));
+    return invalid_input(fmt::format("input '{}': \"datatype\": expected {}", tensor.name,
+                                     is_text ? "BYTES" : "INT64 or INT32"));
   }
   const Body parameters = input.value("parameters", Body::object());
   if (parameters.is_object() && parameters.contains("binary_data_size")) {
     RTAI_TRY(const std::size_t size, size_of(parameters["binary_data_size"], tensor.name));
     if (size > binary.size())
-      return bad(fmt::format("input '{}': binary data that ends too soon", tensor.name));
+      return invalid_input(fmt::format("input '{}': binary data that ends too soon", tensor.name));
     const std::string_view own = binary.substr(0, size);
     binary.remove_prefix(size);
     RTAI_TRY_VOID(is_text           ? read_binary_texts(own, tensor)
@@ -156,8 +155,8 @@ Result<InputTensor> read_input(const Body& input, std::string_view& binary) {
   }
   const std::size_t count = is_text ? tensor.texts.size() : tensor.numbers.size();
   if (count != elements_of(tensor.shape))
-    return bad(fmt::format("input '{}': {} elements, the shape has {}", tensor.name, count,
-                           elements_of(tensor.shape)));
+    return invalid_input(fmt::format("input '{}': {} elements, the shape has {}", tensor.name,
+                                     count, elements_of(tensor.shape)));
   return tensor;
 }
 
@@ -165,10 +164,12 @@ Result<InputTensor> read_input(const Body& input, std::string_view& binary) {
 Result<std::vector<Sample>> samples_of_ids(const InputTensor& ids,
                                            const InputTensor* mask,
                                            const InputTensor* types) {
-  if (ids.shape.size() != 2) return bad("input 'input_ids': expected the shape [texts, tokens]");
+  if (ids.shape.size() != 2)
+    return invalid_input("input 'input_ids': expected the shape [texts, tokens]");
   for (const InputTensor* other : {mask, types}) {
     if (other != nullptr && other->shape != ids.shape)
-      return bad(fmt::format("input '{}': expected the shape of 'input_ids'", other->name));
+      return invalid_input(
+          fmt::format("input '{}': expected the shape of 'input_ids'", other->name));
   }
   std::vector<Sample> samples(ids.shape[0]);
   for (std::size_t row = 0; row < ids.shape[0]; ++row) {
@@ -178,14 +179,15 @@ Result<std::vector<Sample>> samples_of_ids(const InputTensor& ids,
       samples[row].ids.push_back(ids.numbers[i]);
       samples[row].segments.push_back(types != nullptr ? types->numbers[i] : 0);
     }
-    if (samples[row].ids.empty()) return bad("input 'attention_mask': a text without a token");
+    if (samples[row].ids.empty())
+      return invalid_input("input 'attention_mask': a text without a token");
   }
   return samples;
 }
 
 Result<std::vector<Sample>> samples_of_texts(InputTensor& texts, InputTensor* second) {
   if (second != nullptr && second->texts.size() != texts.texts.size())
-    return bad("inputs 'text' and 'text_b': expected as many of one as of the other");
+    return invalid_input("inputs 'text' and 'text_b': expected as many of one as of the other");
   std::vector<Sample> samples;
   for (std::size_t i = 0; i < texts.texts.size(); ++i) {
     samples.emplace_back(std::move(texts.texts[i]));
@@ -366,16 +368,17 @@ Result<void> read_wanted(const EngineSet& set,
   request.all_binary = is_set(body, "binary_data_output");
   const auto wanted = body.find("outputs");
   if (wanted == body.end()) return {};
-  if (!wanted->is_array()) return bad("\"outputs\": expected a list of objects");
+  if (!wanted->is_array()) return invalid_input("\"outputs\": expected a list of objects");
   const std::vector<std::string> names = output_names(set, with_texts);
   for (const Body& output : *wanted) {
     if (!output.is_object() || !output.contains("name") || !output["name"].is_string())
-      return bad("\"outputs\": expected a list of objects with a name");
+      return invalid_input("\"outputs\": expected a list of objects with a name");
     const auto name = output["name"].get<std::string>();
     if (std::ranges::find(names, name) == names.end())
-      return bad(fmt::format("unknown output; expected one of {}", fmt::join(names, ", ")));
+      return invalid_input(
+          fmt::format("unknown output; expected one of {}", fmt::join(names, ", ")));
     if (std::ranges::find(request.outputs, name, &WantedOutput::name) != request.outputs.end())
-      return bad("an output is asked for twice");
+      return invalid_input("an output is asked for twice");
     request.outputs.push_back({name, request.all_binary || is_set(output, "binary_data")});
   }
   return {};
@@ -441,21 +444,21 @@ Result<Inquiry> read_infer(const EngineSet& set,
                            const std::string& body,
                            std::optional<std::size_t> json_bytes) {
   if (json_bytes.value_or(0) > body.size())
-    return bad("Inference-Header-Content-Length: expected no more than the body");
+    return invalid_input("Inference-Header-Content-Length: expected no more than the body");
   const std::string_view whole(body);
   std::string_view binary = json_bytes ? whole.substr(*json_bytes) : std::string_view();
   RTAI_TRY(const Body json, parse_body(whole.substr(0, json_bytes.value_or(whole.size()))));
   const auto list = json.find("inputs");
   if (list == json.end() || !list->is_array() || list->empty() || list->size() > 5)
-    return bad("\"inputs\": expected a list of objects");
+    return invalid_input("\"inputs\": expected a list of objects");
   std::vector<InputTensor> inputs;
   for (const Body& input : *list) {
     RTAI_TRY(InputTensor tensor, read_input(input, binary));
     if (std::ranges::find(inputs, tensor.name, &InputTensor::name) != inputs.end())
-      return bad(fmt::format("input '{}': given twice", tensor.name));
+      return invalid_input(fmt::format("input '{}': given twice", tensor.name));
     inputs.push_back(std::move(tensor));
   }
-  if (!binary.empty()) return bad("binary data that belongs to no input");
+  if (!binary.empty()) return invalid_input("binary data that belongs to no input");
   const auto input = [&inputs](std::string_view name) -> InputTensor* {
     const auto found = std::ranges::find(inputs, name, &InputTensor::name);
     return found == inputs.end() ? nullptr : &*found;
@@ -466,11 +469,11 @@ Result<Inquiry> read_infer(const EngineSet& set,
   InputTensor* ids = input("input_ids");
   InputTensor* texts = input("text");
   if ((ids != nullptr) == (texts != nullptr))
-    return bad("expected the input 'text' or 'input_ids'");
+    return invalid_input("expected the input 'text' or 'input_ids'");
   const bool stray = ids != nullptr
                          ? input("text_b") != nullptr
                          : input("attention_mask") != nullptr || input("token_type_ids") != nullptr;
-  if (stray) return bad("inputs for texts and for ids in one request");
+  if (stray) return invalid_input("inputs for texts and for ids in one request");
   if (ids != nullptr) {
     const InputTensor* mask = input("attention_mask");
     RTAI_TRY(inquiry.samples, samples_of_ids(*ids, mask, input("token_type_ids")));
@@ -480,14 +483,14 @@ Result<Inquiry> read_infer(const EngineSet& set,
     RTAI_TRY(inquiry.samples, samples_of_texts(*texts, input("text_b")));
   }
   if (json.contains("id")) {
-    if (!json["id"].is_string()) return bad("\"id\": expected a text");
+    if (!json["id"].is_string()) return invalid_input("\"id\": expected a text");
     request.id = json["id"].get<std::string>();
   }
   RTAI_TRY_VOID(read_wanted(set, json, texts != nullptr, request));
   const Body parameters = json.value("parameters", Body::object());
   if (parameters.is_object() && parameters.contains("timeout")) {  // microseconds, as Triton has it
     const Body& timeout = parameters["timeout"];
-    if (!timeout.is_number_unsigned()) return bad("\"timeout\": expected microseconds");
+    if (!timeout.is_number_unsigned()) return invalid_input("\"timeout\": expected microseconds");
     if (timeout.get<std::uint64_t>() > 0) inquiry.timeout_s = timeout.get<double>() * 1e-6;
   }
   inquiry.respond = [request = std::move(request), model_name](const Answered& answered) {

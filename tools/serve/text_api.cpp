@@ -15,14 +15,11 @@ namespace {
 using tools::Sample;
 using tools::Task;
 
-Error bad(std::string message) {
-  return {ErrorCode::invalid_input, std::move(message)};
-}
-
 Result<bool> flag_of(const Body& body, const char* key, bool otherwise) {
   const auto found = body.find(key);
   if (found == body.end() || found->is_null()) return otherwise;
-  if (!found->is_boolean()) return bad(fmt::format("\"{}\": expected true or false", key));
+  if (!found->is_boolean())
+    return invalid_input(fmt::format("\"{}\": expected true or false", key));
   return found->get<bool>();
 }
 
@@ -46,7 +43,7 @@ Result<std::vector<Sample>> predict_samples(const Body& body) {
     return samples;
   }
   if (const auto list = body.find("samples"); list != body.end()) {
-    if (!list->is_array()) return bad("\"samples\": expected a list");
+    if (!list->is_array()) return invalid_input("\"samples\": expected a list");
     for (const Body& item : *list) {
       RTAI_TRY(Sample sample, sample_of(item));
       samples.push_back(std::move(sample));
@@ -133,7 +130,7 @@ std::vector<float> normalized(std::vector<float> values) {
 Result<Sample> tei_sample(const Body& item) {
   RTAI_TRY(std::vector<std::string> texts, texts_of(item, "inputs"));
   if (texts.empty() || texts.size() > 2)
-    return bad("\"inputs\": expected a text or a pair of them");
+    return invalid_input("\"inputs\": expected a text or a pair of them");
   Sample sample(std::move(texts[0]));
   if (texts.size() == 2) sample.text_b = std::move(texts[1]);
   return sample;
@@ -165,12 +162,12 @@ Result<Inquiry> read_predict(const EngineSet& set,
   RTAI_TRY(inquiry.samples, predict_samples(body));
   RTAI_TRY(const bool logits, flag_of(body, "logits", false));
   if (const auto engine = body.find("engine"); engine != body.end()) {
-    if (!engine->is_string()) return bad("\"engine\": expected a name");
+    if (!engine->is_string()) return invalid_input("\"engine\": expected a name");
     RTAI_TRY(inquiry.engine, engine_called(set, model_name, engine->get<std::string>()));
   }
   if (const auto timeout = body.find("timeout_ms"); timeout != body.end()) {
     if (!timeout->is_number() || timeout->get<double>() <= 0)
-      return bad("\"timeout_ms\": expected a positive number");
+      return invalid_input("\"timeout_ms\": expected a positive number");
     inquiry.timeout_s = timeout->get<double>() * 1e-3;
   }
   const bool is_list = body.contains("texts") || body.contains("samples");
@@ -203,22 +200,23 @@ Result<Inquiry> read_openai_embeddings(const EngineSet& set,
                                        const Body& body) {
   RTAI_TRY_VOID(need_embeddings(set));
   Inquiry inquiry;
-  if (!body.contains("input")) return bad("\"input\": expected a text or a list of texts");
+  if (!body.contains("input"))
+    return invalid_input("\"input\": expected a text or a list of texts");
   RTAI_TRY(inquiry.samples, openai_samples(body["input"]));
   std::string model = model_name;
   if (const auto name = body.find("model"); name != body.end()) {
-    if (!name->is_string()) return bad("\"model\": expected a name");
+    if (!name->is_string()) return invalid_input("\"model\": expected a name");
     model = name->get<std::string>();
     RTAI_TRY(inquiry.engine, engine_called(set, model_name, model));
   }
   const Body format = body.value("encoding_format", Body("float"));
   if (format != "float" && format != "base64")
-    return bad("\"encoding_format\": expected float or base64");
+    return invalid_input("\"encoding_format\": expected float or base64");
   const engine::Program& program = set.first().predictor->engine().program;
   const Index columns =
       program.values[static_cast<std::size_t>(program.outputs.front().value)].columns;
   if (body.contains("dimensions") && !body["dimensions"].is_null() && body["dimensions"] != columns)
-    return bad(fmt::format("\"dimensions\": this model gives {}", columns));
+    return invalid_input(fmt::format("\"dimensions\": this model gives {}", columns));
   inquiry.respond =
       [model, as_base64 = format == "base64"](const Answered& answered) -> Result<HttpResponse> {
     return json_response(openai_json(answered, model, as_base64));
@@ -229,7 +227,8 @@ Result<Inquiry> read_openai_embeddings(const EngineSet& set,
 Result<Inquiry> read_tei_embed(const EngineSet& set, const Body& body) {
   RTAI_TRY_VOID(need_embeddings(set));
   Inquiry inquiry;
-  if (!body.contains("inputs")) return bad("\"inputs\": expected a text or a list of texts");
+  if (!body.contains("inputs"))
+    return invalid_input("\"inputs\": expected a text or a list of texts");
   RTAI_TRY(std::vector<std::string> texts, texts_of(body["inputs"], "inputs"));
   for (std::string& text : texts)
     inquiry.samples.emplace_back(std::move(text));
@@ -249,7 +248,8 @@ Result<Inquiry> read_tei_predict(const EngineSet& set, const Body& body) {
   if (set.first().model.task != Task::sequence_classification)
     return Error{ErrorCode::unsupported, "this model classifies no texts"};
   Inquiry inquiry;
-  if (!body.contains("inputs")) return bad("\"inputs\": expected a text or a list of texts");
+  if (!body.contains("inputs"))
+    return invalid_input("\"inputs\": expected a text or a list of texts");
   const Body& inputs = body["inputs"];
   const bool is_batch = inputs.is_array() && !inputs.empty() && inputs.front().is_array();
   for (const Body& item : is_batch ? inputs : Body::array({inputs})) {

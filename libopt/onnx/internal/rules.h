@@ -4,7 +4,10 @@
 #include "libopt/onnx/internal/builder.h"
 #include "libopt/onnx/internal/source_node.h"
 
+#include <algorithm>
+#include <span>
 #include <string_view>
+#include <utility>
 
 namespace rtai::onnx_io {
 
@@ -19,5 +22,21 @@ Rule find_rule(std::string_view op_type);
 Rule find_contrib_rule(std::string_view op_type);
 /// The rule of an operator of either domain that works on quantized values, or null.
 Rule find_quantized_rule(std::string_view op_type);
+
+struct NamedRule {
+  std::string_view op_type;
+  Rule rule;
+};
+/// The rule of that name, or null.
+inline Rule find_among(std::span<const NamedRule> rules, std::string_view op_type) {
+  const auto found = std::ranges::find(rules, op_type, &NamedRule::op_type);
+  return found == rules.end() ? nullptr : found->rule;
+}
+
+/// What a rule with one output returns.
+inline Result<Values> one(Result<ir::ValueId> value) {
+  if (!value) return std::move(value).error();
+  return Values{*value};
+}
 
 }  // namespace rtai::onnx_io

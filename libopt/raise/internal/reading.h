@@ -73,6 +73,12 @@ class Reading {
 
 using Meanings = std::vector<Meaning>;
 
+/// What a node with one output means.
+inline Result<Meanings> one(Result<Meaning> meaning) {
+  if (!meaning) return std::move(meaning).error();
+  return Meanings{*std::move(meaning)};
+}
+
 /// Operators that only move elements, on whatever has axes.
 Result<Meanings> read_layout(Reading& reading, const ir::Node& node);
 /// gather and slice of constant tables, and products with one-hot rows.

@@ -59,9 +59,6 @@ class Call {
   Budget& budget_;
 };
 
-/// An error of the kind that a wrong model or input causes.
-Error misfit(std::string message);
-
 /// "f32[2, 3]"
 std::string describe(const ir::Tensor& tensor);
 

@@ -7,10 +7,6 @@
 namespace rtai::text::unicode {
 namespace {
 
-bool has(char32_t c, CharacterFlag flag) {
-  return properties(c).has(flag);
-}
-
 std::u32string text_of(const Sequence& sequence) {
   return {sequence.begin(), sequence.end()};
 }
