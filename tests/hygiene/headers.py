@@ -1,5 +1,5 @@
-"""Every header compiles alone. Most are proved by the build: the header that a source includes first was compiled with
-nothing before it, and so was the first one of that header. Only the others are compiled here.
+"""Every header compiles alone. A source that is compiled by itself proves the header it includes first, and a header that
+compiles alone proves its own first one. Only what nothing else proves is compiled here.
 
 Usage: headers.py SOURCE_FOLDER BUILD_FOLDER (with compile_commands.json)
 """
@@ -37,15 +37,21 @@ def proved_by_build(root: pathlib.Path, commands: list[dict]) -> set[str]:
     return proved
 
 
+def without_first_of_others(root: pathlib.Path, headers: list[str]) -> list[str]:
+    """Those that no other of them includes first."""
+    firsts = {first_include(root / header) for header in headers}
+    return [header for header in headers if header not in firsts]
+
+
 def compiler_and_flags(commands: list[dict]) -> list[str]:
-    """The compiler with all folders that any source includes from."""
+    """The compiler with all folders that any source includes from, and what any defines."""
     compiler = next(c for c in commands if c["file"].endswith(".cpp"))["command"]
     words = [word for word in shlex.split(compiler) if not word.endswith("ccache")]
     call = [words[0], "-std=c++20"]
     for command in commands:
         words = shlex.split(command["command"])
         for i, word in enumerate(words):
-            flag = words[i : i + 2] if word == "-isystem" else [word] if word.startswith("-I") else []
+            flag = words[i : i + 2] if word == "-isystem" else [word] if word.startswith(("-I", "-D")) else []
             if flag and " ".join(flag) not in " ".join(call):
                 call += flag
     return call
@@ -63,6 +69,7 @@ def main() -> int:
     proved = proved_by_build(root, commands)
     headers = [str(path.relative_to(root)) for layer in LAYERS for path in sorted((root / layer).rglob("*.h"))]
     rest = [header for header in headers if header not in proved and not SPECIAL.search(header)]
+    rest = without_first_of_others(root, rest)
     call = compiler_and_flags(commands)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         errors = list(pool.map(lambda header: compile_alone(call, header), rest))
