@@ -21,9 +21,12 @@ using text::NormalizerStep;
 using text::SplitterStep;
 using text::Tokenizer;
 using text::TokenizerSettings;
+using Delimiter = SplitterStep::Delimiter;
 using Kind = NormalizerStep::Kind;
 using Name = TokenCollection::Name;
+using Pattern = SplitterStep::Pattern;
 using PieceType = SentencePieceFile::PieceType;
+using Prefix = SplitterStep::Prefix;
 
 constexpr const char* kSpace = "\xe2\x96\x81";  // U+2581
 
@@ -153,18 +156,16 @@ Result<std::vector<SplitterStep>> splitter_of(const Family& family, const JsonVa
   RTAI_TRY(const bool prefix, config["add_prefix_space"].boolean_or(true));
   RTAI_TRY(const bool at_punctuation, config["split_by_punct"].boolean_or(false));
   if (!deberta) {
-    steps.push_back({.pattern = SplitterStep::Pattern::whitespace,
-                     .delimiter = SplitterStep::Delimiter::removed});
+    steps.push_back({.pattern = Pattern::whitespace, .delimiter = Delimiter::removed});
   } else if (at_punctuation) {
-    steps.push_back({.pattern = SplitterStep::Pattern::punctuation,
-                     .delimiter = SplitterStep::Delimiter::isolated});
+    steps.push_back({.pattern = Pattern::punctuation, .delimiter = Delimiter::isolated});
   }
   steps.push_back({.space = kSpace,
-                   .prefix = prefix    ? SplitterStep::Prefix::always
-                             : deberta ? SplitterStep::Prefix::first
-                                       : SplitterStep::Prefix::never,
-                   .pattern = SplitterStep::Pattern::literal,
-                   .delimiter = SplitterStep::Delimiter::merged_with_next,
+                   .prefix = prefix    ? Prefix::always
+                             : deberta ? Prefix::first
+                                       : Prefix::never,
+                   .pattern = Pattern::literal,
+                   .delimiter = Delimiter::merged_with_next,
                    .literal = kSpace});
   return steps;
 }

@@ -21,7 +21,7 @@ using ir::Op;
 using ir::ValueId;
 
 Error missing(std::string_view what) {
-  return {ErrorCode::unsupported, fmt::format("{} is not supported", what)};
+  return unsupported(fmt::format("{} is not supported", what));
 }
 
 Result<void> expect_no_input(const SourceNode& node,
