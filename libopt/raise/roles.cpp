@@ -15,6 +15,11 @@ using ir::ValueId;
 /// The most rows that a table of segments has; models use 1, 2 or 4.
 constexpr Index kMostSegments = 16;
 
+// Of the inputs, where a file prescribes sizes: 8 sequences of 512 for BERT-large are 2^22 numbers.
+constexpr Index kMostTokens = Index{1} << 20;
+constexpr Index kMostWidth = Index{1} << 16;
+constexpr Index kMostNumbers = Index{1} << 24;
+
 bool is_integer(DType dtype) {
   return dtype == DType::i64 || dtype == DType::i32;
 }
@@ -188,6 +193,20 @@ Result<void> take_sizes(const ir::Graph& graph, Interface& interface) {
   return {};
 }
 
+/// Probes fill the inputs: sizes that a file only declares must not take memory.
+Result<void> expect_usual_sizes(const Interface& interface) {
+  const auto hidden = interface.find(Role::hidden);
+  const Index width = hidden ? interface.inputs[*hidden].limit : 1;
+  const Index batch = interface.batch.value_or(1);
+  const Index length = interface.length.value_or(1);
+  if (width < 1 || width > kMostWidth || batch > kMostTokens / length ||
+      batch * length > kMostNumbers / width) {
+    return unsupported(
+        fmt::format("inputs of {} x {} tokens and {} columns", batch, length, width));
+  }
+  return {};
+}
+
 }  // namespace
 
 std::string_view to_string(Role role) {
@@ -249,6 +268,7 @@ Result<Interface> recognize_inputs(const ir::Graph& graph) {
                              graph.name(input), to_string(graph.type(input)))};
   }
   RTAI_TRY_VOID(take_sizes(graph, interface));
+  RTAI_TRY_VOID(expect_usual_sizes(interface));
   return interface;
 }
 

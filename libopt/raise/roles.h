@@ -36,7 +36,8 @@ struct Interface {
 /// ones of [batch, seq, width] are hidden states, where a graph begins behind the embeddings; the
 /// one input left is the mask.
 ///
-/// Errors: unsupported, naming an input that is neither, or the role that nothing fills.
+/// Errors: unsupported, naming an input that is neither, or the role that nothing fills; sizes
+/// declared so large that the inputs themselves would take the memory.
 Result<Interface> recognize_inputs(const ir::Graph& graph);
 
 }  // namespace rtai::raise

@@ -15,7 +15,6 @@ using ir::ValueId;
 /// Real models need some MiB for one value; a hostile one shall not take all memory.
 constexpr Index kMostBytesOfOneNode = Index{1} << 30;
 constexpr Index kMostWorkOfOneNode = Index{1} << 32;
-constexpr Index kMostTokens = Index{1} << 20;  // of a batch whose sizes the file prescribes
 
 std::uint64_t next_random(std::uint64_t& state) {
   state ^= state << 13, state ^= state >> 7, state ^= state << 17;  // xorshift, Marsaglia 2003
@@ -210,6 +209,7 @@ std::vector<ir::Tensor> make_inputs(const ir::Graph& graph,
     const Index lowest = role.role == Role::ids ? std::min<Index>(4, role.limit - 1) : 0;
     const Index width = role.role == Role::hidden ? role.limit : 1;
     std::vector<float> values;
+    values.reserve(static_cast<std::size_t>(batch * length * width));
     for (Index b = 0; b < batch; ++b) {
       const Index real = lengths[static_cast<std::size_t>(b)];
       for (Index t = 0; t < length * width; ++t) {
@@ -261,10 +261,6 @@ Result<Probe> probe_values(const ir::Graph& graph,
 
 Result<Trace> trace(const ir::Graph& graph) {
   RTAI_TRY(Interface interface, recognize_inputs(graph));
-  if (interface.batch.value_or(1) > kMostTokens / interface.length.value_or(1)) {
-    return Error{ErrorCode::unsupported,
-                 fmt::format("inputs of [{}, {}]", *interface.batch, interface.length.value_or(1))};
-  }
   Trace result{.interface = std::move(interface), .probes = {}};
   struct Sizes {
     Index length;

@@ -122,4 +122,16 @@ TEST_CASE("sizes that the file prescribes must agree") {
         "choices");
 }
 
+TEST_CASE("sizes that the file prescribes must be those of a model") {
+  const auto of = [](const std::string& type) {
+    return roles("graph (%x: f32" + type + ") {\n  %1 = softmax(%x) : f32\n  return %1\n}");
+  };
+  CHECK(of("[8, 512, 1024]") == "hidden states");
+  CHECK(of("[b, n, 65536]") == "hidden states");
+  CHECK(of("[b, n, 65537]") == "inputs of 1 x 1 tokens and 65537 columns");
+  CHECK(of("[64, 512, 1024]") == "inputs of 64 x 512 tokens and 1024 columns");
+  CHECK(of("[2097152, 1, 4]") == "inputs of 2097152 x 1 tokens and 4 columns");
+  CHECK(of("[b, n, 0]") == "inputs of 1 x 1 tokens and 0 columns");
+}
+
 }  // namespace rtai::raise

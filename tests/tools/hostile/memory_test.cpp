@@ -65,7 +65,20 @@ TEST_CASE("ONNX files that ask for much memory are refused at once") {
   const std::string made =
       model_with(field(1, field(1, "s") + field(2, "y") + field(4, "ConstantOfShape")) + shape +
                  input("ids") + field(12, field(1, "y")));
+  // Hidden states [b, n, width] that one softmax reads.
+  const auto wide_input = [](Index batch, Index width) {
+    const auto size = [](Index n) {
+      return field(1, tag(1, 0) + varint(static_cast<std::uint64_t>(n)));
+    };
+    const std::string dims = size(batch) + field(1, field(2, "n")) + size(width);
+    return model_with(
+        field(1, field(1, "x") + field(2, "y") + field(4, "Softmax")) +
+        field(11, field(1, "x") + field(2, field(1, tag(1, 0) + varint(1) + field(2, dims)))) +
+        field(12, field(1, "y")));
+  };
   std::vector<std::pair<std::string, std::string>> bombs = {
+      {"hidden states of 2^40 columns", wide_input(2, Index{1} << 40)},
+      {"hidden states of 2^20 sequences and 2^16 columns", wide_input(1 << 20, 1 << 16)},
       {"nodes", model_with(repeated(field(1, ""), kTimes))},
       {"tensors", model_with(repeated(field(5, ""), kTimes))},
       {"names", model_with(field(1, repeated(field(1, ""), kTimes)))},
