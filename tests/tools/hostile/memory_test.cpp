@@ -70,10 +70,10 @@ TEST_CASE("ONNX files that ask for much memory are refused at once") {
     const auto size = [](Index n) {
       return field(1, tag(1, 0) + varint(static_cast<std::uint64_t>(n)));
     };
-    const std::string dims = size(batch) + field(1, field(2, "n")) + size(width);
+    const std::string sizes = size(batch) + field(1, field(2, "n")) + size(width);
     return model_with(
         field(1, field(1, "x") + field(2, "y") + field(4, "Softmax")) +
-        field(11, field(1, "x") + field(2, field(1, tag(1, 0) + varint(1) + field(2, dims)))) +
+        field(11, field(1, "x") + field(2, field(1, tag(1, 0) + varint(1) + field(2, sizes)))) +
         field(12, field(1, "y")));
   };
   std::vector<std::pair<std::string, std::string>> bombs = {
