@@ -3,11 +3,13 @@
 #include "runtime/exec/session.h"
 #include "runtime/text/tokenizer.h"
 
+#include <array>
 #include <exception>
 #include <memory>
 #include <new>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 struct rtai_engine {
@@ -30,7 +32,14 @@ using rtai::Error;
 using rtai::ErrorCode;
 using rtai::Result;
 
-thread_local std::string last_error;
+/// What went wrong last, cut to what fits. An array: a string of each thread would have to be
+/// destroyed, and glibc ends the program where it has no memory to note that.
+thread_local std::array<char, 1024> last_error = {};
+
+void remember(std::string_view message) noexcept {
+  const std::size_t size = message.copy(last_error.data(), last_error.size() - 1);
+  last_error[size] = '\0';
+}
 
 rtai_status status_of(ErrorCode code) {
   switch (code) {
@@ -53,31 +62,20 @@ rtai_status status_of(ErrorCode code) {
   return RTAI_INTERNAL;
 }
 
-// Short enough for a string to hold without memory of its own.
-constexpr const char* kOutOfMemory = "out of memory";
-
-rtai_status defect(const char* what) noexcept {
-  try {
-    last_error = what;
-  } catch (const std::bad_alloc&) {
-    last_error = kOutOfMemory;
-  }
-  return RTAI_INTERNAL;
-}
-
 /// Calls what may fail; nothing gets past the border to C but a status.
 template <class F>
 rtai_status guarded(F&& call) noexcept {
   try {
     const Result<void> done = call();
     if (done) return RTAI_OK;
-    last_error = done.error().message();
+    remember(done.error().message());
     return status_of(done.error().code());
   } catch (const std::bad_alloc&) {
-    last_error = kOutOfMemory;
+    remember("out of memory");
     return RTAI_DEVICE;
   } catch (const std::exception& error) {
-    return defect(error.what());
+    remember(error.what());
+    return RTAI_INTERNAL;
   }
 }
 
@@ -195,7 +193,7 @@ int32_t rtai_api_version(void) {
 }
 
 const char* rtai_last_error(void) {
-  return last_error.c_str();
+  return last_error.data();
 }
 
 rtai_status rtai_engine_open(const char* path, rtai_engine** engine) {

@@ -4,6 +4,9 @@
 #include "runtime/text/utf8.h"
 
 #include <algorithm>
+#include <array>
+#include <atomic>
+#include <memory>
 #include <utility>
 
 namespace rtai::text {
@@ -95,11 +98,40 @@ Edges whitespace_edges(std::string_view value) {
   return edges;
 }
 
-// The memory of this thread's last reader: texts are short, and each would begin with allocations.
-std::unique_ptr<TextReader::Memory>& kept_memory() {
-  thread_local std::unique_ptr<TextReader::Memory> memory;
-  return memory;
-}
+/// The memory of readers that are done: texts are short, and each would begin with allocations. Not
+/// one per thread: a thread's first variable with a destructor ends the program where memory is
+/// out.
+class KeptMemory {
+ public:
+  KeptMemory() = default;
+  KeptMemory(const KeptMemory&) = delete;
+  KeptMemory& operator=(const KeptMemory&) = delete;
+  ~KeptMemory() {
+    while (take() != nullptr) {
+    }
+  }
+
+  /// Null if all are in use.
+  std::unique_ptr<TextReader::Memory> take() {
+    for (auto& place : places_) {
+      std::unique_ptr<TextReader::Memory> memory(place.exchange(nullptr));
+      if (memory != nullptr) return memory;
+    }
+    return nullptr;
+  }
+
+  void put_back(std::unique_ptr<TextReader::Memory> memory) {
+    for (auto& place : places_) {
+      memory.reset(place.exchange(memory.release()));
+      if (memory == nullptr) return;
+    }
+  }
+
+ private:
+  std::array<std::atomic<TextReader::Memory*>, 4> places_ = {};  // as many threads read at once
+};
+
+constinit KeptMemory kept_memory;
 
 }  // namespace
 
@@ -113,7 +145,7 @@ TextReader::TextReader(const Pipeline& pipeline,
       segment_(segment),
       limit_(limit),
       beyond_(beyond),
-      memory_(std::move(kept_memory())) {
+      memory_(kept_memory.take()) {
   if (memory_ == nullptr) memory_ = std::make_unique<Memory>();
 }
 
@@ -122,7 +154,7 @@ TextReader::~TextReader() {
   constexpr std::size_t kMostBytes = 1u << 16;
   const std::size_t held = memory_->normalized.text.capacity() + memory_->split.text.capacity() +
                            memory_->scratch_split.text.capacity() + memory_->characters.capacity();
-  if (held <= kMostBytes) kept_memory() = std::move(memory_);
+  if (held <= kMostBytes) kept_memory.put_back(std::move(memory_));
 }
 
 void TextReader::read(std::string_view text) {

@@ -13,11 +13,13 @@
 
 namespace rtai {
 
-/// "path: what: reason", the reason being errno's.
+/// "path: what: reason", the reason being errno's. `code`, but for want of memory.
 inline Error system_error(ErrorCode code,
                           const std::filesystem::path& path,
                           std::string_view what) {
-  const std::string reason = std::generic_category().message(errno);
+  const int number = errno;
+  const std::string reason = std::generic_category().message(number);
+  if (number == ENOMEM) code = ErrorCode::device;
   return {code, path.string() + ": " + std::string(what) + ": " + reason};
 }
 
