@@ -102,7 +102,10 @@ std::string print_value(const T& value) {
 template <class Options>
 Result<Options> parse_options(const OptionValues& values) {
   Options options;
-  for (const auto& [name, text] : values) {
+  for (const auto& value_of : values) {
+    // (Not a structured binding: clang 14 captures none.)
+    const std::string& name = value_of.first;
+    const std::string& text = value_of.second;
     Result<void> status;
     bool known = false;
     std::vector<std::string_view> names;

@@ -26,9 +26,9 @@ struct Proof {
 /// in the reference interpreter, and compares all outputs at real tokens. A model of 16-bit floats
 /// is run in f32: what its operators mean, without the rounding on the way.
 ///
-/// Errors: invalid_input if a weight is NaN or infinite; internal if an output differs by more than
-/// the tolerance, with its name and place: the raised graph must not be used; otherwise as
-/// interpret().
+/// Errors: invalid_input if a weight, or an output of `imported`, is NaN or infinite; internal if
+/// an output differs by more than the tolerance, with its name and place: the raised graph must not
+/// be used; otherwise as interpret().
 Result<Proof> prove(const ir::Graph& imported,
                     const ir::Graph& raised,
                     const ProofOptions& options = {});

@@ -21,6 +21,7 @@ from tiny import Tiny
 RTAI, MAKER = sys.argv[1:3]
 ALL = "--all" in sys.argv
 SUBNORMAL = 1e-40
+MISSED = 7  # with static scales for odd weights the answers may differ too much, which is said; all is written
 
 
 def fields(data, begin, end):
@@ -160,7 +161,7 @@ class OddWeightsTest(unittest.TestCase):
             return place, "refused", lines[0]
         if result.returncode == 4 and len(lines) == 1:
             return place, "not understood", lines[0]
-        if result.returncode != 0:
+        if result.returncode not in (0, MISSED):
             return place, f"exit {result.returncode}", result.stderr
         found = self.logits(out)
         if not isinstance(found, list):
@@ -185,7 +186,7 @@ class OddWeightsTest(unittest.TestCase):
             counts[key] = counts.get(key, 0) + 1
         print(f"{len(jobs)} runs: {counts}")
         wrong = [f"{place}{kind} {why}" for place, kind, why in outcomes if kind not in allowed]
-        self.assertEqual(wrong[:20], [], f"{len(wrong)} of {len(jobs)}")
+        self.assertFalse(wrong, "\n".join([f"{len(wrong)} of {len(jobs)}", *wrong[:20]]))
         return outcomes
 
     def test_finite_weights(self):

@@ -47,6 +47,26 @@ TEST_CASE("prove accepts what raising makes") {
   }
 }
 
+TEST_CASE("prove refuses a model whose finite weights overflow") {
+  std::string text(kImported);
+  const auto huge = [&](const std::string& weight, int count) {
+    std::string values;
+    for (int i = 0; i < count; ++i)
+      values += i == 0 ? "3e38" : ", 3e38";
+    const std::size_t at = text.find(weight) + weight.size();
+    text.replace(at, std::string_view("random").size(), "[" + values + "]");
+  };
+  huge("@w: f32[6, 3] = ", 18);
+  huge("@b: f32[3] = ", 3);
+  const ir::Graph imported = parsed(text);
+  const auto graph = raise_transformer(imported);
+  REQUIRE(graph);
+  const auto proof = prove(imported, *graph);
+  REQUIRE_FALSE(proof);
+  CHECK(proof.error().code() == ErrorCode::invalid_input);
+  CHECK(proof.error().message().find("output 'logits' is ") == 0);
+}
+
 TEST_CASE("prove finds a wrong weight and says where the output differs") {
   const auto proof = prove(parsed(kImported), parsed(packed("%logits = linear(%1, @wt, @b)")));
   REQUIRE_FALSE(proof);
