@@ -1,8 +1,10 @@
 #!/bin/sh
-# Builds rtai with warnings as errors and runs all tests but those that need a GPU or measure speed.
+# Builds rtai with warnings as errors, runs all tests but those that need a GPU or measure speed, and each fuzz target
+# for a minute.
 set -eu
 cd "$(dirname "$0")/.."
-sh tools/install_packages.sh libonnx-testdata haproxy python3-jsonschema python3-yaml strace
+sh tools/install_packages.sh libonnx-testdata haproxy python3-jsonschema python3-yaml strace clang-14 libclang-rt-14-dev
 cmake --preset ci >/dev/null
 cmake --build --preset ci
 ctest --preset ci -j "$(nproc)"
+RTAI_FUZZ_SEED=1 sh tests/fuzz/run.sh 60
