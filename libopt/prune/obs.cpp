@@ -74,6 +74,12 @@ class Surgery {
     const Matrix block = inverse_(r, r);
     const Matrix lost = weight_(Eigen::all, r);
     const double damage = joint_damage(block, lost);
+    if (stay.empty()) {  // Eigen solves for nothing by reading its first element
+      weight_.resize(weight_.rows(), 0);
+      inverse_.resize(0, 0);
+      left_.clear();
+      return damage;
+    }
     const Matrix cross = inverse_(r, k);
     const Matrix update = block.llt().solve(cross);
     Matrix weight = weight_(Eigen::all, k);

@@ -27,11 +27,11 @@ T* write(const T* pointer) {
   return const_cast<T*>(pointer);  // NOLINT(cppcoreguidelines-pro-type-const-cast): ours
 }
 
-/// Lays the inputs out from `begin`; returns the bytes they take.
+/// Lays the inputs out from `begin`, or from nowhere if that is null; returns the bytes they take.
 std::size_t place_inputs(std::byte* begin, BatchSize capacity, DeviceInputs& inputs) {
   std::size_t bytes = 0;
   const auto place = [&]<class T>(const T*& pointer, Index count) {
-    pointer = reinterpret_cast<const T*>(begin + bytes);
+    pointer = begin == nullptr ? nullptr : reinterpret_cast<const T*>(begin + bytes);
     bytes += round_up(static_cast<std::size_t>(count) * sizeof(T), std::size_t{256});
   };
   place(inputs.counts, 3);

@@ -251,7 +251,7 @@ TEST_CASE("auto holds with a head of zeros and with weights that are all the sam
   check_auto_holds(Changed()
                        .set("layer.0.qkv.weight",
                             [](std::span<float> w) {
-                              for (const std::size_t part : {0, 1, 2})
+                              for (const std::size_t part : {0u, 1u, 2u})
                                 std::ranges::fill(w.subspan(part * 4 * kHead, kHead), 0.0f);
                             })
                        .graph());

@@ -50,12 +50,20 @@ void* operator new(std::size_t size) {
   count_one();
   return counted(std::malloc(size == 0 ? 1 : size));
 }
+void* operator new(std::size_t size, const std::nothrow_t& /*tag*/) noexcept try {
+  return operator new(size);
+} catch (const std::bad_alloc&) {
+  return nullptr;
+}
 void* operator new(std::size_t size, std::align_val_t alignment) {
   count_one();
   const auto align = static_cast<std::size_t>(alignment);
   return counted(std::aligned_alloc(align, (size + align - 1) / align * align));
 }
 void operator delete(void* memory) noexcept {
+  release(memory);
+}
+void operator delete(void* memory, const std::nothrow_t& /*tag*/) noexcept {
   release(memory);
 }
 void operator delete(void* memory, std::size_t) noexcept {

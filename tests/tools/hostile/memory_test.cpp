@@ -20,7 +20,8 @@ using wire::tag;
 using wire::varint;
 
 constexpr Index kMostBeyondFile = Index{256} << 20;
-constexpr double kMostSeconds = 1;  // of computing: others may use the machine, too
+constexpr bool kIsMeasured = RTAI_IS_MEASURED;  // not with sanitizers, nor unoptimized
+constexpr double kMostSeconds = 1;              // of computing: others may use the machine, too
 
 void expect_refused(const std::string& name,
                     const std::vector<std::string>& words,
@@ -32,8 +33,10 @@ void expect_refused(const std::string& name,
             << ", " << outcome.peak_bytes / (1 << 20) << " MiB, " << outcome.cpu_seconds
             << " s: " << outcome.errors);
   CHECK(std::count(exits.begin(), exits.end(), outcome.exit) == 1);
-  CHECK(outcome.peak_bytes < bytes + kMostBeyondFile);
-  CHECK(outcome.cpu_seconds < kMostSeconds);
+  if (kIsMeasured) {
+    CHECK(outcome.peak_bytes < bytes + kMostBeyondFile);
+    CHECK(outcome.cpu_seconds < kMostSeconds);
+  }
 }
 
 std::string model_with(const std::string& graph) {
