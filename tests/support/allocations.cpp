@@ -60,6 +60,13 @@ void* operator new(std::size_t size, std::align_val_t alignment) {
   const auto align = static_cast<std::size_t>(alignment);
   return counted(std::aligned_alloc(align, (size + align - 1) / align * align));
 }
+void* operator new(std::size_t size,
+                   std::align_val_t alignment,
+                   const std::nothrow_t& /*tag*/) noexcept try {
+  return operator new(size, alignment);
+} catch (const std::bad_alloc&) {
+  return nullptr;
+}
 void operator delete(void* memory) noexcept {
   release(memory);
 }
@@ -70,6 +77,9 @@ void operator delete(void* memory, std::size_t) noexcept {
   release(memory);
 }
 void operator delete(void* memory, std::align_val_t) noexcept {
+  release(memory);
+}
+void operator delete(void* memory, std::align_val_t, const std::nothrow_t& /*tag*/) noexcept {
   release(memory);
 }
 void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
