@@ -15,7 +15,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tools" / "serve"))
 from server import Server, until
-from tiny import Tiny, need
+from tiny import Tiny, environment, need
 
 need("strace")
 RTAI, MAKER = sys.argv[1:3]
@@ -95,7 +95,7 @@ class PrivacyTest(unittest.TestCase):
         log = self.tiny.folder / "serve.log"
         answers = 0
         tracer = ["strace", "-f", "-qq", "-e", "trace=network,openat,open,creat", "-o", log]
-        with Server(self.tiny.rtai, self.tiny.engine, prefix=tracer) as server:
+        with Server(self.tiny.rtai, self.tiny.engine, prefix=tracer, env=environment(tracer, None)) as server:
             pid = int(log.read_text().split()[0])
             bodies = [f'{{"text": "{CANARY}"}}', f'{{"texts": ["word1 {CANARY}", "word2"]}}', f'{{"text": "{CANARY}"', f'{{"{CANARY}": 1}}',
                       f'{{"text": "{CANARY} \\ud800"}}', f'{{"text": "a", "engine": "{CANARY}"}}', f'{{"text": "{CANARY}", "timeout_ms": 0.0001}}',

@@ -16,6 +16,11 @@ def need(*programs):
             sys.exit(NOT_RUN)
 
 
+def environment(prefix, more):
+    """LeakSanitizer, where rtai was built with it, does not work under strace."""
+    return {**os.environ, **({"ASAN_OPTIONS": "detect_leaks=0"} if prefix else {}), **(more or {})}
+
+
 class Tiny:
     """rtai and a model that every command takes and none takes long for."""
 
@@ -30,4 +35,4 @@ class Tiny:
 
     def run(self, *args, prefix=(), stdin=None, cwd=None, env=None, timeout=300):
         return subprocess.run([*map(str, prefix), self.rtai, *map(str, args)], input=stdin, capture_output=True, text=True,
-                              cwd=cwd, env={**os.environ, **(env or {})}, timeout=timeout)
+                              cwd=cwd, env=environment(prefix, env), timeout=timeout)
