@@ -203,6 +203,7 @@ class Converter {
 
   /// Both branches become part of the graph; for each output there is a choice between theirs.
   Result<void> choose(onnx::NodeProto& proto) {
+    if (proto.output_size() == 0) return invalid_input("has no outputs");
     const auto condition = proto.input_size() == 1 ? values_.find(proto.input(0)) : values_.end();
     if (condition == values_.end()) return invalid_input("expected a condition as its only input");
     const ValueId chooser = condition->second;

@@ -111,6 +111,19 @@ void add_structure(Kinds& kinds) {
     kinds.model(
         std::move(name), [&](Model& m) { change(*m.mutable_graph()); }, exit, std::move(message));
   };
+  graph(
+      "a choice without outputs",
+      [](G& g) {
+        onnx::NodeProto& node = *g.add_node();
+        node.set_op_type("If");
+        node.add_input("x");
+        for (const char* branch : {"then_branch", "else_branch"}) {
+          node.add_attribute()->set_name(branch);
+          node.mutable_attribute(node.attribute_size() - 1)->set_type(onnx::AttributeProto::GRAPH);
+          node.mutable_attribute(node.attribute_size() - 1)->mutable_g();
+        }
+      },
+      kUnusable, "has no outputs");
   kinds.model(
       "no graph", [](Model& m) { m.clear_graph(); }, kUnusable, "it has no graph");
   kinds.model(
