@@ -1,0 +1,215 @@
+// rtai._rtai: engines and their answers as NumPy arrays. rtai/__init__.py gives it its names.
+#include "runtime/engine/engine.h"
+#include "runtime/exec/session.h"
+#include "runtime/text/tokenizer.h"
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+#include <pybind11/stl/filesystem.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace py = pybind11;
+
+namespace rtai::python {
+namespace {
+
+struct Failure : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/// The exception that Python programs expect for `error`.
+[[noreturn]] void raise(const Error& error) {
+  switch (error.code()) {
+    case ErrorCode::invalid_input:
+      throw py::value_error(error.message());
+    case ErrorCode::not_found:
+      PyErr_SetString(PyExc_FileNotFoundError, error.message().c_str());
+      throw py::error_already_set();
+    default:
+      throw Failure(error.message());
+  }
+}
+
+template <class T>
+T unwrap(Result<T> result) {
+  if (!result) raise(result.error());
+  return *std::move(result);
+}
+
+using Ids = std::vector<std::int32_t>;
+
+/// Sequences laid end to end.
+struct Sequences {
+  Ids ids;
+  Ids segments;
+  Ids offsets = {0};
+
+  void add(const Ids& more_ids, const Ids& more_segments) {
+    ids.insert(ids.end(), more_ids.begin(), more_ids.end());
+    segments.insert(segments.end(), more_segments.begin(), more_segments.end());
+    offsets.push_back(static_cast<std::int32_t>(ids.size()));
+  }
+};
+
+/// One output of all sequences, row by row, and where the rows of each begin if each token has one.
+struct Rows {
+  std::string name;
+  Index columns = 0;
+  bool per_token = false;
+  std::vector<float> values;
+  std::vector<Index> offsets = {0};
+};
+
+/// A session, used by one thread at a time: others wait, without Python's lock.
+class Engine {
+ public:
+  Engine(const std::filesystem::path& path, int threads, const std::string& target)
+      : engine_(std::make_shared<const engine::Engine>(unwrap(engine::open(path)))),
+        session_(unwrap(Session::create(engine_, {.threads = threads, .target = target}))) {
+    if (engine_->tokenizer.empty()) return;
+    tokenizer_.emplace(unwrap(text::Tokenizer::deserialize(engine_->tokenizer)));
+  }
+
+  const engine::Engine& engine() const { return *engine_; }
+  std::string target() const { return std::string(session_.target()); }
+  int threads() const { return session_.threads(); }
+
+  std::vector<Ids> tokenize(const std::vector<std::string>& texts) const {
+    std::vector<Ids> ids;
+    for (const std::string& text : texts)
+      ids.push_back(tokenizer().encode(text).ids);
+    return ids;
+  }
+
+  std::vector<Rows> run_texts(const std::vector<std::string>& texts, std::size_t batch) {
+    return run(texts.size(), batch, [&](std::size_t i, Sequences& sequences) {
+      const text::Encoding encoding = tokenizer().encode(texts[i]);
+      sequences.add(encoding.ids, encoding.segments);
+    });
+  }
+
+  std::vector<Rows> run_ids(const std::vector<Ids>& ids,
+                            const std::optional<std::vector<Ids>>& segments,
+                            std::size_t batch) {
+    if (segments && segments->size() != ids.size())
+      throw py::value_error("segments: expected as many sequences as ids");
+    return run(ids.size(), batch, [&](std::size_t i, Sequences& sequences) {
+      const Ids types = segments ? (*segments)[i] : Ids(ids[i].size());
+      if (types.size() != ids[i].size())
+        throw py::value_error("segments: expected one for each id of sequence " +
+                              std::to_string(i));
+      sequences.add(ids[i], types);
+    });
+  }
+
+ private:
+  const text::Tokenizer& tokenizer() const {
+    if (!tokenizer_) throw Failure("this engine has no tokenizer; run it on token ids");
+    return *tokenizer_;
+  }
+
+  std::vector<Rows> nothing_yet() const {
+    std::vector<Rows> outputs;
+    for (const engine::Output& output : engine_->program.outputs) {
+      const engine::ValueInfo& value =
+          engine_->program.values[static_cast<std::size_t>(output.value)];
+      outputs.push_back({.name = output.name,
+                         .columns = value.columns,
+                         .per_token = value.rows == engine::Rows::tokens,
+                         .values = {}});
+    }
+    return outputs;
+  }
+
+  /// `batch` sequences at a time; `add` appends sequence i.
+  template <class Add>
+  std::vector<Rows> run(std::size_t count, std::size_t batch, const Add& add) {
+    if (batch == 0) throw py::value_error("batch_size: expected at least 1");
+    const py::gil_scoped_release without_python;
+    const std::lock_guard alone(mutex_);
+    std::vector<Rows> outputs = nothing_yet();
+    for (std::size_t first = 0; first < count; first += batch) {
+      Sequences sequences;
+      for (std::size_t i = first; i < std::min(count, first + batch); ++i)
+        add(i, sequences);
+      const Result<void> done = session_.run(
+          {.ids = sequences.ids, .segments = sequences.segments, .offsets = sequences.offsets});
+      if (!done) raise(done.error());
+      for (std::size_t i = 0; i < outputs.size(); ++i)
+        append(session_.output(i).flat(), sequences.offsets, outputs[i]);
+    }
+    return outputs;
+  }
+
+  static void append(std::span<const float> values, const Ids& offsets, Rows& rows) {
+    rows.values.insert(rows.values.end(), values.begin(), values.end());
+    const Index before = rows.offsets.back();
+    for (std::size_t i = 1; i < offsets.size(); ++i)
+      rows.offsets.push_back(before + offsets[i]);
+  }
+
+  std::shared_ptr<const engine::Engine> engine_;
+  Session session_;
+  std::optional<text::Tokenizer> tokenizer_;
+  std::mutex mutex_;
+};
+
+/// [sequences, columns], or a list of [tokens, columns]: parts of one array, which owns the values.
+py::object to_python(Rows rows) {
+  auto* values = new std::vector<float>(std::move(rows.values));
+  const py::capsule owner(values, [](void* p) { delete static_cast<std::vector<float>*>(p); });
+  const auto count = static_cast<py::ssize_t>(values->size()) / std::max<Index>(rows.columns, 1);
+  const py::array_t<float> all({count, static_cast<py::ssize_t>(rows.columns)}, values->data(),
+                               owner);
+  if (!rows.per_token) return all;
+  py::list parts;
+  for (std::size_t i = 1; i < rows.offsets.size(); ++i)
+    parts.append(all[py::slice(rows.offsets[i - 1], rows.offsets[i], 1)]);
+  return parts;
+}
+
+py::dict to_python(std::vector<Rows> outputs) {
+  py::dict named;
+  for (Rows& rows : outputs) {
+    const py::str name(rows.name);
+    named[name] = to_python(std::move(rows));
+  }
+  return named;
+}
+
+}  // namespace
+}  // namespace rtai::python
+
+PYBIND11_MODULE(_rtai, module) {
+  using rtai::python::Engine;
+  py::register_exception<rtai::python::Failure>(module, "Error", PyExc_RuntimeError);
+  module.attr("__version__") = RTAI_VERSION;
+  py::class_<Engine>(module, "Engine")
+      .def(py::init<const std::filesystem::path&, int, const std::string&>(), py::arg("path"),
+           py::arg("threads"), py::arg("target"))
+      .def("run",
+           [](Engine& self, const std::vector<std::string>& texts, std::size_t batch) {
+             return rtai::python::to_python(self.run_texts(texts, batch));
+           })
+      .def("run_ids",
+           [](Engine& self, const std::vector<rtai::python::Ids>& ids,
+              const std::optional<std::vector<rtai::python::Ids>>& segments, std::size_t batch) {
+             return rtai::python::to_python(self.run_ids(ids, segments, batch));
+           })
+      .def("tokenize", &Engine::tokenize)
+      .def_property_readonly("labels", [](const Engine& self) { return self.engine().labels; })
+      .def_property_readonly("facts", [](const Engine& self) { return self.engine().metadata; })
+      .def_property_readonly("target", &Engine::target)
+      .def_property_readonly("threads", &Engine::threads);
+}
