@@ -147,8 +147,8 @@ class PruneObs final : public PassWith<Options> {
   Texts divide(const TokenBatch& calibration, std::uint64_t seed) const {
     const TokenBatch all = prune::first_tokens(prune::shuffled(calibration, seed), kMostFitTokens);
     const auto count = all.sequences();
-    const Index held = std::clamp<Index>(
-        static_cast<Index>(chosen().held_back * static_cast<double>(count)), 1, count);
+    const auto share = static_cast<Index>(chosen().held_back * static_cast<double>(count));
+    const Index held = std::min(std::max<Index>(share, 1), count);
     const bool swap = chosen().swap > 0;
     // A single text must do for everything.
     const TokenBatch judge = slice(all, 0, held);
