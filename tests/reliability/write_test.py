@@ -2,8 +2,8 @@
 
 usage: write_test.py RTAI TINY_FOLDER [--all]
 Every command that writes is run once for each of its system calls on its outputs, with that call failing (no space, I/O
-error) or the process being killed or interrupted at it; strace injects. Without --all each call of a command meets one
-of the four, in turn; engines meet all of them.
+error) or the process being killed or interrupted at it; strace injects. Without --all some calls of a command meet one
+of the four, in turn; those of `compile` to an engine meet all of them.
 """
 import concurrent.futures
 import dataclasses
@@ -29,6 +29,7 @@ FAULTS = {"ENOSPC": "error=ENOSPC", "EIO": "error=EIO", "SIGKILL": "signal=KILL"
 OPENED_TO_WRITE = re.compile(r"O_WRONLY|O_RDWR|O_CREAT|O_DIRECTORY")
 MISSED = 7  # a goal that is measured may be missed on a busy machine; all is written all the same
 LEFTOVER = ".rtai-part."
+MOST_CALLS = 40  # of a command, without --all
 
 
 @dataclasses.dataclass
@@ -52,7 +53,7 @@ def cases(tiny):
         Case("compile", ["compile", model, "-o", "OUT/a.rtai"], ["a.rtai"], full=True),
         Case("compile again", ["compile", model, "-o", "OUT/a.rtai"], ["a.rtai"], over=True, full=True),
         Case("compile to ONNX", ["compile", model, "-o", "OUT/a.onnx"], ["a.onnx"], over=True),
-        Case("quantize to a folder", ["quantize", model, "-o", "OUT/q", *work], ["q"], full=True),
+        Case("quantize to a folder", ["quantize", model, "-o", "OUT/q", *work], ["q"]),
         Case("quantize to a folder again", ["quantize", model, "-o", "OUT/q", *work], ["q"], over=True),
         Case("quantize", ["quantize", model, "-o", "OUT/q.rtai", "--calib", texts, "--eval", labelled, *reports, *work],
              ["q.rtai", *report_files], over=True, same=False),
@@ -198,8 +199,10 @@ class WriteTest(unittest.TestCase):
                     points, reference = self.points(case, before)
                     new = contents(reference, case.targets)
                     faults = list(FAULTS)
-                    jobs = [(call, number, fault) for i, (call, number) in enumerate(points)
-                            for fault in (faults if ALL or case.full else [faults[i % len(faults)]])]
+                    is_full = ALL or case.full
+                    met = points if is_full else points[::1 + len(points) // MOST_CALLS]
+                    jobs = [(call, number, fault) for i, (call, number) in enumerate(met)
+                            for fault in (faults if is_full else [faults[i % len(faults)]])]
                     results = list(pool.map(lambda job: self.meet(case, before, new, *job), jobs))
                     problems = list(itertools.chain.from_iterable(found for found, _ in results))
                     left = sum(was_left for _, was_left in results)
