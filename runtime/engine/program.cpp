@@ -221,6 +221,7 @@ class StepVerifier {
   }
 
   Result<void> add() const {
+    RTAI_TRY_VOID(source(0, DType::f32));
     RTAI_TRY_VOID(source(1, DType::f32));
     if (value(step_.src[0]) != value(step_.src[1])) return corrupt("the two sides differ");
     return same_as_source();
