@@ -539,6 +539,9 @@ void add_steps(Kinds& kinds) {
       "columns from -1", OpKind::columns, [](Step& s) { s.first = -1; },
       "columns outside the source");
   row(
+      "a sum without its first side", OpKind::add, [](Step& s) { s.src[0] = kNone; },
+      "source 0 is missing");
+  row(
       "a sum without its second side", OpKind::add, [](Step& s) { s.src[1] = kNone; },
       "source 1 is missing");
   row(
