@@ -1,6 +1,7 @@
 #!/bin/sh
 # Line coverage of the two loaders of files: ONNX (libopt/onnx) and engines (runtime/engine), by the tests that read
-# such files: unit tests, hostile files, the replay of the fuzz corpora. Prints a table and leaves build-coverage/lines.txt.
+# such files: unit tests, hostile files, the replay of the fuzz corpora. Prints a table of each, which stays in
+# build-coverage/lines.<loader>.txt.
 #
 # usage: tests/coverage.sh [LEAST_PERCENT=90]
 # Needs the Debian package gcovr. Exit code 1: a loader has less.

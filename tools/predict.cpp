@@ -1,5 +1,7 @@
 #include "tools/predict.h"
 
+#include "runtime/text/packed_batch.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -9,22 +11,9 @@ namespace {
 
 constexpr Index kTokensAtOnce = 2048;
 
-/// Sequences of some encodings laid end to end.
-struct PackedBatch {
-  std::vector<std::int32_t> ids;
-  std::vector<std::int32_t> segments;
-  std::vector<std::int32_t> offsets = {0};
-
-  void add(const text::Encoding& encoding) {
-    ids.insert(ids.end(), encoding.ids.begin(), encoding.ids.end());
-    segments.insert(segments.end(), encoding.segments.begin(), encoding.segments.end());
-    offsets.push_back(static_cast<std::int32_t>(ids.size()));
-  }
-};
-
 SampleOutput cut_output(const TensorView<const float>& output,
                         engine::Rows rows,
-                        const PackedBatch& batch,
+                        const text::PackedBatch& batch,
                         std::size_t sequence) {
   const Index begin =
       rows == engine::Rows::tokens ? batch.offsets[sequence] : static_cast<Index>(sequence);
@@ -105,7 +94,7 @@ Result<std::vector<std::vector<SampleOutput>>> Predictor::run(
   const engine::Program& program = engine().program;
   std::vector<std::vector<SampleOutput>> outputs;
   for (std::size_t first = 0; first < encodings.size();) {
-    PackedBatch batch;
+    text::PackedBatch batch;
     std::size_t last = first;
     while (last < encodings.size() &&
            (last == first ||

@@ -140,13 +140,14 @@ Result<void> compare(const std::string& name,
                                                   actual.elements(), expected.elements())};
   }
   double magnitude = 1;
-  for (const float x : expected.data<float>())
-    magnitude = std::max(magnitude, static_cast<double>(std::fabs(x)));
-  for (Index i = 0; i < actual.elements(); ++i) {
-    if (!std::isfinite(expected.value(i))) {  // its weights are finite, but overflow
-      return invalid_input(fmt::format(
-          "output '{}' is {} for random ids, before anything is changed", name, expected.value(i)));
+  for (const float x : expected.data<float>()) {
+    if (!std::isfinite(x)) {  // the weights are finite, but overflow
+      return invalid_input(
+          fmt::format("output '{}' is {} for random ids, before anything is changed", name, x));
     }
+    magnitude = std::max(magnitude, static_cast<double>(std::fabs(x)));
+  }
+  for (Index i = 0; i < actual.elements(); ++i) {
     const double difference = std::fabs(actual.value(i) - expected.value(i));
     if (!(difference <= options.tolerance * magnitude)) {
       return Error{

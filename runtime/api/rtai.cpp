@@ -1,8 +1,10 @@
 #include "runtime/api/rtai.h"
 
 #include "runtime/exec/session.h"
+#include "runtime/text/packed_batch.h"
 #include "runtime/text/tokenizer.h"
 
+#include <algorithm>
 #include <array>
 #include <exception>
 #include <memory>
@@ -110,32 +112,25 @@ rtai::SessionOptions options_of(const rtai_session_options& given) {
   return options;
 }
 
-Result<void> run(rtai_session& session,
-                 std::vector<std::int32_t> ids,
-                 std::vector<std::int32_t> segments,
-                 std::vector<std::int32_t> offsets) {
+Result<void> run(rtai_session& session, rtai::text::PackedBatch batch) {
   session.ids.clear();
   session.offsets.clear();
-  RTAI_TRY_VOID(session.session.run({.ids = ids, .segments = segments, .offsets = offsets}));
-  session.ids = std::move(ids);
-  session.offsets = std::move(offsets);
+  RTAI_TRY_VOID(session.session.run(
+      {.ids = batch.ids, .segments = batch.segments, .offsets = batch.offsets}));
+  session.ids = std::move(batch.ids);
+  session.offsets = std::move(batch.offsets);
   return {};
 }
 
 Result<void> run_texts(rtai_session& session, const char* const* texts, std::size_t count) {
   if (!session.tokenizer)
     return Error{ErrorCode::unsupported, "this engine has no tokenizer; run it on token ids"};
-  std::vector<std::int32_t> ids;
-  std::vector<std::int32_t> segments;
-  std::vector<std::int32_t> offsets = {0};
+  rtai::text::PackedBatch batch;
   for (std::size_t i = 0; i < count; ++i) {
     if (texts[i] == nullptr) return missing("texts");
-    const rtai::text::Encoding encoding = session.tokenizer->encode(texts[i]);
-    ids.insert(ids.end(), encoding.ids.begin(), encoding.ids.end());
-    segments.insert(segments.end(), encoding.segments.begin(), encoding.segments.end());
-    offsets.push_back(static_cast<std::int32_t>(ids.size()));
+    batch.add(session.tokenizer->encode(texts[i]));
   }
-  return run(session, std::move(ids), std::move(segments), std::move(offsets));
+  return run(session, std::move(batch));
 }
 
 Result<void> run_ids(rtai_session& session,
@@ -145,11 +140,12 @@ Result<void> run_ids(rtai_session& session,
                      std::size_t sequences) {
   const std::int32_t tokens = offsets[sequences];
   if (tokens < 0) return Error{ErrorCode::invalid_input, "offsets: expected them from 0 up"};
-  std::vector<std::int32_t> zeros;
-  if (segments == nullptr) zeros.assign(static_cast<std::size_t>(tokens), 0);
-  return run(session, {ids, ids + tokens},
-             segments == nullptr ? std::move(zeros) : std::vector(segments, segments + tokens),
-             {offsets, offsets + sequences + 1});
+  rtai::text::PackedBatch batch{
+      .ids = {ids, ids + tokens},
+      .segments = std::vector<std::int32_t>(static_cast<std::size_t>(tokens)),
+      .offsets = {offsets, offsets + sequences + 1}};
+  if (segments != nullptr) std::copy_n(segments, tokens, batch.segments.begin());
+  return run(session, std::move(batch));
 }
 
 /// Sequence `sequence` of the last run is tokens [first, second).

@@ -1,6 +1,7 @@
 // rtai._rtai: engines and their answers as NumPy arrays. rtai/__init__.py gives it its names.
 #include "runtime/engine/engine.h"
 #include "runtime/exec/session.h"
+#include "runtime/text/packed_batch.h"
 #include "runtime/text/tokenizer.h"
 
 #include <pybind11/numpy.h>
@@ -49,19 +50,6 @@ T unwrap(Result<T> result) {
 
 using Ids = std::vector<std::int32_t>;
 
-/// Sequences laid end to end.
-struct Sequences {
-  Ids ids;
-  Ids segments;
-  Ids offsets = {0};
-
-  void add(const Ids& more_ids, const Ids& more_segments) {
-    ids.insert(ids.end(), more_ids.begin(), more_ids.end());
-    segments.insert(segments.end(), more_segments.begin(), more_segments.end());
-    offsets.push_back(static_cast<std::int32_t>(ids.size()));
-  }
-};
-
 /// One output of all sequences, row by row, and where the rows of each begin if each token has one.
 struct Rows {
   std::string name;
@@ -93,9 +81,8 @@ class Engine {
   }
 
   std::vector<Rows> run_texts(const std::vector<std::string>& texts, std::size_t batch) {
-    return run(texts.size(), batch, [&](std::size_t i, Sequences& sequences) {
-      const text::Encoding encoding = tokenizer().encode(texts[i]);
-      sequences.add(encoding.ids, encoding.segments);
+    return run(texts.size(), batch, [&](std::size_t i, text::PackedBatch& sequences) {
+      sequences.add(tokenizer().encode(texts[i]));
     });
   }
 
@@ -104,7 +91,7 @@ class Engine {
                             std::size_t batch) {
     if (segments && segments->size() != ids.size())
       throw py::value_error("segments: expected as many sequences as ids");
-    return run(ids.size(), batch, [&](std::size_t i, Sequences& sequences) {
+    return run(ids.size(), batch, [&](std::size_t i, text::PackedBatch& sequences) {
       const Ids types = segments ? (*segments)[i] : Ids(ids[i].size());
       if (types.size() != ids[i].size())
         throw py::value_error("segments: expected one for each id of sequence " +
@@ -140,7 +127,7 @@ class Engine {
     const std::lock_guard alone(mutex_);
     std::vector<Rows> outputs = nothing_yet();
     for (std::size_t first = 0; first < count; first += batch) {
-      Sequences sequences;
+      text::PackedBatch sequences;
       for (std::size_t i = first; i < std::min(count, first + batch); ++i)
         add(i, sequences);
       const Result<void> done = session_.run(
@@ -207,7 +194,7 @@ PYBIND11_MODULE(_rtai, module) {
               const std::optional<std::vector<rtai::python::Ids>>& segments, std::size_t batch) {
              return rtai::python::to_python(self.run_ids(ids, segments, batch));
            })
-      .def("tokenize", &Engine::tokenize)
+      .def("tokenize", &Engine::tokenize, py::call_guard<py::gil_scoped_release>())
       .def_property_readonly("labels", [](const Engine& self) { return self.engine().labels; })
       .def_property_readonly("facts", [](const Engine& self) { return self.engine().metadata; })
       .def_property_readonly("target", &Engine::target)
