@@ -2,6 +2,7 @@
 // largest score of the whole sequence, so that is found first. Up to kKeys keys, scores stay in
 // registers; of longer sequences they are computed twice, which gives the integers of the CPU for
 // sequences of any length.
+#include "runtime/cuda/internal/lane_columns.cuh"
 #include "runtime/cuda/internal/tile.cuh"
 #include "runtime/cuda/kernel.h"
 
@@ -25,9 +26,9 @@ struct Chunk {
   float value_inverse[kKeys];  // one over it
 };
 
-/// How the four warps of a block share their work: two parts of the keys for 32 queries, or four
-/// for 16. The latter reads keys more often, and takes half the time where few sequences leave the
-/// device idle. Sums are added in the same order either way.
+/// How the four warps of a block share their work: all keys for 64 queries, two parts of them for
+/// 32, or four for 16. More parts read keys more often, and take less time where few sequences
+/// leave the device idle. Sums are added in the same order whichever it is.
 template <int kHead, int kKeyParts>
 struct Shape {
   static constexpr int kParts = kKeyParts;
@@ -47,8 +48,8 @@ struct Shape {
 template <int kHead>
 struct Shared {
   Chunk<kHead> chunks[2];
-  float largest[4][kAttentionQueries / 2];
-  float sums[4][kAttentionQueries / 2];
+  float largest[kAttentionQueries];   // [part, query]
+  float sums[4 * kAttentionQueries];  // [class, query]
 };
 
 __device__ float logarithm(float scale) {
@@ -64,17 +65,21 @@ __device__ float logarithm(float scale) {
   return fma_f32(sum, u, exponent);
 }
 
+// Floats from here to twice as much are one apart: integers are their low bits, and adding rounds.
+constexpr float kUnitsApart = 12582912.0f;
+constexpr std::int32_t kUnitsApartBits = 0x4b400000;
+
+/// Of numbers; whether a score is none, `score` notes.
 __device__ float power_of_two(float y) {
   constexpr float kPower[4] = {0.999928057f, 0.693260968f, 0.242611125f, 0.0551716685f};
-  y = y < -126.0f ? -126.0f : y;
-  const float whole = nearest(y);
-  const float r = y - whole;
+  y = fmaxf(y, -126.0f);
+  const float shifted = y + kUnitsApart;
+  const float r = y - (shifted - kUnitsApart);
   float sum = kPower[3];
 #pragma unroll
   for (int i = 2; i >= 0; --i)
     sum = fma_f32(sum, r, kPower[i]);
-  if (whole != whole) return whole;
-  return bits_float(float_bits(sum) + (static_cast<std::uint32_t>(static_cast<int>(whole)) << 23));
+  return bits_float(float_bits(sum) + (float_bits(shifted) << 23));
 }
 
 /// Not a number if the scale is infinite.
@@ -134,9 +139,10 @@ struct Queries {
 };
 
 /// Scores of a warp's keys of a chunk, in log2 and with the values' scales; minus infinity where
-/// none is seen.
+/// none is seen. `check` of a row becomes not a number if one of its scores is not finite.
 template <class S, bool kAllVisible, int kHead>
 __device__ void score(float (&x)[S::kTiles][4],
+                      float (&check)[2],
                       const Chunk<kHead>& chunk,
                       const Queries<kHead>& queries,
                       int first,
@@ -151,7 +157,8 @@ __device__ void score(float (&x)[S::kTiles][4],
         x[j][i] = -INFINITY;
       continue;
     }
-    std::int32_t dots[4] = {};
+    // Sums that begin there end as floats, less kUnitsApart: 127 * 127 * kHead < 2^22.
+    std::int32_t dots[4] = {kUnitsApartBits, kUnitsApartBits, kUnitsApartBits, kUnitsApartBits};
     if constexpr (kHead == 32) {
       const std::int8_t* key = &chunk.keys[8 * n + lane / 4][lane % 4 * 4];
       multiply_add(dots, queries.fragments[0], *reinterpret_cast<const std::uint32_t*>(key),
@@ -168,10 +175,13 @@ __device__ void score(float (&x)[S::kTiles][4],
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int key = 8 * n + lane % 4 * 2 + i % 2;
-      const float scaled = static_cast<float>(dots[i]) * chunk.key_scale[key];
-      x[j][i] = kAllVisible || first + key < queries.visible[i / 2]
-                    ? fma_f32(scaled, queries.factor[i / 2], chunk.value_log2[key])
-                    : -INFINITY;
+      const float dot = bits_float(static_cast<std::uint32_t>(dots[i])) - kUnitsApart;
+      const float scaled = dot * chunk.key_scale[key];
+      x[j][i] = fma_f32(scaled, queries.factor[i / 2], chunk.value_log2[key]);
+      if (kAllVisible || first + key < queries.visible[i / 2])
+        check[i / 2] = fma_f32(x[j][i], 0.0f, check[i / 2]);
+      else
+        x[j][i] = -INFINITY;
     }
   }
 }
@@ -196,20 +206,28 @@ __device__ void weigh(std::int32_t (&results)[kHead / 8][4],
   for (int s = 0; s < S::kSteps; ++s) {
     const int step = S::part() * S::kSteps + s;
     if (!kAllVisible && first + 32 * step >= tokens) continue;
-    std::uint32_t weights[4] = {};
+    std::uint32_t pair[4][2];  // integers of two keys for each row, in the low bytes
 #pragma unroll
     for (int n = 0; n < 4; ++n) {
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int key = 32 * step + 8 * n + lane % 4 * 2 + i % 2;
-        if (!kAllVisible && first + key >= queries.visible[i / 2]) continue;
-        const float weight = power_of_two(x[4 * s + n][i] - largest[i / 2]);
-        sums[s][i / 2] = fma_f32(weight, chunk.value_inverse[key], sums[s][i / 2]);
-        const auto integer =
-            static_cast<std::uint32_t>(nearest_int(weight < 255.0f ? weight : 255.0f));
-        weights[i / 2 + n / 2 * 2] |= integer << 8 * (i % 2 + n % 2 * 2);
+      for (int h = 0; h < 2; ++h) {
+        std::uint32_t bits[2];
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          const int key = 32 * step + 8 * n + lane % 4 * 2 + e;
+          bits[e] = 0;
+          if (!kAllVisible && first + key >= queries.visible[h]) continue;
+          const float weight = power_of_two(x[4 * s + n][2 * h + e] - largest[h]);
+          sums[s][h] = fma_f32(weight, chunk.value_inverse[key], sums[s][h]);
+          bits[e] = float_bits(fminf(weight, 255.0f) + kUnitsApart);
+        }
+        pair[n][h] = permute_bytes(bits[0], bits[1], 0x0040);
       }
     }
+    std::uint32_t weights[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      weights[i] = permute_bytes(pair[i / 2 * 2][i % 2], pair[i / 2 * 2 + 1][i % 2], 0x5410);
 #pragma unroll
     for (int p = 0; p < kHead / 16; ++p) {
       std::uint32_t pairs[4];
@@ -227,13 +245,48 @@ template <class S, int kHead>
 __device__ float largest_of_row(float value, Shared<kHead>& shared, int row) {
   value = fmaxf(value, shuffle_xor(value, 1));
   value = fmaxf(value, shuffle_xor(value, 2));
-  if (thread_index() % 4 == 0) shared.largest[S::part()][row] = value;
+  if constexpr (S::kParts == 1) return value;
+  if (thread_index() % 4 == 0) shared.largest[S::part() * S::kQueries + row] = value;
   sync_block();
 #pragma unroll
   for (int part = 0; part < S::kParts; ++part)
-    value = fmaxf(value, shared.largest[part][row]);
+    value = fmaxf(value, shared.largest[part * S::kQueries + row]);
   return value;
 }
+
+/// Integers over the sum of weights, where a warp has all keys: see LaneColumns.
+template <int kHead>
+struct LaneValues {
+  static constexpr int kGroups = 1;
+  static constexpr int kFours = kHead / 16;
+  static constexpr bool kTogether = false;
+  const std::int32_t (&results)[kHead / 8][4];
+  const float* factors;  // of the head's columns
+  int columns;
+  float inverse[2];
+
+  __device__ static int row(int h) {
+    return thread_index() / 32 * 16 + thread_index() % 32 / 4 + 8 * h;
+  }
+  __device__ static int column(int, int q) { return 16 * q + thread_index() % 4 * 4; }
+  __device__ Four<float> factor(int, int q) const {
+    return load_four(factors + column(0, q), columns - column(0, q));
+  }
+  template <bool kWhole>
+  __device__ void finish(int, Four<float> (&x)[kFours][2]) const {
+#pragma unroll
+    for (int q = 0; q < kFours; ++q) {
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          x[q][h].values[j] =
+              static_cast<float>(results[2 * q + j % 2][2 * h + j / 2]) * inverse[h];
+        }
+      }
+    }
+  }
+};
 
 /// Integers of the parts, which add up, over the sums of weights.
 template <class S, int kHead>
@@ -250,10 +303,10 @@ struct WeightedValues {
   __device__ Loaded load(int row, bool, int) const {
     Loaded loaded;
     loaded.values = sum_tile_row<T, std::int32_t, S::kParts>(tile, row);
-    float sum = shared.sums[0][row];
+    float sum = shared.sums[row];
 #pragma unroll
     for (int i = 1; i < S::kClasses; ++i)
-      sum += shared.sums[i][row];
+      sum += shared.sums[i * S::kQueries + row];
     loaded.inverse = divide(1.0f, sum);
     return loaded;
   }
@@ -268,7 +321,10 @@ struct WeightedValues {
 
 /// A block computes some queries of one tile for one head.
 template <int kHead, int kKeyParts>
-__global__ void __launch_bounds__(kThreads, kHead == 128 ? 2 : 4)
+__global__ void __launch_bounds__(kThreads,
+                                  kHead == 128     ? 2
+                                  : kKeyParts == 1 ? 3
+                                                   : 4)
     attention_i8_kernel(const __grid_constant__ AttentionArgs args) {
   using S = Shape<kHead, kKeyParts>;
   const int index = place_in_grid(args.dst.team, shared_memory<int>());
@@ -319,6 +375,7 @@ __global__ void __launch_bounds__(kThreads, kHead == 128 ? 2 : 4)
   for (int h = 0; h < 2; ++h)
     queries.factor[h] = checked_scale(query_scale[h]) * (args.scale * 1.44269504f);
 
+  float check[2] = {};
   float largest[2] = {-INFINITY, -INFINITY};
   float sums[S::kSteps][2] = {};
   std::int32_t results[kHead / 8][4] = {};
@@ -335,7 +392,7 @@ __global__ void __launch_bounds__(kThreads, kHead == 128 ? 2 : 4)
     sync_block();
     const Chunk<kHead>& chunk = shared.chunks[i % 2];
     const auto attend = [&]<bool kAllVisible>(std::bool_constant<kAllVisible>) {
-      score<S, kAllVisible>(x, chunk, queries, first, tile.tokens);
+      score<S, kAllVisible>(x, check, chunk, queries, first, tile.tokens);
       if (i < count) {
 #pragma unroll
         for (int n = 0; n < S::kTiles; ++n) {
@@ -359,34 +416,64 @@ __global__ void __launch_bounds__(kThreads, kHead == 128 ? 2 : 4)
     sync_block();
   }
 
-  using T = typename S::Result;
-  auto* result = shared_memory<float>();
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
 #pragma unroll
     for (int s = 0; s < S::kSteps; ++s) {
       float& sum = sums[s][h];
+      sum += check[h];
       sum += shuffle_xor(sum, 1);
       sum += shuffle_xor(sum, 2);
-      if (lane % 4 == 0) shared.sums[S::part() * S::kSteps + s][first_row + 8 * h] = sum;
-    }
-    float* row = result + S::part() * T::kWords + (first_row + 8 * h) * T::kPitch + lane % 4 * 4;
-#pragma unroll
-    for (int p = 0; p < kHead / 16; ++p) {
-      Four<std::int32_t> four;
-#pragma unroll
-      for (int j = 0; j < 4; ++j)
-        four.values[j] = results[2 * p + j % 2][2 * h + j / 2];
-      *reinterpret_cast<Four<std::int32_t>*>(row + 16 * p) = four;
     }
   }
-  sync_block();
-  const int rows = query_count < S::kQueries ? query_count : S::kQueries;
   const int first = tile.dst_row + skipped;
-  const TilePlace place{
-      first, rows,      head * args.head_dim, args.head_dim, args.heads * args.head_dim,
-      first, args.heads};
-  write_tile<T>(result, place, args.dst, WeightedValues<S, kHead>{result, shared});
+  const TilePlace place{first,
+                        query_count < S::kQueries ? query_count : S::kQueries,
+                        head * args.head_dim,
+                        args.head_dim,
+                        args.heads * args.head_dim,
+                        first,
+                        args.heads};
+  if constexpr (S::kParts == 1) {
+    LaneValues<kHead> source{results, args.dst.column_factor + place.column, args.head_dim, {}};
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      float sum = sums[0][h];
+#pragma unroll
+      for (int s = 1; s < S::kSteps; ++s)
+        sum += sums[s][h];
+      source.inverse[h] = divide(1.0f, sum);
+    }
+    const LaneColumns<LaneValues<kHead>> columns(source, place);
+    if (place.rows == S::kQueries && args.head_dim == kHead)
+      columns.template write<true>(args.dst);
+    else
+      columns.template write<false>(args.dst);
+    clear_padding(args.dst, place, kThreads);
+  } else {
+    using T = typename S::Result;
+    auto* result = shared_memory<float>();
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int query = first_row + 8 * h;
+#pragma unroll
+      for (int s = 0; s < S::kSteps; ++s) {
+        if (lane % 4 == 0)
+          shared.sums[(S::part() * S::kSteps + s) * S::kQueries + query] = sums[s][h];
+      }
+      float* row = result + S::part() * T::kWords + query * T::kPitch + lane % 4 * 4;
+#pragma unroll
+      for (int p = 0; p < kHead / 16; ++p) {
+        Four<std::int32_t> four;
+#pragma unroll
+        for (int j = 0; j < 4; ++j)
+          four.values[j] = results[2 * p + j % 2][2 * h + j / 2];
+        *reinterpret_cast<Four<std::int32_t>*>(row + 16 * p) = four;
+      }
+    }
+    sync_block();
+    write_tile<T>(result, place, args.dst, WeightedValues<S, kHead>{result, shared});
+  }
 }
 
 template <int kHead, int kKeyParts>
@@ -405,6 +492,9 @@ void launch_shape(const AttentionArgs& args, Stream stream) {
 template <int kHead>
 void launch_head(const AttentionArgs& args, Stream stream) {
   if (args.key_parts == 4) return launch_shape<kHead, 4>(args, stream);
+  if constexpr (kHead < 128) {  // more would not fit in registers
+    if (args.key_parts == 1) return launch_shape<kHead, 1>(args, stream);
+  }
   launch_shape<kHead, 2>(args, stream);
 }
 

@@ -1,7 +1,7 @@
 #include "runtime/cuda/internal/linear_wgmma.cuh"
 #include "runtime/cuda/kernel.h"
 
-namespace rtai::cuda::gpu {
+namespace rtai::cuda::RTAI_GRID {
 
 extern const Kernel<LinearF16> linear_f16_mma;
 
@@ -15,14 +15,17 @@ __global__ void __launch_bounds__(tile_shape(kTile).threads, tile_shape(kTile).b
 #endif
 }
 
+template <LinearTile kTile>
+void launch_tile(const LinearArgs& args, Stream stream) {
+  launch_wgmma<F16, kTile>(&linear_f16_wgmma_kernel<kTile>, args, stream);
+}
+
 void run(const LinearArgs& args, Stream stream) {
   switch (args.tile) {
     case LinearTile::w64x64:
-      return launch_wgmma<F16, LinearTile::w64x64>(&linear_f16_wgmma_kernel<LinearTile::w64x64>,
-                                                   args, stream);
+      return launch_tile<LinearTile::w64x64>(args, stream);
     case LinearTile::w128x128:
-      return launch_wgmma<F16, LinearTile::w128x128>(&linear_f16_wgmma_kernel<LinearTile::w128x128>,
-                                                     args, stream);
+      return launch_tile<LinearTile::w128x128>(args, stream);
     default:
       return linear_f16_mma.run(args, stream);
   }
@@ -32,4 +35,4 @@ void run(const LinearArgs& args, Stream stream) {
 
 extern const Kernel<LinearF16> linear_f16_wgmma{"linear_f16_wgmma", 90, &run, true};
 
-}  // namespace rtai::cuda::gpu
+}  // namespace rtai::cuda::RTAI_GRID

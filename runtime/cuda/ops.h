@@ -44,6 +44,14 @@ struct RowTeam {
   int* ticket = nullptr;
 };
 
+/// Floats that are read, in one form or both; f16 is preferred. Neither: there are none.
+struct RowsIn {
+  const float* f32 = nullptr;
+  const std::uint16_t* f16 = nullptr;
+
+  constexpr bool exist() const { return f32 != nullptr || f16 != nullptr; }
+};
+
 /// Forms of a result, [rows, columns] each.
 struct RowsOut {
   float* f32 = nullptr;
@@ -121,20 +129,24 @@ constexpr int stage_bytes(const TileShape& shape, int stages) {
   const int all = stages * (shape.rows + shape.columns) * kRowAlignment;
   return round_up(all > results ? all : results, 1024);
 }
+inline constexpr int kBarrierBytes = 256;
 constexpr int shared_bytes(const TileShape& shape, int stages) {
-  return stage_bytes(shape, stages) + 256;
+  return stage_bytes(shape, stages) + kBarrierBytes;
 }
 constexpr std::span<const LinearTile> linear_tiles(int capability) {
   if (capability == 90) return kHopperTiles;
   return kLinearTiles;
 }
 
+/// Rows of weights that are copied at once: see internal/hopper.cuh.
+inline constexpr int kWeightRows = 64;
+
 /// dst = f(src . weight^T * scales + bias) + residual
 ///
-/// Shapes: src [rows, k] i8 or f16; weight [columns, k] of the same type; bias, weight_scale
-/// [columns]; src_scale [rows]; residual [rows, columns].
-/// dst in the forms asked for; or heads, instead of all of them, where head_dim is 32 or 64 and a
-/// tile has whole heads.
+/// Shapes: src [rows, k] i8 or f16; weight [columns, k] of the same type, where memory reaches to
+/// the next multiple of kWeightRows; bias, weight_scale [columns]; src_scale [rows]; residual
+/// [rows, columns]. dst in the forms asked for; or heads, instead of all of them, where head_dim is
+/// 32 or 64 and a tile has whole heads.
 struct LinearArgs {
   RowCount rows;
   int columns;
@@ -145,7 +157,7 @@ struct LinearArgs {
   const float* weight_scale;  // i8
   const float* bias;          // null: zeros
   Function function;
-  const float* residual;  // null: none
+  RowsIn residual;
   RowsOut dst;
   HeadsOut heads;
   LinearTile tile;
@@ -184,7 +196,7 @@ struct AttentionArgs {
   int head_dim;
   float scale;
   bool causal;
-  // i8: blocks of a tile and head, 2 or, for few tiles, 4. A matter of speed alone.
+  // i8: blocks of a tile and head: 1, 2 or, for few tiles, 4. A matter of speed alone.
   int key_parts;
   RowsOut dst;
 };
@@ -222,7 +234,7 @@ struct Rows {
     RowCount rows = {};
     int columns = 0;
     Source source = {};
-    const float* src = nullptr;
+    RowsIn src = {};
     int src_columns = 0;
     int first_column = 0;
     const std::int32_t* row_of = nullptr;   // null: the same row
@@ -234,7 +246,7 @@ struct Rows {
     LookupTable position = {};
     LookupTable segment = {};
     std::uint32_t* fault = nullptr;
-    const float* addend = nullptr;  // null: none
+    RowsIn addend = {};
     Function function = {};
     Norm norm = {};
     const float* weight = nullptr;

@@ -6,11 +6,66 @@ namespace rtai::cuda::RTAI_GRID {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kWarps = kThreads / 32;
+constexpr int kBlocks = 4;  // of a multiprocessor that registers are meant for
+constexpr int kMostBlocks = 132 * kBlocks;
+
+/// A row's threads: one warp, or all of a block. Each holds kVectors times four neighbours of the
+/// row, so that a warp reads 512 bytes at once. kAllColumns: the row has as many columns.
+template <int kWarpsOfRow, int kVectorCount, bool kAllColumns>
+struct RowThreads {
+  static constexpr bool kWhole = kAllColumns;
+  static constexpr int kWarps = kWarpsOfRow;
+  static constexpr int kVectors = kVectorCount;
+  static constexpr int kRowThreads = 32 * kWarps;
+  static constexpr int kRowsOfBlock = kThreads / kRowThreads;
+
+  __device__ static int first_row() {
+    return block_index() * kRowsOfBlock + thread_index() / kRowThreads;
+  }
+  __device__ static bool is_first() { return thread_index() % kRowThreads == 0; }
+  /// First column of four `v`.
+  __device__ static int column(int v) {
+    return 4 * (v * kRowThreads + thread_index() % kRowThreads);
+  }
+
+  /// What `combine` makes of all threads' values, for all of them. `shared`: a word for each warp.
+  template <class T, class Combine>
+  __device__ static T reduce(T value, T* shared, Combine&& combine) {
+#pragma unroll
+    for (int mask = 16; mask > 0; mask /= 2)
+      value = combine(value, shuffle_xor(value, mask));
+    if constexpr (kWarps > 1) {
+      if (thread_index() % 32 == 0) shared[thread_index() / 32] = value;
+      sync_block();
+      value = shared[0];
+#pragma unroll
+      for (int i = 1; i < kWarps; ++i)
+        value = combine(value, shared[i]);
+      sync_block();
+    }
+    return value;
+  }
+  __device__ static float sum(float value, float* shared) {
+    return reduce(value, shared, [](float a, float b) { return a + b; });
+  }
+
+  /// Calls body(vector, element, column) for the elements of this thread.
+  template <class Body>
+  __device__ static void for_each_element(int columns, Body&& body) {
+#pragma unroll
+    for (int v = 0; v < kVectors; ++v) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        if (kWhole || column(v) + i < columns) body(v, i, column(v) + i);
+      }
+    }
+  }
+};
 
 /// Elements [column, column + 4) of a row, zeros from `columns` on.
+template <bool kWhole = false>
 __device__ void load_columns(float (&x)[4], const float* row, int column, int columns) {
-  const Four<float> four = load_four(row + column, columns - column);
+  const Four<float> four = load_four<kWhole>(row + column, columns - column);
 #pragma unroll
   for (int i = 0; i < 4; ++i)
     x[i] = four.values[i];
@@ -45,13 +100,17 @@ __device__ void add_table_row(float (&x)[4],
   }
 }
 
-template <Rows::Source kSource>
+template <Rows::Source kSource, bool kWhole>
 __device__ void load_source(float (&x)[4], const Rows::Args& args, int row, int column) {
-  const auto src_row = [&](std::int64_t r) {
-    return args.src + r * row_stride(args.src_columns, 4) + args.first_column;
+  const auto load_row = [&](float(&of)[4], std::int64_t r) {
+    const Four<float> four = load_four<kWhole>(args.src, r, args.src_columns,
+                                               args.first_column + column, args.columns - column);
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      of[i] = four.values[i];
   };
   if constexpr (kSource == Rows::Source::rows) {
-    load_columns(x, src_row(args.row_of != nullptr ? args.row_of[row] : row), column, args.columns);
+    load_row(x, args.row_of != nullptr ? args.row_of[row] : row);
   } else if constexpr (kSource == Rows::Source::embedding) {
 #pragma unroll
     for (int i = 0; i < 4; ++i)
@@ -67,7 +126,7 @@ __device__ void load_source(float (&x)[4], const Rows::Args& args, int row, int 
       x[i] = 0.0f;
     for (std::int32_t r = begin; r < end; ++r) {
       float other[4];
-      load_columns(other, src_row(r), column, args.columns);
+      load_row(other, r);
 #pragma unroll
       for (int i = 0; i < 4; ++i)
         x[i] += other[i];
@@ -79,66 +138,23 @@ __device__ void load_source(float (&x)[4], const Rows::Args& args, int row, int 
   }
 }
 
-/// The sum over all threads of the block, for all of them.
-__device__ float sum_block(float value, float* shared) {
-#pragma unroll
-  for (int mask = 16; mask > 0; mask /= 2)
-    value += shuffle_xor(value, mask);
-  if (thread_index() % 32 == 0) shared[thread_index() / 32] = value;
-  sync_block();
-  float sum = 0.0f;
-#pragma unroll
-  for (int i = 0; i < kWarps; ++i)
-    sum += shared[i];
-  sync_block();
-  return sum;
-}
-
-__device__ std::uint32_t max_block(std::uint32_t value, std::uint32_t* shared) {
-#pragma unroll
-  for (int mask = 16; mask > 0; mask /= 2)
-    value = larger(value, shuffle_xor(value, mask));
-  if (thread_index() % 32 == 0) shared[thread_index() / 32] = value;
-  sync_block();
-  std::uint32_t most = 0;
-#pragma unroll
-  for (int i = 0; i < kWarps; ++i)
-    most = larger(most, shared[i]);
-  sync_block();
-  return most;
-}
-
-/// Calls body(vector, element, column) for the elements of this thread: four neighbours of each
-/// 512, so that a warp reads 512 bytes at once.
-template <int kVectors, class Body>
-__device__ void for_each_element(int columns, Body&& body) {
-#pragma unroll
-  for (int v = 0; v < kVectors; ++v) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int column = 4 * (v * kThreads + thread_index()) + i;
-      if (column < columns) body(v, i, column);
-    }
-  }
-}
-
-/// What a norm multiplies by and adds, of the columns of this thread: read before the grid in front
-/// has ended, as it does not write them. Of wide rows only where it is used: registers are few.
-template <int kVectors>
+/// What a norm multiplies by and adds, of the columns of this thread: read once for all its rows,
+/// and before the grid in front has ended, as it does not write them. Of wide rows only where it is
+/// used: registers are few.
+template <class R>
 struct NormColumns {
-  static constexpr bool kReadsEarly = kVectors <= 2;
+  static constexpr bool kReadsEarly = R::kWarps == 1 || R::kVectors <= 2;
   const Rows::Args& args;
-  float weight[kReadsEarly ? kVectors : 1][4];
-  float bias[kReadsEarly ? kVectors : 1][4];
+  float weight[kReadsEarly ? R::kVectors : 1][4];
+  float bias[kReadsEarly ? R::kVectors : 1][4];
 
   __device__ explicit NormColumns(const Rows::Args& of) : args(of) {
     if constexpr (kReadsEarly) {
       if (args.norm != Rows::Norm::layer) return;
 #pragma unroll
-      for (int v = 0; v < kVectors; ++v) {
-        const int column = 4 * (v * kThreads + thread_index());
-        load_columns(weight[v], args.weight, column, args.columns);
-        load_columns(bias[v], args.bias, column, args.columns);
+      for (int v = 0; v < R::kVectors; ++v) {
+        load_columns<R::kWhole>(weight[v], args.weight, R::column(v), args.columns);
+        load_columns<R::kWhole>(bias[v], args.bias, R::column(v), args.columns);
       }
     }
   }
@@ -148,37 +164,36 @@ struct NormColumns {
   }
 };
 
-template <int kVectors>
-__device__ void normalize(float (&x)[kVectors][4],
+template <class R>
+__device__ void normalize(float (&x)[R::kVectors][4],
                           const Rows::Args& args,
-                          const NormColumns<kVectors>& norm,
+                          const NormColumns<R>& norm,
                           float* shared) {
   if (args.norm == Rows::Norm::none) return;
   float squares = 0.0f;
   if (args.norm == Rows::Norm::l2) {
-    for_each_element<kVectors>(args.columns,
-                               [&](int v, int i, int) { squares += x[v][i] * x[v][i]; });
-    const float inverse = divide(1.0f, fmaxf(square_root(sum_block(squares, shared)), 1e-12f));
-    for_each_element<kVectors>(args.columns, [&](int v, int i, int) { x[v][i] *= inverse; });
+    R::for_each_element(args.columns, [&](int v, int i, int) { squares += x[v][i] * x[v][i]; });
+    const float inverse = divide(1.0f, fmaxf(square_root(R::sum(squares, shared)), 1e-12f));
+    R::for_each_element(args.columns, [&](int v, int i, int) { x[v][i] *= inverse; });
     return;
   }
   const auto count = static_cast<float>(args.columns);
   float sum = 0.0f;
-  for_each_element<kVectors>(args.columns, [&](int v, int i, int) { sum += x[v][i]; });
-  const float mean = divide(sum_block(sum, shared), count);
-  for_each_element<kVectors>(
-      args.columns, [&](int v, int i, int) { squares += (x[v][i] - mean) * (x[v][i] - mean); });
-  const float variance = divide(sum_block(squares, shared), count);
+  R::for_each_element(args.columns, [&](int v, int i, int) { sum += x[v][i]; });
+  const float mean = divide(R::sum(sum, shared), count);
+  R::for_each_element(args.columns,
+                      [&](int v, int i, int) { squares += (x[v][i] - mean) * (x[v][i] - mean); });
+  const float variance = divide(R::sum(squares, shared), count);
   const float inverse = divide(1.0f, square_root(variance + args.epsilon));
-  for_each_element<kVectors>(args.columns, [&](int v, int i, int column) {
+  R::for_each_element(args.columns, [&](int v, int i, int column) {
     x[v][i] = norm.apply((x[v][i] - mean) * inverse, v, i, column);
   });
 }
 
 /// Four elements of a row, up to the end of the padding.
-template <class T, class Convert>
-__device__ void store_four(T* row, int column, int stride, Convert&& convert) {
-  if (column >= stride) return;
+template <bool kWhole, class T, class Convert>
+__device__ void store_padded(T* row, int column, int stride, Convert&& convert) {
+  if (!kWhole && column >= stride) return;
   Four<T> four;
 #pragma unroll
   for (int i = 0; i < 4; ++i)
@@ -186,118 +201,142 @@ __device__ void store_four(T* row, int column, int stride, Convert&& convert) {
   *reinterpret_cast<Four<T>*>(row + column) = four;
 }
 
-template <int kVectors>
-__device__ void write(float (&x)[kVectors][4],
+template <class R>
+__device__ void write(float (&x)[R::kVectors][4],
                       const RowsOut& out,
                       std::int64_t row,
                       int columns,
                       std::uint32_t* shared) {
 #pragma unroll
-  for (int v = 0; v < kVectors; ++v) {
-    const int column = 4 * (v * kThreads + thread_index());
+  for (int v = 0; v < R::kVectors; ++v) {
     if (out.f32 != nullptr) {
       const int stride = row_stride(columns, 4);
-      store_four(out.f32 + row * stride, column, stride, [&](int i) { return x[v][i]; });
+      store_padded<R::kWhole>(out.f32 + row * stride, R::column(v), stride,
+                              [&](int i) { return x[v][i]; });
     }
     if (out.f16 != nullptr) {
       const int stride = row_stride(columns, 2);
-      store_four(out.f16 + row * stride, column, stride,
-                 [&](int i) { return to_f16(x[v][i]).bits; });
+      store_padded<R::kWhole>(out.f16 + row * stride, R::column(v), stride,
+                              [&](int i) { return to_f16(x[v][i]).bits; });
     }
   }
   if (out.i8 == nullptr) return;
   if (out.column_factor != nullptr) {
-    for_each_element<kVectors>(
-        columns, [&](int v, int i, int column) { x[v][i] *= out.column_factor[column]; });
+    R::for_each_element(columns,
+                        [&](int v, int i, int column) { x[v][i] *= out.column_factor[column]; });
   }
   Quantization q;
   if (out.fixed_scale > 0.0f) {
     q = {out.fixed_scale, divide(1.0f, out.fixed_scale)};
   } else {
     std::uint32_t most = 0;
-    for_each_element<kVectors>(
-        columns, [&](int v, int i, int) { most = larger(most, magnitude_bits(x[v][i])); });
-    q = dynamic_quantization(max_block(most, shared));
+    R::for_each_element(columns,
+                        [&](int v, int i, int) { most = larger(most, magnitude_bits(x[v][i])); });
+    q = dynamic_quantization(R::reduce(most, shared, larger));
   }
-  if (thread_index() == 0) out.scale[row] = q.scale;
+  if (R::is_first()) out.scale[row] = q.scale;
   const int stride = row_stride(columns, 1);
 #pragma unroll
-  for (int v = 0; v < kVectors; ++v) {
-    store_four(out.i8 + row * stride, 4 * (v * kThreads + thread_index()), stride, [&](int i) {
-      const int column = 4 * (v * kThreads + thread_index()) + i;
-      return column < columns ? to_integer(x[v][i] * q.factor) : std::int8_t{0};
-    });
+  for (int v = 0; v < R::kVectors; ++v) {
+    const int column = R::column(v);
+    if (!R::kWhole && column >= stride) continue;
+    // Beyond the columns x is zero.
+    *reinterpret_cast<std::uint32_t*>(out.i8 + row * stride + column) =
+        pack_integers(x[v], q.factor);
   }
 }
 
-/// A block computes one row and holds it in registers from the first read to the last write.
-template <Rows::Source kSource, int kVectors>
-__global__ void __launch_bounds__(kThreads) rows_kernel(const __grid_constant__ Rows::Args args) {
-  const int row = block_index();
+/// What a row is before its function and its norm; zeros beyond its columns.
+template <Rows::Source kSource, class R>
+__device__ void read(float (&x)[R::kVectors][4], const Rows::Args& args, int row) {
+#pragma unroll
+  for (int v = 0; v < R::kVectors; ++v) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      x[v][i] = 0.0f;
+    if (R::kWhole || R::column(v) < args.columns)
+      load_source<kSource, R::kWhole>(x[v], args, row, R::column(v));
+  }
+  if (!args.addend.exist()) return;
+#pragma unroll
+  for (int v = 0; v < R::kVectors; ++v) {
+    if (!R::kWhole && R::column(v) >= args.columns) continue;
+    const Four<float> other = load_four<R::kWhole>(args.addend, row, args.columns, R::column(v),
+                                                   args.columns - R::column(v));
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      x[v][i] += other.values[i];
+  }
+}
+
+/// Blocks of a launch: those of many rows take some each.
+template <class R>
+constexpr int blocks_of(const Rows::Args& args) {
+  const int blocks = div_up(args.rows.most, R::kRowsOfBlock);
+  return blocks < kMostBlocks ? blocks : kMostBlocks;
+}
+
+/// A row is in registers from the first read to the last write.
+template <Rows::Source kSource, class R>
+__global__ void __launch_bounds__(kThreads, R::kWarps == 1 ? kBlocks : 1)
+    rows_kernel(const __grid_constant__ Rows::Args args) {
   let_next_grid_start();
-  const NormColumns<kVectors> norm(args);
-  if (row >= *args.rows.count) return;
-  wait_for_grid_in_front();
+  const NormColumns<R> norm(args);
+  const int count = *args.rows.count;
   auto* shared = shared_memory<float>();
-  float x[kVectors][4];
-#pragma unroll
-  for (int v = 0; v < kVectors; ++v) {
-    const int column = 4 * (v * kThreads + thread_index());
-    if (column < args.columns) {
-      load_source<kSource>(x[v], args, row, column);
-      if (args.addend != nullptr) {
-        float other[4];
-        load_columns(other,
-                     args.addend + static_cast<std::int64_t>(row) * row_stride(args.columns, 4),
-                     column, args.columns);
-#pragma unroll
-        for (int i = 0; i < 4; ++i)
-          x[v][i] += other[i];
-      }
-    } else {
-#pragma unroll
-      for (int i = 0; i < 4; ++i)
-        x[v][i] = 0.0f;
+  if (R::first_row() < count) wait_for_grid_in_front();
+  for (int row = R::first_row(); row < count; row += blocks_of<R>(args) * R::kRowsOfBlock) {
+    float x[R::kVectors][4];
+    read<kSource, R>(x, args, row);
+    if (args.function != Function::none) {
+      R::for_each_element(args.columns,
+                          [&](int v, int i, int) { x[v][i] = apply(args.function, x[v][i]); });
     }
+    normalize<R>(x, args, norm, shared);
+    write<R>(x, args.dst, row, args.columns, reinterpret_cast<std::uint32_t*>(shared));
   }
-  if (args.function != Function::none) {
-    for_each_element<kVectors>(args.columns,
-                               [&](int v, int i, int) { x[v][i] = apply(args.function, x[v][i]); });
-  }
-  normalize<kVectors>(x, args, norm, shared);
-  write<kVectors>(x, args.dst, row, args.columns, reinterpret_cast<std::uint32_t*>(shared));
 }
 
-template <Rows::Source kSource, int kVectors>
+template <Rows::Source kSource, class R>
 void launch_rows(const Rows::Args& args, Stream stream) {
-  launch(&rows_kernel<kSource, kVectors>,
-         {.blocks = args.rows.most,
+  launch(&rows_kernel<kSource, R>,
+         {.blocks = blocks_of<R>(args),
           .threads = kThreads,
-          .shared_bytes = kWarps * sizeof(float),
+          .shared_bytes = kThreads / 32 * sizeof(float),
           .follows_grid = kSource != Rows::Source::embedding},
          stream, args);
 }
 
-/// Registers for as many elements as a thread has of a row: of 384 and 768 columns, 1 and 2
-/// times 4.
+/// All of a block for a row, and registers for as many elements as a thread has of it.
 template <Rows::Source kSource>
-void launch_source(const Rows::Args& args, Stream stream) {
+void launch_blocks(const Rows::Args& args, Stream stream) {
   // Padding of i8 rows is written too, and reaches further than the columns.
-  const int vectors = div_up(row_stride(args.columns, 1), 4 * kThreads);
-  if (vectors <= 1) return launch_rows<kSource, 1>(args, stream);
-  if (vectors <= 2) return launch_rows<kSource, 2>(args, stream);
-  if (vectors <= 8) return launch_rows<kSource, 8>(args, stream);
-  launch_rows<kSource, kMostRowColumns / (4 * kThreads)>(args, stream);
+  const int fours = row_stride(args.columns, 1) / 4;
+  if (fours <= 2 * kThreads) return launch_rows<kSource, RowThreads<4, 2, false>>(args, stream);
+  if (fours <= 8 * kThreads) return launch_rows<kSource, RowThreads<4, 8, false>>(args, stream);
+  launch_rows<kSource, RowThreads<4, kMostRowColumns / (4 * kThreads), false>>(args, stream);
+}
+
+/// Of many rows a warp takes one each, for the hidden sizes that most models have.
+void launch_warps_or_blocks(const Rows::Args& args, Stream stream) {
+  constexpr Rows::Source kSource = Rows::Source::rows;
+  constexpr int kManyRows = 1024;
+  if (args.rows.most >= kManyRows && args.first_column % 4 == 0) {
+    if (args.columns == 384) return launch_rows<kSource, RowThreads<1, 3, true>>(args, stream);
+    if (args.columns == 768) return launch_rows<kSource, RowThreads<1, 6, true>>(args, stream);
+    if (args.columns == 1024) return launch_rows<kSource, RowThreads<1, 8, true>>(args, stream);
+  }
+  launch_blocks<kSource>(args, stream);
 }
 
 void run(const Rows::Args& args, Stream stream) {
   switch (args.source) {
     case Rows::Source::rows:
-      return launch_source<Rows::Source::rows>(args, stream);
+      return launch_warps_or_blocks(args, stream);
     case Rows::Source::embedding:
-      return launch_source<Rows::Source::embedding>(args, stream);
+      return launch_blocks<Rows::Source::embedding>(args, stream);
     case Rows::Source::mean:
-      return launch_source<Rows::Source::mean>(args, stream);
+      return launch_blocks<Rows::Source::mean>(args, stream);
   }
 }
 

@@ -52,6 +52,10 @@ class Arguments {
   float* f32(SlotIndex i) const {
     return reinterpret_cast<float*>(run_.arena + placed(i).f32_offset);
   }
+  cuda::RowsIn rows_in(SlotIndex i) const {
+    if (i == kNoSlot) return {};
+    return {.f32 = placed(i).f32 ? f32(i) : nullptr, .f16 = placed(i).f16 ? f16(i) : nullptr};
+  }
   std::uint16_t* f16(SlotIndex i) const {
     return reinterpret_cast<std::uint16_t*>(run_.arena + placed(i).f16_offset);
   }
@@ -131,11 +135,14 @@ class Arguments {
             .weight_scale = is_i8 ? floats(tensors[weight_scale]) : nullptr,
             .bias = floats(tensors[bias]),
             .function = launch_.step->function,
-            .residual = launch_.src2 == kNoSlot ? nullptr : f32(launch_.src2),
+            .residual = rows_in(launch_.src2),
             .dst = out(team(blocks, resident_blocks(shape, *run_.device))),
             .heads = as_heads,
             .tile = tile};
   }
+
+  /// Blocks of a tile and head, of which there are `tiles`: few tiles leave multiprocessors idle.
+  int key_parts(int tiles) const { return tiles >= run_.device->multiprocessors ? 1 : 4; }
 
   cuda::AttentionArgs attention() const {
     const engine::Step& step = *launch_.step->source;
@@ -145,7 +152,7 @@ class Arguments {
         first_only ? cuda::RowCount{run_.inputs.counts + 1, static_cast<int>(bound_.sequences)}
                    : cuda::RowCount{run_.inputs.counts + 2, static_cast<int>(bound_.tiles())};
     const int multiprocessors = run_.device->multiprocessors;
-    const int parts = !is_i8 ? 1 : tiles.most * step.heads < multiprocessors ? 4 : 2;
+    const int parts = is_i8 ? key_parts(tiles.most * step.heads) : 1;
     // One block on each multiprocessor is certain.
     return {.tiles = tiles,
             .tile = first_only ? run_.inputs.first_tiles : run_.inputs.tiles,
@@ -192,7 +199,8 @@ class Arguments {
     const SlotIndex result = launch_.dst != kNoSlot ? launch_.dst : launch_.quantized;
     cuda::Rows::Args args{.rows = count(result), .columns = columns(result), .dst = out()};
     if (launch_.src != kNoSlot) {
-      args.src = f32(launch_.src);
+      args.src = rows_in(launch_.src);
+      if (launch_.dst == launch_.src) args.src.f16 = nullptr;  // which is being made
       args.src_columns = columns(launch_.src);
     }
     if (launch_.step != nullptr) read_step(*launch_.step, args);
@@ -210,7 +218,7 @@ class Arguments {
         args.function = step.function;
         return;
       case StepKind::add:
-        args.addend = f32(launch_.src2);
+        args.addend = rows_in(launch_.src2);
         return;
       case StepKind::l2_normalize:
         args.norm = cuda::Rows::Norm::l2;

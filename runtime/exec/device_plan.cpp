@@ -55,6 +55,7 @@ class Lowering {
   Result<DevicePlan> run() {
     for (const PlanStep& step : plan_.steps)
       RTAI_TRY_VOID(append(step));
+    choose_forms();
     note_lifetimes();
     return std::move(made_);
   }
@@ -98,7 +99,7 @@ class Lowering {
   }
 
   Result<void> append_linear(const PlanStep& step, Kind kind) {
-    if (step.src2 != kNoSlot) want_f32(step.src2);
+    if (step.src2 != kNoSlot) want_floats(step.src2);
     push({.kind = kind, .step = &step, .src = step.src, .src2 = step.src2, .dst = step.dst});
     return {};
   }
@@ -124,7 +125,7 @@ class Lowering {
                                                std::to_string(cuda::kMostRowColumns)};
     }
     for (const SlotIndex src : {step.src, step.src2}) {
-      if (src != kNoSlot) want_f32(src);
+      if (src != kNoSlot) want_floats(src);
     }
     push({.kind = Kind::rows,
           .step = &step,
@@ -179,7 +180,7 @@ class Lowering {
       return {};
     }
     if (slot(step.src).columns > cuda::kMostRowColumns) return append_rows(step);
-    want_f32(step.src);
+    want_floats(step.src);
     push({.kind = Kind::rows,
           .src = step.src,
           .quantized = step.dst,
@@ -209,6 +210,20 @@ class Lowering {
   }
 
   void want_f32(SlotIndex slot) { made_.slots[at(slot)].f32 = true; }
+
+  /// In whichever form there is, or else the one of choose_forms.
+  void want_floats(SlotIndex slot) { made_.slots[at(slot)].any = true; }
+  /// What int8 layers add to stays in f32: to round it would change the integers that follow.
+  void choose_forms() {
+    const bool is_i8 =
+        std::any_of(plan_.steps.begin(), plan_.steps.end(),
+                    [](const PlanStep& step) { return step.kind == StepKind::linear_i8; });
+    for (SlotIndex i = 0; i < static_cast<SlotIndex>(made_.slots.size()); ++i) {
+      DeviceSlot& wanted = made_.slots[at(i)];
+      if (wanted.any && !wanted.f32 && !wanted.f16)
+        (maker_of(i) == nullptr || is_i8 ? wanted.f32 : wanted.f16) = true;
+    }
+  }
 
   /// What no launch makes comes from the caller, as f32.
   void want_f16(SlotIndex slot) {

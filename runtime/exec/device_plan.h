@@ -38,7 +38,8 @@ struct Launch {
 
 /// A slot's forms on the device; bytes from the start of the arena.
 struct DeviceSlot {
-  bool f32 = false;  // wanted by somebody
+  bool any = false;  // wanted by somebody, in either form
+  bool f32 = false;
   bool f16 = false;
   int first_launch = 0;  // that writes it
   int last_launch = 0;   // that reads it

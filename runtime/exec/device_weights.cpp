@@ -28,7 +28,8 @@ void for_each_weight(const engine::TensorInfo& tensor, const std::byte* panels, 
 Result<std::vector<std::byte>> as_rows(const engine::TensorInfo& tensor, const std::byte* panels) {
   const bool is_i8 = tensor.dtype == DType::i8;
   const Index stride = cuda::row_stride(static_cast<int>(tensor.dims[1]), is_i8 ? 1 : 2);
-  std::vector<std::byte> rows(static_cast<std::size_t>(tensor.dims[0] * stride * (is_i8 ? 1 : 2)));
+  std::vector<std::byte> rows(static_cast<std::size_t>(
+      round_up<Index>(tensor.dims[0], cuda::kWeightRows) * stride * (is_i8 ? 1 : 2)));
   if (is_i8) {
     for_each_weight<std::int8_t>(tensor, panels, [&](Index row, Index column, std::int8_t weight) {
       rows[static_cast<std::size_t>(row * stride + column)] = static_cast<std::byte>(weight);
@@ -65,7 +66,7 @@ Result<DeviceWeights> DeviceWeights::upload(cuda::Backend& backend,
     if (!is_weight[i]) return static_cast<std::size_t>(tensors[i].bytes);
     const int element = tensors[i].dtype == DType::i8 ? 1 : 2;
     return static_cast<std::size_t>(
-        tensors[i].dims[0] * element *
+        round_up<Index>(tensors[i].dims[0], cuda::kWeightRows) * element *
         cuda::row_stride(static_cast<int>(tensors[i].dims[1]), element));
   };
   DeviceWeights weights;

@@ -104,6 +104,7 @@ struct Block {
   std::size_t shared_bytes = 0;
   std::unique_ptr<GuardedPages> shared;
   std::byte* shared_begin = nullptr;
+  std::vector<std::pair<const void*, std::function<void()>>> deferred;
 };
 
 struct Grid {
@@ -119,11 +120,12 @@ struct Grid {
 };
 
 // The emulation serves tests, one grid at a time; device code has no place for a context.
-Grid* grid = nullptr;                // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
-Schedule schedule;                   // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
+Grid* grid = nullptr;                 // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
+Schedule schedule;                    // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
 std::vector<std::string> all_faults;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
 // Blocks keep their stacks from grid to grid.
-std::vector<std::unique_ptr<Block>> blocks;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
+std::vector<std::unique_ptr<Block>>
+    blocks;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
 
 void leave(State state) {
   Thread& self = *grid->current;
@@ -168,6 +170,7 @@ void start(Block& block, int index, const LaunchShape& shape) {
   block.warps.assign(threads / kWarp, Warp{});
   block.at_barrier = 0;
   block.running = shape.threads;
+  block.deferred.clear();
   if (!block.shared || block.shared_bytes != shape.shared_bytes)
     block.shared = std::make_unique<GuardedPages>(shape.shared_bytes);
   block.shared_bytes = shape.shared_bytes;
@@ -199,8 +202,7 @@ void run_ready_threads(Block& block, std::mt19937& random) {
   for (std::size_t i = 0; i < order.size(); ++i)
     order[i] = i;
   if (schedule.order == Schedule::Order::backward) std::reverse(order.begin(), order.end());
-  if (schedule.order == Schedule::Order::shuffled)
-    std::shuffle(order.begin(), order.end(), random);
+  if (schedule.order == Schedule::Order::shuffled) std::shuffle(order.begin(), order.end(), random);
   for (const std::size_t i : order) {
     if (block.threads[i].state == State::ready) resume(block.threads[i]);
     if (!grid->fault.empty()) return;
@@ -227,7 +229,8 @@ void run_grid(const LaunchShape& shape, const std::function<void()>& body) {
   std::mt19937 random(1);
   int next = 0;
   for (; next < std::min(shape.blocks, shape.team); ++next) {
-    if (blocks.size() == static_cast<std::size_t>(next)) blocks.push_back(std::make_unique<Block>());
+    if (blocks.size() == static_cast<std::size_t>(next))
+      blocks.push_back(std::make_unique<Block>());
     mine.resident.push_back(blocks[static_cast<std::size_t>(next)].get());
     start(*mine.resident.back(), next, shape);
   }
@@ -344,6 +347,27 @@ void wait_copies(int groups_left) {
     perform(copy);
     return true;
   });
+}
+
+void note_event() {
+  ++grid->events;
+}
+
+void defer(const void* key, std::function<void()> work) {
+  if (schedule.copies == Schedule::Copies::at_once) return work();
+  grid->current->block->deferred.emplace_back(key, std::move(work));
+}
+
+bool perform_deferred(const void* key) {
+  auto& deferred = grid->current->block->deferred;
+  const auto found = std::find_if(deferred.begin(), deferred.end(),
+                                  [&](const auto& one) { return one.first == key; });
+  if (found == deferred.end()) return false;
+  const std::function<void()> work = std::move(found->second);
+  deferred.erase(found);
+  work();
+  ++grid->events;
+  return true;
 }
 
 }  // namespace rtai::cuda::host

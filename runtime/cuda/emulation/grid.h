@@ -1,11 +1,11 @@
 // A grid of threads on the host: device code runs here as it is, without a GPU.
 //
-// Every thread of a block is a fiber. The blocks of a team are resident at the same time, all others
-// run one after the other. What a warp does together (shuffles, mma, ldmatrix) happens when its last
-// lane arrives. Nothing runs at the same time in truth, so a race does not show by chance; it shows
-// as a result that depends on the Schedule, and tests run kernels under several. Shared memory ends
-// at an unreadable page and starts out as NaN. Waiting that cannot end, lanes of a warp at different
-// instructions, and addresses that the hardware would refuse are faults.
+// Every thread of a block is a fiber. The blocks of a team are resident at the same time, all
+// others run one after the other. What a warp does together (shuffles, mma, ldmatrix) happens when
+// its last lane arrives. Nothing runs at the same time in truth, so a race does not show by chance;
+// it shows as a result that depends on the Schedule, and tests run kernels under several. Shared
+// memory ends at an unreadable page and starts out as NaN. Waiting that cannot end, lanes of a warp
+// at different instructions, and addresses that the hardware would refuse are faults.
 #pragma once
 
 #include "runtime/cuda/launch_shape.h"
@@ -54,5 +54,12 @@ void check_shared(const void* address, std::size_t bytes, std::size_t alignment)
 void copy_async(void* dst, const void* src, std::size_t bytes, bool valid);
 void commit_copies();
 void wait_copies(int groups_left);
+
+/// Something that nobody waits for in vain has happened.
+void note_event();
+/// Does `work` now, or when perform_deferred is called with its key.
+void defer(const void* key, std::function<void()> work);
+/// False if nothing was deferred.
+bool perform_deferred(const void* key);
 
 }  // namespace rtai::cuda::host

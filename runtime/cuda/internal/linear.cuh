@@ -71,11 +71,10 @@ struct SumSource {
 #pragma unroll
     for (int v = 0; v < T::kFours; ++v) {
       data.residual.of[v] = all_four(0.0f);
-      if (args.residual == nullptr || !exists) continue;
+      if (!args.residual.exist() || !exists) continue;
       const int column = T::column(v);
-      data.residual.of[v] = load_four<kWhole>(
-          args.residual + global_row * row_stride(args.columns, 4) + place.column + column,
-          place.columns - column);
+      data.residual.of[v] = load_four<kWhole>(args.residual, global_row, args.columns,
+                                              place.column + column, place.columns - column);
     }
     return data;
   }
@@ -118,7 +117,7 @@ struct SumSource {
                         : sum + bias.of[v].values[i];
     }
     apply(args.function, x.values);
-    if (args.residual != nullptr) {
+    if (args.residual.exist()) {
 #pragma unroll
       for (int i = 0; i < 4; ++i)
         x.values[i] += loaded.row.residual.of[v].values[i];
@@ -142,7 +141,7 @@ __device__ void write_heads(const TilePlace& place, const HeadsOut& out, const S
         out.scale[static_cast<std::int64_t>(place.row + row) * out.heads +
                   (place.column + T::column(v)) / kHead] = q.scale;
       }
-      store_of_tile<kWhole>(out.data, place, row, T::column(v), to_integers(x, q.factor));
+      store_integers_of_tile<kWhole>(out.data, place, row, T::column(v), x, q.factor);
     }
   });
 }

@@ -53,9 +53,15 @@ __device__ inline float apply(Function function, float x) {
 template <int kCount>
 __device__ void apply(Function function, float (&x)[kCount]) {
   if (function == Function::none) return;
+  if (function == Function::gelu) {
 #pragma unroll
-  for (int i = 0; i < kCount; ++i)
-    x[i] = apply(function, x[i]);
+    for (int i = 0; i < kCount; ++i)
+      x[i] = gelu(x[i]);
+  } else {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i)
+      x[i] = apply_rare(function, x[i]);
+  }
 }
 
 /// Bits that order as magnitudes do, NaN above all.
@@ -78,6 +84,18 @@ __device__ inline Quantization dynamic_quantization(std::uint32_t absmax_bits) {
 }
 __device__ inline std::int8_t to_integer(float scaled) {
   return static_cast<std::int8_t>(nearest_int(fminf(127.0f, fmaxf(-127.0f, scaled))));
+}
+/// The nearest integers to values * factor, at most 127 in magnitude, as four bytes.
+__device__ inline std::uint32_t pack_integers(const float (&values)[4], float factor) {
+  // Floats from here to twice as much are one apart: adding rounds, and leaves the integer in the
+  // low bits.
+  constexpr float kUnitsApart = 12582912.0f;
+  std::uint32_t bits[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i)
+    bits[i] = float_bits(fminf(127.0f, fmaxf(-127.0f, values[i] * factor)) + kUnitsApart);
+  return permute_bytes(permute_bytes(bits[0], bits[1], 0x0040),
+                       permute_bytes(bits[2], bits[3], 0x0040), 0x5410);
 }
 
 __device__ inline std::uint32_t pack(F16 low, F16 high) {

@@ -117,13 +117,14 @@ __device__ inline void meet_team(const RowTeam& team, const TilePlace& place) {
   sync_block();
 }
 
-/// Zeros from the last column to the end of the row, in the forms that matrix kernels read.
+/// Zeros from the last column to the end of the row, in the forms that matrix kernels read. By
+/// `threads` that follow each other, the first a multiple of as many.
 __device__ inline void clear_padding(const RowsOut& out, const TilePlace& place, int threads) {
   if (place.column + place.columns < place.all_columns) return;
   const int stride_f16 = row_stride(place.all_columns, 2);
   const int stride_i8 = row_stride(place.all_columns, 1);
   if (stride_i8 == place.all_columns) return;  // then the other is, too
-  for (int r = thread_index() / 32; r < place.rows; r += threads / 32) {
+  for (int r = thread_index() % threads / 32; r < place.rows; r += threads / 32) {
     const std::int64_t row = place.row + r;
     if (out.f16 != nullptr) {
       for (int c = place.all_columns + thread_index() % 32; c < stride_f16; c += 32)
@@ -142,35 +143,37 @@ __device__ bool is_whole(const TilePlace& place) {
   return place.rows == T::kRows && place.columns == T::kColumns && place.column % 4 == 0;
 }
 
-/// Stores four values of a row of the tile; `rows` is where the result begins.
+/// Where an element of the tile is in the result that begins at `rows`.
+template <class Element>
+__device__ Element* at_of_tile(Element* rows, const TilePlace& place, int row, int column) {
+  return rows +
+         static_cast<std::int64_t>(place.row + row) *
+             row_stride(place.all_columns, sizeof(Element)) +
+         place.column + column;
+}
+/// Stores four values of a row of the tile.
 template <bool kWhole, class Element>
 __device__ void store_of_tile(
     Element* rows, const TilePlace& place, int row, int column, const Four<Element>& four) {
-  const int stride = row_stride(place.all_columns, sizeof(Element));
-  store_four<kWhole>(
-      rows + static_cast<std::int64_t>(place.row + row) * stride + place.column + column, four,
-      place.columns - column);
+  store_four<kWhole>(at_of_tile(rows, place, row, column), four, place.columns - column);
+}
+/// Stores integers of four values.
+template <bool kWhole>
+__device__ void store_integers_of_tile(std::int8_t* rows,
+                                       const TilePlace& place,
+                                       int row,
+                                       int column,
+                                       const Four<float>& x,
+                                       float factor) {
+  store_four_bytes<kWhole>(at_of_tile(rows, place, row, column), pack_integers(x.values, factor),
+                           place.columns - column);
 }
 
 template <bool kWhole>
 __device__ void write_floats(
     const RowsOut& out, const TilePlace& place, int row, int column, const Four<float>& x) {
   if (out.f32 != nullptr) store_of_tile<kWhole>(out.f32, place, row, column, x);
-  if (out.f16 != nullptr) {
-    Four<std::uint16_t> halves;
-#pragma unroll
-    for (int i = 0; i < 4; ++i)
-      halves.values[i] = to_f16(x.values[i]).bits;
-    store_of_tile<kWhole>(out.f16, place, row, column, halves);
-  }
-}
-
-__device__ inline Four<std::int8_t> to_integers(const Four<float>& x, float factor) {
-  Four<std::int8_t> integers;
-#pragma unroll
-  for (int i = 0; i < 4; ++i)
-    integers.values[i] = to_integer(x.values[i] * factor);
-  return integers;
+  if (out.f16 != nullptr) store_of_tile<kWhole>(out.f16, place, row, column, to_f16(x));
 }
 
 __device__ inline std::uint32_t max_of(const Four<float>& x, int count, std::uint32_t most) {
@@ -269,7 +272,7 @@ __device__ void write_tile(float* tile,
         if (exists) *reinterpret_cast<Four<float>*>(tile + row * T::kPitch + T::column(v)) = x;
         most = max_of(x, kWhole ? 4 : place.columns - T::column(v), most);
       } else if (exists) {
-        store_of_tile<kWhole>(out.i8, place, row, T::column(v), to_integers(x, inverse_scale));
+        store_integers_of_tile<kWhole>(out.i8, place, row, T::column(v), x, inverse_scale);
       }
     }
     if (dynamic) {
@@ -295,7 +298,7 @@ __device__ void write_tile(float* tile,
         const RowFours<T> x = load_tile_row<T>(tile, row);
 #pragma unroll
         for (int v = 0; v < T::kFours; ++v)
-          store_of_tile<kWhole>(out.i8, place, row, T::column(v), to_integers(x.of[v], q.factor));
+          store_integers_of_tile<kWhole>(out.i8, place, row, T::column(v), x.of[v], q.factor);
       });
 }
 

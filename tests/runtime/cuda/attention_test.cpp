@@ -177,7 +177,7 @@ TEST_CASE("attention_i8 on a GPU gives the CPU's results from the CPU's integers
                  scratch.data());
     });
     std::vector<float> first_values;
-    for (const int key_parts : {2, 4}) {
+    for (const int key_parts : {1, 2, 4}) {
       for (const auto& schedule : kSchedules) {
         cuda::host::set_schedule(schedule);
         const Results results(c.queries(), c.width());
@@ -197,6 +197,36 @@ TEST_CASE("attention_i8 on a GPU gives the CPU's results from the CPU's integers
         // The same integers, divided by a sum of the same weights in another order.
         CHECK(first_difference(values, expected.values(), {.relative = 16 * kEpsilon}) == kNothing);
       }
+    }
+  }
+}
+
+TEST_CASE("attention_i8 on a GPU gives nothing finite where a scale is not, and only there") {
+  const AttentionCase c{.lengths = {5, 70}, .heads = 2, .head_dim = 64};
+  const AttentionData data(c, 9);
+  const DeviceRows<std::int8_t> heads(c.tokens(), 3 * c.width());
+  const GuardedRows<float> scale(c.tokens(), 3 * c.heads);
+  const DeviceCount tokens(c.tokens());
+  kernels().quantize_heads->run(
+      {tokens.bound(c.tokens()), data.qkv.data(), {heads.data(), scale.data(), 3 * c.heads, 64}},
+      nullptr);
+  constexpr int kQuery = 12;  // of the second sequence, in head 0
+  scale.row(kQuery)[0] = kInfinity;
+  scale.row(2)[2 + 1] = kNan;        // a key of the first sequence, in head 1
+  scale.row(3)[4 + 1] = -kInfinity;  // a value there
+  for (const int key_parts : {1, 2, 4}) {
+    const Results results(c.tokens(), c.width());
+    const DeviceTeam team(c.tokens() + 2);
+    cuda::AttentionArgs args = data.args(c);
+    args.key_parts = key_parts;
+    args.qkv = heads.data();
+    args.scale_qkv = scale.data();
+    args.dst = results.view(0, nullptr, team.view(false));
+    kernels().attention_i8->run(args, nullptr);
+    REQUIRE(first_fault() == kNothing);
+    for (int t = 0; t < c.tokens(); ++t) {
+      CHECK(std::isfinite(results.f32.at(t, 0)) == (t != kQuery));
+      CHECK(std::isfinite(results.f32.at(t, 64)) == (t >= 5));
     }
   }
 }

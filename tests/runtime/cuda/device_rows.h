@@ -56,6 +56,18 @@ inline void fill(const DeviceRows<float>& rows, Random& random, float low, float
     random.fill({&rows.at(r, 0), static_cast<std::size_t>(rows.columns())}, low, high);
 }
 
+/// `rows` in 16 bits, to which it is rounded itself.
+inline DeviceRows<std::uint16_t> round_to_halves(const DeviceRows<float>& rows) {
+  DeviceRows<std::uint16_t> halves(rows.rows(), rows.columns());
+  for (int r = 0; r < rows.rows(); ++r) {
+    for (int i = 0; i < rows.columns(); ++i) {
+      halves.at(r, i) = f32_to_f16(rows.at(r, i));
+      rows.at(r, i) = f16_to_f32(halves.at(r, i));
+    }
+  }
+  return halves;
+}
+
 /// Orders of threads and moments of copies under which a result must be the same.
 inline constexpr cuda::host::Schedule kSchedules[] = {
     {cuda::host::Schedule::Order::forward, cuda::host::Schedule::Copies::at_wait},

@@ -64,8 +64,8 @@ GuardedRows<T> pack_panels(const DeviceRows<T>& weight, Index beyond) {
 /// Random operands of linear_i8 and what the CPU makes of them.
 struct I8Data {
   explicit I8Data(const LinearCase& c)
-      : src(c.rows, c.k),
-        weight(c.columns, c.k),
+      : src(std::max(c.rows, c.most), c.k),
+        weight(round_up(c.columns, cuda::kWeightRows), c.k),
         src_scale(1, c.rows),
         weight_scale(1, c.columns),
         bias(1, c.columns),
@@ -118,7 +118,7 @@ struct I8Data {
             .weight_scale = weight_scale.data(),
             .bias = c.bias ? bias.data() : nullptr,
             .function = c.function,
-            .residual = c.residual ? residual.data() : nullptr,
+            .residual = {.f32 = c.residual ? residual.data() : nullptr},
             .dst = {},
             .heads = {},
             .tile = tile};
@@ -133,24 +133,37 @@ struct I8Data {
   GuardedRows<float> expected;
 };
 
-const cuda::Kernels& kernels() {
-  static const cuda::Kernels selected = cuda::host::select_kernels(cuda::kLowestCapability);
-  return selected;
+/// Tiles of every kernel.
+struct TileUnderTest {
+  LinearTile tile;
+  cuda::Kernels kernels;
+};
+const std::vector<TileUnderTest>& tiles() {
+  static const std::vector<TileUnderTest> all = [] {
+    std::vector<TileUnderTest> found;
+    for (const int capability : {80, 90}) {
+      for (const LinearTile tile : cuda::linear_tiles(capability))
+        found.push_back({tile, cuda::host::select_kernels(capability)});
+    }
+    return found;
+  }();
+  return all;
 }
 
 TEST_CASE("linear_i8 on a GPU gives the CPU's floats and integers with every tile and schedule") {
   for (const LinearCase& c : kCases) {
     const I8Data data(c);
-    for (const LinearTile tile : cuda::kLinearTiles) {
+    for (const auto& [tile, kernels] : tiles()) {
       for (const auto& schedule : kSchedules) {
         cuda::host::set_schedule(schedule);
         const Results results(c.rows, c.columns);
         const DeviceTeam team(c.rows);
         const DeviceCount rows(c.rows);
         LinearArgs args = data.args(c, rows, tile);
-        args.dst = results.view(0, nullptr, team.view(tile != LinearTile::t64x64));
-        kernels().linear_i8->run(args, nullptr);
-        INFO(c.text() << " tile " << cuda::tile_shape(tile).rows);
+        args.dst = results.view(
+            0, nullptr, team.view(tile != LinearTile::t64x64 && tile != LinearTile::w64x64));
+        kernels.linear_i8->run(args, nullptr);
+        INFO(c.text() << " " << cuda::tile_shape(tile).rows << " " << kernels.linear_i8->name);
         REQUIRE(first_fault() == kNothing);
         CHECK(results.check_forms() == kNothing);
         const auto floats = results.f32.values();
@@ -186,7 +199,7 @@ TEST_CASE(
                 .rows = c.rows,
                 .columns = c.columns},
                nullptr);
-    for (const LinearTile tile : cuda::kLinearTiles) {
+    for (const auto& [tile, kernels] : tiles()) {
       const DeviceRows<std::int8_t> i8(c.rows, c.columns);
       const GuardedRows<float> scale(1, c.rows);
       const DeviceTeam team(c.rows);
@@ -197,7 +210,7 @@ TEST_CASE(
                   .fixed_scale = fixed_scale,
                   .column_factor = factor.data(),
                   .team = team.view(false)};
-      kernels().linear_i8->run(args, nullptr);
+      kernels.linear_i8->run(args, nullptr);
       REQUIRE(first_fault() == kNothing);
       CHECK(same_bits(scale, scales));
       bool same = true;
@@ -224,7 +237,7 @@ TEST_CASE("linear_i8 on a GPU quantizes heads as the CPU does, for any number of
                   .rows = c.rows,
                   .head_dim = head_dim},
                  nullptr);
-      for (const LinearTile tile : cuda::kLinearTiles) {
+      for (const auto& [tile, kernels] : tiles()) {
         if (cuda::tile_shape(tile).columns % head_dim != 0) continue;
         for (const auto& schedule : kSchedules) {
           cuda::host::set_schedule(schedule);
@@ -233,8 +246,9 @@ TEST_CASE("linear_i8 on a GPU quantizes heads as the CPU does, for any number of
           const DeviceCount rows(c.rows);
           LinearArgs args = data.args(c, rows, tile);
           args.heads = {bytes.data(), scale.data(), 3 * heads, head_dim};
-          kernels().linear_i8->run(args, nullptr);
-          INFO(heads << " heads of " << head_dim << ", tile " << cuda::tile_shape(tile).rows);
+          kernels.linear_i8->run(args, nullptr);
+          INFO(heads << " heads of " << head_dim << ", tile " << cuda::tile_shape(tile).rows
+                     << " of " << kernels.linear_i8->name);
           REQUIRE(first_fault() == kNothing);
           CHECK(bytes.is_intact());
           CHECK(same_bits<std::int8_t>(bytes.values(), integers.values()));
@@ -254,21 +268,83 @@ TEST_CASE("linear_i8 on a GPU gives a row that is not finite no finite scale, an
   const GuardedRows<float> scale(1, c.rows);
   const DeviceTeam team(c.rows);
   const DeviceCount rows(c.rows);
+  const cuda::Kernels kernels = cuda::host::select_kernels(cuda::kLowestCapability);
   LinearArgs args = data.args(c, rows, LinearTile::t32x64);
   args.dst = {.i8 = i8.data(), .scale = scale.data(), .team = team.view(false)};
-  kernels().linear_i8->run(args, nullptr);
+  kernels.linear_i8->run(args, nullptr);
   REQUIRE(first_fault() == kNothing);
   for (int r = 0; r < c.rows; ++r)
     CHECK(std::isfinite(scale.data()[r]) == (r != 3 && r != 17));
 }
 
+TEST_CASE("linear_i8 on a GPU writes floats alone, or integers of a known scale") {
+  // Whole tiles, and tiles that are cut; more blocks of k than stages.
+  for (const LinearCase& c :
+       {LinearCase{.rows = 130, .columns = 144, .k = 820, .function = Function::gelu},
+        LinearCase{.rows = 129, .columns = 130, .k = 300, .residual = true},
+        LinearCase{.rows = 128, .columns = 256, .k = 200, .bias = false, .most = 300}}) {
+    const I8Data data(c);
+    GuardedRows<float> factor(1, c.columns);
+    Random random(5);
+    random.fill(factor.row_span(0), 0.1f, 3.0f);
+    for (const auto& [tile, kernels] : tiles()) {
+      for (const auto& schedule : kSchedules) {
+        cuda::host::set_schedule(schedule);
+        INFO(c.text() << " tile " << cuda::tile_shape(tile).rows << " of "
+                      << kernels.linear_i8->name);
+        const Results results(c.rows, c.columns);
+        const DeviceCount rows(c.rows);
+        LinearArgs args = data.args(c, rows, tile);
+        args.dst = {.f32 = results.f32.data(), .f16 = results.f16.data()};
+        kernels.linear_i8->run(args, nullptr);
+        REQUIRE(first_fault() == kNothing);
+        const Tolerance tolerance = function_tolerance(c.function);
+        CHECK(first_difference(results.f32.values(), data.expected.values(), tolerance) ==
+              kNothing);
+        if (!c.residual) {
+          args.dst = {.i8 = results.i8.data(),
+                      .scale = results.scale.data(),
+                      .fixed_scale = 0.02f,
+                      .column_factor = factor.data()};
+          kernels.linear_i8->run(args, nullptr);
+          REQUIRE(first_fault() == kNothing);
+          CHECK(results.check_forms(0.02f, factor.data()) == kNothing);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("linear_i8 on a GPU reads a residual of 16 bits as the floats that it is") {
+  for (const LinearCase& c : {LinearCase{.rows = 33, .columns = 65, .k = 129},
+                              LinearCase{.rows = 128, .columns = 256, .k = 64}}) {
+    const I8Data data(c);
+    const DeviceRows<std::uint16_t> halves = round_to_halves(data.residual);
+    for (const auto& [tile, kernels] : tiles()) {
+      const DeviceRows<float> from_f32(c.rows, c.columns);
+      const DeviceRows<float> from_f16(c.rows, c.columns);
+      const DeviceCount rows(c.rows);
+      LinearArgs args = data.args(c, rows, tile);
+      args.residual = {.f32 = data.residual.data()};
+      args.dst = {.f32 = from_f32.data()};
+      kernels.linear_i8->run(args, nullptr);
+      args.residual = {.f16 = halves.data()};
+      args.dst = {.f32 = from_f16.data()};
+      kernels.linear_i8->run(args, nullptr);
+      REQUIRE(first_fault() == kNothing);
+      CHECK(same_bits<float>(from_f16.values(), from_f32.values()));
+    }
+  }
+}
+
 TEST_CASE("linear_f16 on a GPU gives the reference's products of the same numbers") {
   for (const LinearCase& c : kCases) {
     Random random(11);
-    const DeviceRows<std::uint16_t> src(c.rows, c.k);
-    const DeviceRows<std::uint16_t> weight(c.columns, c.k);
-    const DeviceRows<float> src_f32(c.rows, c.k);
-    const DeviceRows<float> weight_f32(c.columns, c.k);
+    const DeviceRows<std::uint16_t> src(std::max(c.rows, c.most), c.k);
+    const int weight_rows = round_up(c.columns, cuda::kWeightRows);
+    const DeviceRows<std::uint16_t> weight(weight_rows, c.k);
+    const DeviceRows<float> src_f32(std::max(c.rows, c.most), c.k);
+    const DeviceRows<float> weight_f32(weight_rows, c.k);
     const float size = 2.0f / std::sqrt(static_cast<float>(c.k));
     const auto fill_both = [&](const auto& halves, const auto& floats, float most) {
       for (int r = 0; r < halves.rows(); ++r) {
@@ -305,7 +381,7 @@ TEST_CASE("linear_f16 on a GPU gives the reference's products of the same number
     // Every function's slope is at most 1.13; sums are of products up to `size`.
     Tolerance tolerance = dot_tolerance(c.k, 2 * static_cast<float>(c.k) * size);
     tolerance.absolute += function_tolerance(c.function).absolute + 4 * kEpsilon;
-    for (const LinearTile tile : cuda::kLinearTiles) {
+    for (const auto& [tile, kernels] : tiles()) {
       const DeviceRows<float> f32(c.rows, c.columns);
       const DeviceRows<std::uint16_t> f16(c.rows, c.columns);
       const DeviceCount rows(c.rows);
@@ -318,11 +394,11 @@ TEST_CASE("linear_f16 on a GPU gives the reference's products of the same number
                             .weight_scale = nullptr,
                             .bias = c.bias ? bias.data() : nullptr,
                             .function = c.function,
-                            .residual = c.residual ? residual.data() : nullptr,
+                            .residual = {.f32 = c.residual ? residual.data() : nullptr},
                             .dst = {.f32 = f32.data(), .f16 = f16.data()},
                             .heads = {},
                             .tile = tile};
-      kernels().linear_f16->run(args, nullptr);
+      kernels.linear_f16->run(args, nullptr);
       INFO(c.text());
       REQUIRE(first_fault() == kNothing);
       CHECK(f32.is_intact());

@@ -19,6 +19,7 @@ using cuda::Rows;
 
 constexpr int kColumns[] = {1, 3, 64, 127, 384, 500, 513, 768, 1030, 3072, 5000};
 constexpr int kRowCount = 5;
+constexpr int kManyRows = 1500;  // that a launch is made for: warps share blocks then
 
 const cuda::Kernel<Rows>& rows_kernel() {
   static const cuda::Kernels selected = cuda::host::select_kernels(cuda::kLowestCapability);
@@ -55,10 +56,10 @@ TEST_CASE("rows on a GPU gives layer_norm's floats and their other forms") {
       const float fixed_scale = plain ? 0.0f : 0.02f;
       const Results results(kRowCount, columns);
       const DeviceCount rows(kRowCount);
-      rows_kernel().run({.rows = rows.bound(kRowCount + 3),
+      rows_kernel().run({.rows = rows.bound(plain ? kRowCount + 3 : kManyRows),
                          .columns = columns,
                          .source = Rows::Source::rows,
-                         .src = src.data(),
+                         .src = {.f32 = src.data()},
                          .src_columns = columns,
                          .norm = Rows::Norm::layer,
                          .weight = weight.data(),
@@ -155,6 +156,8 @@ TEST_CASE("rows on a GPU picks rows and columns, adds, applies functions and nor
   const DeviceRows<float> addend(kRowCount, columns);
   fill(src, random, -2.0f, 2.0f);
   fill(addend, random, -2.0f, 2.0f);
+  const DeviceRows<std::uint16_t> src_f16 = round_to_halves(src);
+  const DeviceRows<std::uint16_t> addend_f16 = round_to_halves(addend);
   GuardedRows<std::int32_t> row_of(1, kRowCount);
   for (int r = 0; r < kRowCount; ++r)
     row_of.data()[r] = 11 - 2 * r;
@@ -162,17 +165,17 @@ TEST_CASE("rows on a GPU picks rows and columns, adds, applies functions and nor
   for (int f = 0; f < kFunctionCount; ++f) {
     const auto function = static_cast<Function>(f);
     const Results results(kRowCount, columns);
-    rows_kernel().run({.rows = rows.bound(kRowCount),
-                       .columns = columns,
-                       .source = Rows::Source::rows,
-                       .src = src.data(),
-                       .src_columns = 200,
-                       .first_column = 101,
-                       .row_of = row_of.data(),
-                       .addend = addend.data(),
-                       .function = function,
-                       .dst = results.view()},
-                      nullptr);
+    Rows::Args args{.rows = rows.bound(kRowCount),
+                    .columns = columns,
+                    .source = Rows::Source::rows,
+                    .src = {.f32 = src.data()},
+                    .src_columns = 200,
+                    .first_column = 101,
+                    .row_of = row_of.data(),
+                    .addend = {.f32 = addend.data()},
+                    .function = function,
+                    .dst = results.view()};
+    rows_kernel().run(args, nullptr);
     REQUIRE(first_fault() == kNothing);
     std::vector<float> expected;
     for (int r = 0; r < kRowCount; ++r) {
@@ -184,12 +187,20 @@ TEST_CASE("rows on a GPU picks rows and columns, adds, applies functions and nor
     CHECK(first_difference(results.f32.values(), expected, function_tolerance(function)) ==
           kNothing);
     CHECK(results.check_forms() == kNothing);
+
+    const Results from_f16(kRowCount, columns);
+    args.src = {.f16 = src_f16.data()};
+    args.addend = {.f16 = addend_f16.data()};
+    args.dst = from_f16.view();
+    rows_kernel().run(args, nullptr);
+    REQUIRE(first_fault() == kNothing);
+    CHECK(same_bits<float>(from_f16.f32.values(), results.f32.values()));
   }
   const Results results(kRowCount, 200);
   rows_kernel().run({.rows = rows.bound(kRowCount),
                      .columns = 200,
                      .source = Rows::Source::rows,
-                     .src = src.data(),
+                     .src = {.f32 = src.data()},
                      .src_columns = 200,
                      .norm = Rows::Norm::l2,
                      .dst = results.view()},
@@ -216,7 +227,7 @@ TEST_CASE("rows on a GPU takes the mean of each sequence") {
   rows_kernel().run({.rows = rows.bound(8),
                      .columns = columns,
                      .source = Rows::Source::mean,
-                     .src = src.data(),
+                     .src = {.f32 = src.data()},
                      .src_columns = columns,
                      .offsets = offsets.data(),
                      .dst = results.view()},
