@@ -4,6 +4,7 @@
 #include "libopt/raise/prove.h"
 #include "libopt/raise/raise.h"
 #include "libopt/reference/interpret.h"
+#include "runtime/base/checked.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <onnx/onnx_pb.h>
@@ -195,7 +196,10 @@ class ModelMutator {
   }
 
   std::int64_t number(std::int64_t now) {
-    if (dice_.one_in(3)) return now + (dice_.one_in(2) ? 1 : -1);
+    if (dice_.one_in(3)) {
+      const std::int64_t step = dice_.one_in(2) ? 1 : -1;
+      return checked_add(now, step).value_or(now);
+    }
     return telling_number(dice_);
   }
 
