@@ -138,7 +138,7 @@ constexpr std::span<const LinearTile> linear_tiles(int capability) {
   return kLinearTiles;
 }
 
-/// Rows of weights that are copied at once: see internal/hopper.cuh.
+/// Rows of weights that are copied at once: see hopper.cuh.
 inline constexpr int kWeightRows = 64;
 
 /// dst = f(src . weight^T * scales + bias) + residual

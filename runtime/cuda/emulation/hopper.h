@@ -3,7 +3,7 @@
 // m64nNk16.
 #pragma once
 
-#include "runtime/cuda/internal/hopper.cuh"
+#include "runtime/cuda/hopper.cuh"
 #include "runtime/cuda/ops.h"
 
 #define RTAI_HAS_WGMMA 1

@@ -1,4 +1,4 @@
-#include "runtime/cuda/internal/hopper.cuh"
+#include "runtime/cuda/hopper.cuh"
 #include "runtime/cuda/ops.h"
 
 #include <cuda_runtime.h>

@@ -3,7 +3,7 @@
 // go through shared memory, as those of mma do.
 #pragma once
 
-#include "runtime/cuda/internal/hopper.cuh"
+#include "runtime/cuda/hopper.cuh"
 #include "runtime/cuda/internal/lane_columns.cuh"
 #include "runtime/cuda/internal/linear.cuh"
 #include "runtime/cuda/kernel.h"
