@@ -35,6 +35,8 @@ struct Shape {
   static constexpr int kQueries = kAttentionQueries / kParts;
   static constexpr int kTiles = kKeyTiles / kParts;  // of a warp in a chunk
   static constexpr int kSteps = kTiles / 4;          // of 32 keys
+  // Of a multiprocessor that registers are meant for.
+  static constexpr int kBlocks = kHead == 128 ? 2 : kParts == 1 ? 3 : 4;
   static constexpr int kClasses = 4;  // of keys whose weights are added one after the other
   using Result = Tile<kQueries, kHead, kThreads>;
 
@@ -65,9 +67,7 @@ __device__ float logarithm(float scale) {
   return fma_f32(sum, u, exponent);
 }
 
-// Floats from here to twice as much are one apart: integers are their low bits, and adding rounds.
-constexpr float kUnitsApart = 12582912.0f;
-constexpr std::int32_t kUnitsApartBits = 0x4b400000;
+constexpr std::int32_t kUnitsApartBits = 0x4b400000;  // of kUnitsApart
 
 /// Of numbers; whether a score is none, `score` notes.
 __device__ float power_of_two(float y) {
@@ -321,10 +321,7 @@ struct WeightedValues {
 
 /// A block computes some queries of one tile for one head.
 template <int kHead, int kKeyParts>
-__global__ void __launch_bounds__(kThreads,
-                                  kHead == 128     ? 2
-                                  : kKeyParts == 1 ? 3
-                                                   : 4)
+__global__ void __launch_bounds__(kThreads, Shape<kHead, kKeyParts>::kBlocks)
     attention_i8_kernel(const __grid_constant__ AttentionArgs args) {
   using S = Shape<kHead, kKeyParts>;
   const int index = place_in_grid(args.dst.team, shared_memory<int>());

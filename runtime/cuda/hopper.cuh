@@ -13,6 +13,7 @@ struct TileSource;
 /// `tile_rows` <= 256 rows at once of a matrix whose rows of `row_bytes` follow each other. Rows
 /// beyond the last one are zeros. Errors: false.
 bool make_src_source(TileSource& source, const void* src, int rows, int row_bytes, int tile_rows);
+
 /// In which order the rows of a weight come into a tile, so that the products of wgmma leave every
 /// lane stretches of columns that it can write at once (LaneSums). A lane t of four has columns
 /// 2 t and 2 t + 1 of each eight: so row 8 j + 2 t + e of 64 is

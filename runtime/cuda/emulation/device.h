@@ -265,8 +265,5 @@ inline float square_root(float x) {
 inline int nearest_int(float x) {
   return static_cast<int>(std::nearbyint(x));
 }
-inline float nearest(float x) {
-  return std::nearbyint(x);
-}
 
 }  // namespace rtai::cuda::host

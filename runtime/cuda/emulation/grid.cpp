@@ -124,8 +124,8 @@ Grid* grid = nullptr;                 // NOLINT(cppcoreguidelines-avoid-non-cons
 Schedule schedule;                    // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
 std::vector<std::string> all_faults;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
 // Blocks keep their stacks from grid to grid.
-std::vector<std::unique_ptr<Block>>
-    blocks;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables)
+std::vector<std::unique_ptr<Block>> blocks;
 
 void leave(State state) {
   Thread& self = *grid->current;

@@ -37,8 +37,8 @@ inline bool make_weight_source(TileSource& source,
 struct Barrier {
   std::int16_t arrivals;  // of a phase
   std::int16_t missing;
-  std::int32_t
-      bytes_and_phase;  // bytes to come, twice; then whether an odd number of phases is done
+  // Bytes to come, twice, and whether an odd number of phases is done.
+  std::int32_t bytes_and_phase;
 };
 
 inline void init_barrier(Barrier* barrier, int arrivals) {

@@ -227,8 +227,5 @@ __device__ inline float square_root(float x) {
 __device__ inline int nearest_int(float x) {
   return __float2int_rn(x);
 }
-__device__ inline float nearest(float x) {
-  return rintf(x);
-}
 
 }  // namespace rtai::cuda::gpu

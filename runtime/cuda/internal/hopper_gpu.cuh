@@ -4,6 +4,7 @@
 #pragma once
 
 #include "runtime/cuda/device.cuh"
+#include "runtime/cuda/hopper.cuh"
 
 #include <cuda.h>  // CUtensorMap; no function of the driver is linked
 
@@ -16,13 +17,6 @@ namespace rtai::cuda::gpu {
 struct TileSource {
   CUtensorMap map;
 };
-bool make_src_source(TileSource& source, const void* src, int rows, int row_bytes, int tile_rows);
-bool make_weight_source(TileSource& source,
-                        const void* weight,
-                        int columns,
-                        int row_bytes,
-                        int tile_columns,
-                        WeightOrder order);
 
 #ifdef RTAI_HAS_WGMMA
 

@@ -85,11 +85,12 @@ __device__ inline Quantization dynamic_quantization(std::uint32_t absmax_bits) {
 __device__ inline std::int8_t to_integer(float scaled) {
   return static_cast<std::int8_t>(nearest_int(fminf(127.0f, fmaxf(-127.0f, scaled))));
 }
+/// Floats from here to twice as much are one apart: adding rounds, and leaves the integer in the
+/// low bits.
+inline constexpr float kUnitsApart = 12582912.0f;
+
 /// The nearest integers to values * factor, at most 127 in magnitude, as four bytes.
 __device__ inline std::uint32_t pack_integers(const float (&values)[4], float factor) {
-  // Floats from here to twice as much are one apart: adding rounds, and leaves the integer in the
-  // low bits.
-  constexpr float kUnitsApart = 12582912.0f;
   std::uint32_t bits[4];
 #pragma unroll
   for (int i = 0; i < 4; ++i)
