@@ -31,7 +31,7 @@ struct PruneFlags {
 };
 
 /// Methods of others, for comparison.
-constexpr std::array kControls = {"magnitude", "wanda", "flap"};
+constexpr std::array kControls = {"magnitude", "wanda", "flap", "kwon"};
 
 /// Weights alone decide for magnitude, and nothing for layers that are named.
 bool needs_texts(const PruneFlags& flags) {
