@@ -82,6 +82,7 @@ class PythonTest(unittest.TestCase):
         classes, scores = self.engine.classify(logits)
         self.assertEqual([self.engine.label(i) for i in classes], [line["label"] for line in lines])
         self.assertEqual(scores.tolist(), [list(line["scores"].values()) for line in lines])
+        self.assertEqual(self.engine.classify(np.eye(3, dtype=np.float32))[0].tolist(), [0, 1, 2])
         self.assertEqual(self.engine.label(3), "LABEL_3")
 
     def test_an_engine_in_memory(self):

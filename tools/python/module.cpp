@@ -227,7 +227,9 @@ std::pair<py::array_t<std::int32_t>, Floats> classify(const Floats& logits, bool
   const auto problem = multi_label    ? text::Problem::multi_label_classification
                        : columns == 1 ? text::Problem::regression
                                       : text::Problem::single_label_classification;
-  py::array_t<std::int32_t> classes(logits.shape(0));
+  // Not classes(count): before pybind11 2.12 that asks NumPy 2 for the size of an element, and gets
+  // 0.
+  py::array_t<std::int32_t> classes(std::vector<py::ssize_t>{logits.shape(0)});
   Floats scores({logits.shape(0), logits.shape(1)});
   for (py::ssize_t i = 0; i < logits.shape(0); ++i) {
     const text::Classification answer =
