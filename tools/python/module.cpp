@@ -1,5 +1,7 @@
 // rtai._rtai: engines and their answers as NumPy arrays. rtai/__init__.py gives it its names.
+#include "runtime/base/aligned_buffer.h"
 #include "runtime/engine/engine.h"
+#include "runtime/engine/format.h"
 #include "runtime/exec/session.h"
 #include "runtime/text/decode.h"
 #include "runtime/text/packed_batch.h"
@@ -13,11 +15,9 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <filesystem>
 #include <memory>
 #include <mutex>
-#include <new>
 #include <optional>
 #include <span>
 #include <stdexcept>
@@ -64,32 +64,27 @@ struct Rows {
   std::vector<Index> offsets = {0};
 };
 
-/// What an engine in memory points into: 64-byte aligned, and unchanged as long as it lives.
+/// Bytes in memory that stay where they are and keep their values.
 struct Bytes {
-  std::span<const std::byte> bytes;
+  std::span<const std::byte> bytes;  // 64-byte aligned
   std::shared_ptr<const void> storage;
 };
 
 /// Without a copy where the memory is aligned and read-only, as arrays in shared memory are.
 Bytes bytes_of(const py::buffer& data) {
-  constexpr std::align_val_t kAlignment{64};
   auto info = std::make_unique<py::buffer_info>(data.request());
   if (info->itemsize != 1 || info->ndim != 1 || info->strides[0] != 1)
     throw py::value_error("engine: expected bytes, one after the other");
-  const auto size = static_cast<std::size_t>(info->size);
-  const auto address = reinterpret_cast<std::uintptr_t>(info->ptr);
-  if (info->readonly && address % static_cast<std::size_t>(kAlignment) == 0) {
-    const auto* begin = static_cast<const std::byte*>(info->ptr);
-    return {{begin, size}, std::shared_ptr<const void>(info.release(), [](const void* held) {
+  const std::span given(static_cast<const std::byte*>(info->ptr),
+                        static_cast<std::size_t>(info->size));
+  if (info->readonly && reinterpret_cast<std::uintptr_t>(info->ptr) % engine::kEngineAlignment == 0)
+    return {given, std::shared_ptr<const void>(info.release(), [](const void* held) {
               const py::gil_scoped_acquire python;
               delete static_cast<const py::buffer_info*>(held);
             })};
-  }
-  auto* copy = static_cast<std::byte*>(::operator new(std::max<std::size_t>(size, 1), kAlignment));
-  std::memcpy(copy, info->ptr, size);
-  return {{copy, size}, std::shared_ptr<const void>(copy, [](const void* held) {
-            ::operator delete(const_cast<void*>(held), kAlignment);
-          })};
+  auto copy = std::make_shared<AlignedBuffer>(unwrap(AlignedBuffer::make(given.size())));
+  std::copy(given.begin(), given.end(), copy->data());
+  return {copy->span(), copy};
 }
 
 engine::Engine parse(const py::buffer& data) {
