@@ -19,6 +19,7 @@ struct RunFlags {
   std::string model;
   std::vector<std::string> texts;
   std::optional<std::string> data;
+  std::string shard = "1/1";
   std::optional<std::string> question;
   bool json = false;
   bool logits = false;
@@ -107,9 +108,11 @@ Result<void> answer_all_given(const RunFlags& flags, Runner& runner) {
     for (Sample& sample : samples) {
       if (flags.question && sample.ids.empty()) sample.question = flags.question;
     }
+    RTAI_TRY(const Shard shard, parse_shard(flags.shard));
     const auto batch = static_cast<std::size_t>(flags.batch);
-    for (std::size_t i = 0; i < samples.size(); i += batch) {
-      const std::size_t count = std::min(batch, samples.size() - i);
+    const std::size_t end = shard.end(samples.size());
+    for (std::size_t i = shard.begin(samples.size()); i < end; i += batch) {
+      const std::size_t count = std::min(batch, end - i);
       const std::string place =
           count == 1 ? fmt::format("{}: sample {}", *flags.data, i + 1)
                      : fmt::format("{}: samples {} to {}", *flags.data, i + 1, i + count);
@@ -166,7 +169,17 @@ void add_run(Commands& commands) {
                   "ONNX file, folder, engine, or http://HOST:PORT of rtai serve")
       ->required();
   command.add_option("text", flags->texts, "Texts; none: a line at a time from standard input");
-  command.add_option("--data", flags->data, ".txt or .jsonl file with a sample a line");
+  CLI::Option* data =
+      command.add_option("--data", flags->data, ".txt or .jsonl file with a sample a line");
+  command
+      .add_option("--shard", flags->shard,
+                  "With --data: answer the I-th of N equal blocks of the samples, I from 1 to N")
+      ->type_name("I/N")
+      ->needs(data)
+      ->check([](const std::string& words) {
+        const Result<Shard> shard = parse_shard(words);
+        return shard ? std::string() : shard.error().message();
+      });
   command.add_option("--question", flags->question,
                      "For question answering: what to look for in each text");
   command.add_flag("--json", flags->json, "One JSON object a line");
@@ -179,7 +192,9 @@ void add_run(Commands& commands) {
   command.add_option("--target", flags->target, "Instruction set to use")->envname("RTAI_TARGET");
   command.add_option("--api-key-file", flags->api_key_file,
                      "With a URL: file with the key to send");
-  command.footer("Example: rtai run model.rtai \"play the new album by westbam\"");
+  command.footer(
+      "Examples: rtai run model.rtai \"play the new album by westbam\"\n"
+      "          rtai run model.rtai --data texts.txt --shard 2/8 --json > answers-2.jsonl");
   command.callback(
       [flags, &commands] { commands.chosen = [flags](Log& log) { return run_run(*flags, log); }; });
 }

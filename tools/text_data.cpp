@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <charconv>
 #include <limits>
 
 namespace rtai::tools {
@@ -124,6 +125,21 @@ Result<Sample> text_sample(const nlohmann::json& object) {
 }
 
 }  // namespace
+
+Result<Shard> parse_shard(std::string_view words) {
+  constexpr std::size_t kMostShards = 1'000'000;
+  Shard shard;
+  const char* const end = words.data() + words.size();
+  const auto [slash, number_error] = std::from_chars(words.data(), end, shard.number);
+  if (number_error == std::errc() && slash != end && *slash == '/') {
+    const auto [last, count_error] = std::from_chars(slash + 1, end, shard.count);
+    const bool fits =
+        1 <= shard.number && shard.number <= shard.count && shard.count <= kMostShards;
+    if (count_error == std::errc() && last == end && fits) return shard;
+  }
+  return invalid_input(
+      fmt::format("'{}': expected I/N, 1/N being the first of N shards and N/N the last", words));
+}
 
 Result<Sample> parse_sample(std::string_view line) {
   RTAI_TRY(const nlohmann::json object, parse_json(line));

@@ -34,6 +34,26 @@ struct Sample {
 /// no sample at all.
 Result<std::vector<Sample>> read_samples(const std::filesystem::path& path);
 
+/// One of several parts of a list, of which no two differ by more than one in size. The parts are
+/// blocks, so that one after the other they are the list.
+struct Shard {
+  std::size_t number = 1;  // from 1 on
+  std::size_t count = 1;
+
+  /// Where the part begins in a list of `size`; where it ends is where the next one begins.
+  std::size_t begin(std::size_t size) const { return start_of(number - 1, size); }
+  std::size_t end(std::size_t size) const { return start_of(number, size); }
+
+ private:
+  std::size_t start_of(std::size_t part, std::size_t size) const {
+    return size / count * part + size % count * part / count;
+  }
+};
+
+/// Reads "2/8", the second of eight.
+/// Errors: invalid_input unless 1 <= number <= count <= 1,000,000.
+Result<Shard> parse_shard(std::string_view words);
+
 /// Parses one .jsonl line.
 Result<Sample> parse_sample(std::string_view line);
 

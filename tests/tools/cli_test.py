@@ -277,6 +277,35 @@ class CliTest(unittest.TestCase):
         single = self.ok(rtai("run", self.engine, "--data", texts, "--json", "--logits"))
         self.assertEqual(self.ok(rtai("run", self.engine, "--data", texts, "--json", "--logits", "--batch", 4)), single)
 
+    def test_shards_one_after_the_other_are_the_whole(self):
+        texts = self.folder / "shards.txt"
+        texts.write_text("".join(f"{TEXT} {'again ' * (i % 5)}\n\n" for i in range(7)))
+        whole = self.ok(rtai("run", self.engine, "--data", texts, "--json"))
+        for count in (1, 2, 3, 7, 9):
+            parts = [self.ok(rtai("run", self.engine, "--data", texts, "--json", "--batch", 2, "--shard", f"{i}/{count}"))
+                     for i in range(1, count + 1)]
+            self.assertEqual("".join(parts), whole)
+            sizes = [part.count("\n") for part in parts]
+            self.assertLessEqual(max(sizes) - min(sizes), 1, sizes)
+
+    def test_a_shard_counts_samples_as_the_file_does(self):
+        ids = self.folder / "shard.jsonl"
+        ids.write_text('{"input_ids": [1, 2]}\n' * 5 + '{"input_ids": [1, 99999]}\n')
+        for shard, code in (("1/2", 0), ("2/2", 3)):
+            result = rtai("run", self.engine, "--data", ids, "--json", "--shard", shard)
+            self.ok(result, code)
+        self.assertIn("shard.jsonl: sample 6", result.stderr)
+        self.assertEqual(result.stdout.count("\n"), 2)
+
+    def test_shards_that_there_are_not(self):
+        for shard in ("0/2", "3/2", "1/0", "-1/2", "1", "1/", "/2", "1/2/3", "1/2 ", "a/b", "1/1000001", ""):
+            result = rtai("run", self.engine, "--data", self.labelled, "--shard", shard)
+            self.assertEqual((result.returncode, result.stdout), (2, ""), shard)
+            self.assertIn("expected I/N", result.stderr, shard)
+        result = rtai("run", self.engine, "--shard", "1/2", stdin=TEXT)
+        self.assertEqual((result.returncode, result.stdout), (2, ""))
+        self.assertIn("--shard requires --data", result.stderr)
+
     def test_quantized_onnx_is_written(self):
         onnx = self.folder / "quantized"
         self.ok(rtai("quantize", DEMO, "-o", onnx, *WORKLOAD))

@@ -71,6 +71,36 @@ class PythonTest(unittest.TestCase):
         for segments in (None, [[0] * len(sequence) for sequence in ids]):
             np.testing.assert_array_equal(together[:3], self.engine.run_ids(ids, segments)["logits"])
 
+    def test_pairs_and_classes_are_those_of_the_program(self):
+        data = pathlib.Path(self.temporary.name) / "pairs.jsonl"
+        data.write_text("".join(json.dumps({"text_a": a, "text_b": b}) + "\n" for a, b in zip(TEXTS, TEXTS[::-1])))
+        lines = [json.loads(line) for line in subprocess.run(
+            [RTAI, "run", self.path, "--data", data, "--json", "--logits"], text=True, check=True, capture_output=True
+        ).stdout.splitlines()]
+        logits = self.engine.run(TEXTS, TEXTS[::-1])["logits"]
+        self.assertEqual(logits.tolist(), [line["logits"] for line in lines])
+        classes, scores = self.engine.classify(logits)
+        self.assertEqual([self.engine.label(i) for i in classes], [line["label"] for line in lines])
+        self.assertEqual(scores.tolist(), [list(line["scores"].values()) for line in lines])
+        self.assertEqual(self.engine.classify(np.eye(3, dtype=np.float32))[0].tolist(), [0, 1, 2])
+        self.assertEqual(self.engine.label(3), "LABEL_3")
+
+    def test_an_engine_in_memory(self):
+        expected = self.engine(TEXTS)
+        file = self.path.read_bytes()
+        room = np.zeros(len(file) + 64, np.uint8)
+        aligned = room[-room.ctypes.data % 64:][:len(file)]
+        aligned[:] = np.frombuffer(file, np.uint8)
+        shifted = np.frombuffer(b"x" + file, np.uint8)[1:]
+        engines = [rtai.Engine(aligned)]  # may change: is copied
+        aligned[:] = 0
+        aligned[:] = np.frombuffer(file, np.uint8)
+        aligned.setflags(write=False)
+        engines += [rtai.Engine(data) for data in (file, memoryview(file), shifted, aligned)]
+        del room, aligned, shifted
+        for engine in engines:
+            np.testing.assert_array_equal(engine(TEXTS), expected)
+
     def test_no_texts_have_no_rows(self):
         self.assertEqual(self.engine([]).shape, (0, len(self.engine.labels)))
 
@@ -97,6 +127,12 @@ class PythonTest(unittest.TestCase):
                 (ValueError, "one for each id of sequence 0", lambda: self.engine.run_ids([[1, 2]], [[0]])),
                 (ValueError, "as many sequences", lambda: self.engine.run_ids([[1, 2]], [])),
                 (ValueError, "at least 1", lambda: self.engine(TEXTS, batch_size=0)),
+                (ValueError, "not an rtai engine", lambda: rtai.Engine(b"")),
+                (rtai.Error, "does not match its digest", lambda: rtai.Engine(bytes(data))),
+                (ValueError, "bytes, one after the other", lambda: rtai.Engine(np.frombuffer(data, np.uint8)[::2])),
+                (ValueError, "as many as texts", lambda: self.engine.run(TEXTS, TEXTS[:2])),
+                (ValueError, "expected .sequences, classes.", lambda: self.engine.classify(np.zeros(3, np.float32))),
+                (ValueError, "NaN|number", lambda: self.engine.classify(np.full((1, 3), np.nan, np.float32))),
                 (TypeError, "found one text", lambda: self.engine.run("word1")),
                 (TypeError, "text 1: expected str, found int", lambda: self.engine(["secret", 7])),
                 (ValueError, "text 1: not Unicode at character 6", lambda: self.engine(["secret", "secret\ud800"]))):

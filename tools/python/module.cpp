@@ -1,6 +1,9 @@
 // rtai._rtai: engines and their answers as NumPy arrays. rtai/__init__.py gives it its names.
+#include "runtime/base/aligned_buffer.h"
 #include "runtime/engine/engine.h"
+#include "runtime/engine/format.h"
 #include "runtime/exec/session.h"
+#include "runtime/text/decode.h"
 #include "runtime/text/packed_batch.h"
 #include "runtime/text/tokenizer.h"
 
@@ -10,6 +13,7 @@
 #include <pybind11/stl/filesystem.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -18,6 +22,7 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace py = pybind11;
@@ -59,11 +64,39 @@ struct Rows {
   std::vector<Index> offsets = {0};
 };
 
+/// Bytes in memory that stay where they are and keep their values.
+struct Bytes {
+  std::span<const std::byte> bytes;  // 64-byte aligned
+  std::shared_ptr<const void> storage;
+};
+
+/// Without a copy where the memory is aligned and read-only, as arrays in shared memory are.
+Bytes bytes_of(const py::buffer& data) {
+  auto info = std::make_unique<py::buffer_info>(data.request());
+  if (info->itemsize != 1 || info->ndim != 1 || info->strides[0] != 1)
+    throw py::value_error("engine: expected bytes, one after the other");
+  const std::span given(static_cast<const std::byte*>(info->ptr),
+                        static_cast<std::size_t>(info->size));
+  if (info->readonly && reinterpret_cast<std::uintptr_t>(info->ptr) % engine::kEngineAlignment == 0)
+    return {given, std::shared_ptr<const void>(info.release(), [](const void* held) {
+              const py::gil_scoped_acquire python;
+              delete static_cast<const py::buffer_info*>(held);
+            })};
+  auto copy = std::make_shared<AlignedBuffer>(unwrap(AlignedBuffer::make(given.size())));
+  std::copy(given.begin(), given.end(), copy->data());
+  return {copy->span(), copy};
+}
+
+engine::Engine parse(const py::buffer& data) {
+  const Bytes memory = bytes_of(data);
+  return unwrap(engine::parse(memory.bytes, memory.storage));
+}
+
 /// A session, used by one thread at a time: others wait, without Python's lock.
 class Engine {
  public:
-  Engine(const std::filesystem::path& path, int threads, const std::string& target)
-      : engine_(std::make_shared<const engine::Engine>(unwrap(engine::open(path)))),
+  Engine(engine::Engine engine, int threads, const std::string& target)
+      : engine_(std::make_shared<const engine::Engine>(std::move(engine))),
         session_(unwrap(Session::create(engine_, {.threads = threads, .target = target}))) {
     if (engine_->tokenizer.empty()) return;
     tokenizer_.emplace(unwrap(text::Tokenizer::deserialize(engine_->tokenizer)));
@@ -80,9 +113,14 @@ class Engine {
     return ids;
   }
 
-  std::vector<Rows> run_texts(const std::vector<std::string>& texts, std::size_t batch) {
+  std::vector<Rows> run_texts(const std::vector<std::string>& texts,
+                              const std::optional<std::vector<std::string>>& pairs,
+                              std::size_t batch) {
+    if (pairs && pairs->size() != texts.size())
+      throw py::value_error("pairs: expected as many as texts");
     return run(texts.size(), batch, [&](std::size_t i, text::PackedBatch& sequences) {
-      sequences.add(tokenizer().encode(texts[i]));
+      sequences.add(pairs ? tokenizer().encode_pair(texts[i], (*pairs)[i])
+                          : tokenizer().encode(texts[i]));
     });
   }
 
@@ -175,6 +213,28 @@ py::dict to_python(std::vector<Rows> outputs) {
   return named;
 }
 
+using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
+
+/// Shapes: logits [sequences, classes] -> the class of each sequence, the scores of all classes.
+std::pair<py::array_t<std::int32_t>, Floats> classify(const Floats& logits, bool multi_label) {
+  if (logits.ndim() != 2) throw py::value_error("logits: expected [sequences, classes]");
+  const auto columns = static_cast<std::size_t>(logits.shape(1));
+  const auto problem = multi_label    ? text::Problem::multi_label_classification
+                       : columns == 1 ? text::Problem::regression
+                                      : text::Problem::single_label_classification;
+  // Not classes(count): before pybind11 2.12 that asks NumPy 2 for the size of an element, and gets
+  // 0.
+  py::array_t<std::int32_t> classes(std::vector<py::ssize_t>{logits.shape(0)});
+  Floats scores({logits.shape(0), logits.shape(1)});
+  for (py::ssize_t i = 0; i < logits.shape(0); ++i) {
+    const text::Classification answer =
+        unwrap(text::classify({logits.data(i, 0), columns}, problem));
+    classes.mutable_at(i) = static_cast<std::int32_t>(answer.label);
+    std::copy(answer.scores.begin(), answer.scores.end(), scores.mutable_data(i, 0));
+  }
+  return {std::move(classes), std::move(scores)};
+}
+
 }  // namespace
 }  // namespace rtai::python
 
@@ -182,12 +242,20 @@ PYBIND11_MODULE(_rtai, module) {
   using rtai::python::Engine;
   py::register_exception<rtai::python::Failure>(module, "Error", PyExc_RuntimeError);
   module.attr("__version__") = RTAI_VERSION;
+  module.def("classify", &rtai::python::classify);
   py::class_<Engine>(module, "Engine")
-      .def(py::init<const std::filesystem::path&, int, const std::string&>(), py::arg("path"),
-           py::arg("threads"), py::arg("target"))
+      .def(py::init([](const std::filesystem::path& path, int threads, const std::string& target) {
+        return std::make_unique<Engine>(rtai::python::unwrap(rtai::engine::open(path)), threads,
+                                        target);
+      }))
+      .def_static("parse",
+                  [](const py::buffer& data, int threads, const std::string& target) {
+                    return std::make_unique<Engine>(rtai::python::parse(data), threads, target);
+                  })
       .def("run",
-           [](Engine& self, const std::vector<std::string>& texts, std::size_t batch) {
-             return rtai::python::to_python(self.run_texts(texts, batch));
+           [](Engine& self, const std::vector<std::string>& texts,
+              const std::optional<std::vector<std::string>>& pairs, std::size_t batch) {
+             return rtai::python::to_python(self.run_texts(texts, pairs, batch));
            })
       .def("run_ids",
            [](Engine& self, const std::vector<rtai::python::Ids>& ids,

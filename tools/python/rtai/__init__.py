@@ -22,6 +22,8 @@ __all__ = ["Engine", "Error", "Output", "__version__"]
 Floats = npt.NDArray[np.float32]
 #: Of all sequences: [sequences, columns], or, where each token has its own row, a [tokens, columns] of each sequence.
 Output = Union[Floats, "list[Floats]"]
+#: An engine file in memory.
+Bytes = Union[bytes, memoryview, npt.NDArray[np.uint8]]
 
 
 def _bytes(texts: Sequence[str]) -> list[bytes]:
@@ -46,15 +48,18 @@ class Engine:
     the file several times (its weights are in memory once) and gives each engine a share of the threads.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, threads: int = 0, target: str = "") -> None:
-        """Opens and checks the file.
+    def __init__(self, path: str | os.PathLike[str] | Bytes, *, threads: int = 0, target: str = "") -> None:
+        """Opens and checks the file, or its bytes: used where they are if they are read-only and aligned to 64, else copied.
 
         ``threads``: 0 means all usable cores. ``target``: an instruction set as ``rtai devices`` lists them; "" means the best.
 
         Raises FileNotFoundError; ValueError for a file that is no engine; Error for one that is damaged, for a target
         this machine lacks, or if memory runs out.
         """
-        self._engine = _rtai.Engine(os.fspath(path), threads, target)
+        if isinstance(path, (bytes, memoryview, np.ndarray)):
+            self._engine = _rtai.Engine.parse(path, threads, target)
+        else:
+            self._engine = _rtai.Engine(os.fspath(path), threads, target)
 
     def __call__(self, texts: str | Sequence[str], *, batch_size: int = 64) -> Output:
         """The first output for the texts; for one text, its row or rows.
@@ -66,9 +71,9 @@ class Engine:
         first = next(iter(outputs.values()))
         return first[0] if isinstance(texts, str) else first
 
-    def run(self, texts: Sequence[str], *, batch_size: int = 64) -> dict[str, Output]:
-        """All outputs by their names."""
-        return self._engine.run(_bytes(texts), batch_size)
+    def run(self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, batch_size: int = 64) -> dict[str, Output]:
+        """All outputs by their names; with ``pairs``, of each text together with its second one."""
+        return self._engine.run(_bytes(texts), None if pairs is None else _bytes(pairs), batch_size)
 
     def run_ids(self, ids: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None, *,
                 batch_size: int = 64) -> dict[str, Output]:
@@ -78,6 +83,17 @@ class Engine:
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """The token ids of each text, special tokens included."""
         return self._engine.tokenize(_bytes(texts))
+
+    def classify(self, logits: Floats) -> tuple[npt.NDArray[np.int32], Floats]:
+        """The class of each row, the first of the best, and the scores of all classes: what ``rtai run`` makes of logits.
+
+        Shapes: [sequences, classes] -> [sequences], [sequences, classes]. Raises ValueError where a logit is NaN.
+        """
+        return _rtai.classify(logits, self.facts.get("problem_type") == "multi_label_classification")
+
+    def label(self, i: int) -> str:
+        """The name of class ``i``: the model's, or "LABEL_3"."""
+        return self.labels[i] if i < len(self.labels) else f"LABEL_{i}"
 
     @property
     def labels(self) -> list[str]:
