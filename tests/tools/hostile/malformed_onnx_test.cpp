@@ -315,6 +315,21 @@ void add_weights(Kinds& kinds) {
       "raw data a byte long",
       [](T& w) { w.clear_float_data(), w.set_raw_data(std::string(9, 'a')); }, kUnusable,
       "raw_data holds 9 bytes");
+  const auto narrow = [&](std::string name, int type, std::size_t bytes, std::string message) {
+    weight(
+        std::move(name),
+        [=](T& w) {
+          w.clear_float_data(), w.set_data_type(type), w.set_raw_data(std::string(bytes, 'a'));
+        },
+        kUnusable, std::move(message));
+  };
+  narrow("a byte for each number of 4 bits", 22, 2, "raw_data holds 2 bytes, i4[2] needs 1");
+  narrow("no byte for numbers of 2 bits", 25, 0, "no data for u2[2]");
+  narrow("a float of 8 bits short", 17, 1, "raw_data holds 1 bytes, f8e4m3fn[2] needs 2");
+  weight(
+      "a number that no byte of two numbers is",
+      [](T& w) { w.clear_float_data(), w.set_data_type(21), w.add_int32_data(256); }, kUnusable,
+      "element 0 is 256, outside of u8");
   weight(
       "an element too many", [](T& w) { w.add_float_data(1); }, kUnusable,
       "float_data holds 3 elements, the dimensions say 2");
