@@ -30,8 +30,18 @@ auto with_type(DType dtype, F&& f) {
     case DType::f64:
       return f(double{});
     case DType::i8:
+    case DType::i4:
+    case DType::i2:
       return f(std::int8_t{});
     case DType::u8:
+    case DType::u4:
+    case DType::u2:
+    case DType::f8e4m3fn:
+    case DType::f8e4m3fnuz:
+    case DType::f8e5m2:
+    case DType::f8e5m2fnuz:
+    case DType::f8e8m0:
+    case DType::f4e2m1:
       return f(std::uint8_t{});
     case DType::boolean:
       return f(bool{});
@@ -51,7 +61,12 @@ auto with_type(DType dtype, F&& f) {
     case DType::bf16:
       break;
   }
-  return f(std::uint16_t{});  // 16-bit floats: the caller looks at dtype
+  return f(std::uint16_t{});  // codes of floats: the caller looks at dtype
+}
+
+bool is_float(DType dtype) {
+  return dtype == DType::f32 || dtype == DType::f64 || dtype == DType::f16 ||
+         dtype == DType::bf16 || is_small_float(dtype);
 }
 
 }  // namespace
@@ -145,10 +160,20 @@ double Tensor::value(Index i) const {
   RTAI_ASSERT(i >= 0 && i < elements_, "element inside the tensor");
   if (dtype_ == DType::f16) return f16_to_f32(data<std::uint16_t>()[static_cast<std::size_t>(i)]);
   if (dtype_ == DType::bf16) return bf16_to_f32(data<std::uint16_t>()[static_cast<std::size_t>(i)]);
+  if (is_small_float(dtype_)) {
+    return small_float_values(dtype_)[data<std::uint8_t>()[static_cast<std::size_t>(i)]];
+  }
   return with_type(dtype_, [&](auto zero) {
     decltype(zero) element{};
     std::memcpy(&element, bytes().data() + i * dtype_bytes(dtype_), sizeof element);
     return static_cast<double>(element);
+  });
+}
+
+std::int64_t Tensor::integer(Index i) const {
+  return with_type(dtype_, [&](auto element) {
+    std::memcpy(&element, bytes().data() + i * dtype_bytes(dtype_), sizeof element);
+    return static_cast<std::int64_t>(element);
   });
 }
 
@@ -166,12 +191,27 @@ std::vector<Index> Tensor::to_indices() const {
   return indices;
 }
 
-Tensor Tensor::converted(DType dtype) const {
+Tensor Tensor::to_small(DType dtype, const Rounding& rounding) const {
+  Tensor result = allocate(dtype, dims_);
+  const std::span<std::uint8_t> codes = result.mutable_data<std::uint8_t>();
+  for (Index i = 0; i < elements_; ++i) {
+    std::uint8_t& code = codes[static_cast<std::size_t>(i)];
+    if (is_small_float(dtype))
+      code = to_small_float(dtype, value(i), rounding);
+    else if (is_float(dtype_))
+      code = static_cast<std::uint8_t>(to_small_integer(dtype, value(i)));
+    else
+      code = static_cast<std::uint8_t>(to_small_integer(dtype, integer(i)));
+  }
+  return result;
+}
+
+Tensor Tensor::converted(DType dtype, const Rounding& rounding) const {
   if (dtype == dtype_) return *this;
+  if (is_small_float(dtype) || is_small_integer(dtype)) return to_small(dtype, rounding);
   Tensor result = allocate(dtype, dims_);
   std::byte* target = result.owned_.get();
-  const bool from_float =
-      dtype_ == DType::f32 || dtype_ == DType::f64 || dtype_ == DType::f16 || dtype_ == DType::bf16;
+  const bool from_float = is_float(dtype_);
   for (Index i = 0; i < elements_; ++i) {
     const auto at = static_cast<std::size_t>(i);
     if (dtype == DType::f16 || dtype == DType::bf16) {
@@ -200,13 +240,7 @@ Tensor Tensor::converted(DType dtype) const {
             element = static_cast<T>(wide);
         }
       } else {  // integer to integer wraps
-        std::int64_t wide = 0;
-        with_type(dtype_, [&](auto source) {
-          std::memcpy(&source, bytes().data() + i * dtype_bytes(dtype_), sizeof source);
-          wide = static_cast<std::int64_t>(source);
-          return 0;
-        });
-        element = static_cast<T>(wide);
+        element = static_cast<T>(integer(i));
       }
       std::memcpy(target + i * static_cast<Index>(sizeof element), &element, sizeof element);
       return 0;

@@ -1,6 +1,7 @@
 // Constant data of a graph: shared between the graphs that a pass tries out, copied when written.
 #pragma once
 
+#include "libopt/ir/small_types.h"
 #include "runtime/base/assert.h"
 #include "runtime/base/dtype.h"
 #include "runtime/base/result.h"
@@ -93,9 +94,10 @@ class Tensor {
 
   /// Element i converted to T, whatever is stored.
   double value(Index i) const;
-  /// All elements converted; floating point to integer truncates.
+  /// All elements converted; floating point to integer truncates, but rounds to those of 4 and 2
+  /// bits; integers keep their low bits.
   std::vector<Index> to_indices() const;
-  Tensor converted(DType dtype) const;
+  Tensor converted(DType dtype, const Rounding& rounding = {}) const;
 
   /// Same type, dimensions and bytes.
   friend bool operator==(const Tensor& a, const Tensor& b);
@@ -103,10 +105,16 @@ class Tensor {
  private:
   static Tensor allocate(DType dtype, Dims dims);
   std::span<std::byte> own();
+  /// Element i of an integer type; all bits of u64.
+  std::int64_t integer(Index i) const;
+  Tensor to_small(DType dtype, const Rounding& rounding) const;
   template <class T>
-  bool is_bits_of() const {  // 16-bit floats and bools are seen through their bits
+  bool is_bits_of() const {  // 16-bit floats, bools and small numbers are seen through their bits
     if (std::is_same_v<T, std::uint16_t>) return dtype_ == DType::f16 || dtype_ == DType::bf16;
-    if (std::is_same_v<T, std::uint8_t>) return dtype_ == DType::boolean;
+    if (std::is_same_v<T, std::int8_t>) return is_signed_small_integer(dtype_);
+    if (std::is_same_v<T, std::uint8_t>) {
+      return dtype_ == DType::boolean || is_small_float(dtype_) || is_small_integer(dtype_);
+    }
     return false;
   }
 

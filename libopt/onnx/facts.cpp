@@ -35,8 +35,11 @@ DType result_dtype(Op op, Operands inputs, const ir::Attributes& attributes, std
     case Op::cast_like:
     case Op::where:
     case Op::choose:
-    case Op::dequantize_linear:
       return inputs[1].fact.dtype;
+    case Op::dequantize_linear: {
+      const DType scale = inputs[1].fact.dtype;
+      return scale == DType::f8e8m0 ? DType::f32 : scale;
+    }
     case Op::one_hot:
       return inputs[2].fact.dtype;
     case Op::quantize_linear:

@@ -28,7 +28,8 @@ struct ImportLimits {
   Index longest_text = Index{1} << 20;   // bytes
   Index depth = 64;                      // messages within messages
   Index weight_bytes = Index{16} << 30;  // external data, all together
-  /// Memory of the parsed file, estimated: factor * file size + constant.
+  /// Memory of the parsed file, estimated: factor * file size + constant. Numbers of 4 and 2 bits
+  /// take two and four times their bytes of the file, one tensor after the other.
   Index heap_factor = 4;
   Index heap_bytes = Index{256} << 20;
 };

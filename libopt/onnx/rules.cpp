@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <numeric>
 
 namespace rtai::onnx_io {
 namespace {
@@ -46,7 +47,8 @@ constexpr auto kAttributes = std::to_array<AttributeRule>({
     {"Concat", "axis", Kind::integer},
     {"CumSum", "exclusive", Kind::flag},
     {"CumSum", "reverse", Kind::flag},
-    {"CastLike", "saturate", Kind::ignored_flag},  // for 8-bit floats alone
+    {"CastLike", "round_mode", Kind::text},
+    {"CastLike", "saturate", Kind::flag},
     {"Einsum", "equation", Kind::text},
     {"Flatten", "axis", Kind::integer},
     {"Gather", "axis", Kind::integer},
@@ -117,6 +119,48 @@ Result<Values> plain(SourceNode& node, Builder& build) {
   return same(node, build, node.inputs(), std::move(attributes));
 }
 
+// --- before opset 7, what broadcasts is said by attributes
+
+constexpr Index kFirstThatBroadcasts = 7;
+
+/// `axis` is where the dimensions of the second input stand among those of the first: at the end
+/// if it is absent, as everywhere else.
+Result<ValueId> aligned(Builder& build, ValueId first, ValueId second, Index axis) {
+  const std::optional<Index> rank = build.fact(first).rank;
+  const std::optional<Index> own_rank = build.fact(second).rank;
+  if (!rank || !own_rank) {
+    return Error{ErrorCode::unsupported, "attribute 'axis' with inputs of unknown ranks"};
+  }
+  const Index from_front = axis < 0 ? axis + *rank : axis;
+  const Index last = *rank - *own_rank;
+  if (from_front < 0 || from_front > last) {
+    return invalid_input(
+        fmt::format("axis {} for inputs of ranks {} and {}", axis, *rank, *own_rank));
+  }
+  if (from_front == last) return second;
+  std::vector<std::int64_t> axes(static_cast<std::size_t>(last - from_front));
+  std::iota(axes.begin(), axes.end(), *own_rank);
+  return build.add(Op::unsqueeze, {second, build.list(axes)});
+}
+
+Result<Values> pairwise(SourceNode& node, Builder& build) {
+  if (node.version() >= kFirstThatBroadcasts) return plain(node, build);
+  RTAI_TRY_VOID(node.expect_inputs(2, 2));
+  RTAI_TRY(const bool broadcasts, node.flag("broadcast", false));
+  RTAI_TRY(const auto axis, node.integer("axis"));
+  RTAI_TRY_VOID(node.integers("consumed_inputs"));  // about memory, not numbers
+  ValueId second = node.input(1);
+  if (broadcasts && axis) {
+    RTAI_TRY(second, aligned(build, node.input(0), second, *axis));
+  }
+  return same(node, build, {node.input(0), second}, {});
+}
+
+Result<Values> gemm(SourceNode& node, Builder& build) {
+  if (node.version() < kFirstThatBroadcasts) RTAI_TRY_VOID(node.flag("broadcast", false));
+  return plain(node, build);
+}
+
 // --- constants and aliases
 
 Result<Values> identity(SourceNode& node, Builder& /*build*/) {
@@ -169,8 +213,14 @@ Result<Values> dropout(SourceNode& node, Builder& build) {
 Result<Values> cast(SourceNode& node, Builder& build) {
   RTAI_TRY(const Index to, SourceNode::required(node.integer("to"), "to"));
   RTAI_TRY(const DType dtype, dtype_from_onnx(to));
-  RTAI_TRY_VOID(node.flag("saturate", true));  // for 8-bit floats alone
-  return same(node, build, node.inputs(), {{"to", std::string(dtype_name(dtype))}});
+  RTAI_TRY(const bool saturate, node.flag("saturate", true));
+  RTAI_TRY(const auto round_mode, node.text("round_mode"));
+  ir::Attributes attributes{{"to", std::string(dtype_name(dtype))}};
+  if (ir::is_small_float(dtype)) {
+    if (!saturate) attributes.set("saturate", 0);
+    keep(attributes, "round_mode", round_mode);
+  }
+  return same(node, build, node.inputs(), std::move(attributes));
 }
 
 // --- attributes that became inputs
@@ -287,9 +337,10 @@ Result<Values> quantization(SourceNode& node, Builder& build) {
   RTAI_TRY(const auto axis, node.integer("axis"));
   RTAI_TRY(const auto block_size, node.integer("block_size"));
   RTAI_TRY(const auto output_dtype, node.integer("output_dtype"));
-  RTAI_TRY_VOID(node.flag("saturate", true));  // for 8-bit floats alone
+  RTAI_TRY(const bool saturate, node.flag("saturate", true));
   ir::Attributes attributes;
   keep(attributes, "axis", axis);
+  if (!saturate) attributes.set("saturate", 0);
   if (block_size.value_or(0) != 0) attributes.set("block_size", *block_size);
   if (output_dtype.value_or(0) == 0) return same(node, build, node.inputs(), std::move(attributes));
 
@@ -304,16 +355,26 @@ Result<Values> quantization(SourceNode& node, Builder& build) {
 }
 
 constexpr auto kOnnxRules = std::to_array<NamedRule>({
+    {"Add", &pairwise},
+    {"And", &pairwise},
     {"Attention", &attention_of_onnx},
     {"Cast", &cast},
     {"Clip", &clip},
     {"Constant", &constant},
     {"ConstantOfShape", &constant_of_shape},
     {"DequantizeLinear", &quantization},
+    {"Div", &pairwise},
     {"Dropout", &dropout},
+    {"Equal", &pairwise},
+    {"Gemm", &gemm},
+    {"Greater", &pairwise},
     {"Identity", &identity},
+    {"Less", &pairwise},
     {"LogSoftmax", &softmax},
+    {"Mul", &pairwise},
+    {"Or", &pairwise},
     {"Pad", &pad},
+    {"Pow", &pairwise},
     {"QuantizeLinear", &quantization},
     {"ReduceL2", &reduction},
     {"ReduceMax", &reduction},
@@ -327,7 +388,9 @@ constexpr auto kOnnxRules = std::to_array<NamedRule>({
     {"Softmax", &softmax},
     {"Split", &split},
     {"Squeeze", &with_axes},
+    {"Sub", &pairwise},
     {"Unsqueeze", &with_axes},
+    {"Xor", &pairwise},
 });
 
 }  // namespace

@@ -41,16 +41,16 @@ constexpr auto kTypes = std::to_array<TypeName>({
     {14, "COMPLEX64", std::nullopt},
     {15, "COMPLEX128", std::nullopt},
     {16, "BFLOAT16", DType::bf16},
-    {17, "FLOAT8E4M3FN", std::nullopt},
-    {18, "FLOAT8E4M3FNUZ", std::nullopt},
-    {19, "FLOAT8E5M2", std::nullopt},
-    {20, "FLOAT8E5M2FNUZ", std::nullopt},
-    {21, "UINT4", std::nullopt},
-    {22, "INT4", std::nullopt},
-    {23, "FLOAT4E2M1", std::nullopt},
-    {24, "FLOAT8E8M0", std::nullopt},
-    {25, "UINT2", std::nullopt},
-    {26, "INT2", std::nullopt},
+    {17, "FLOAT8E4M3FN", DType::f8e4m3fn},
+    {18, "FLOAT8E4M3FNUZ", DType::f8e4m3fnuz},
+    {19, "FLOAT8E5M2", DType::f8e5m2},
+    {20, "FLOAT8E5M2FNUZ", DType::f8e5m2fnuz},
+    {21, "UINT4", DType::u4},
+    {22, "INT4", DType::i4},
+    {23, "FLOAT4E2M1", DType::f4e2m1},
+    {24, "FLOAT8E8M0", DType::f8e8m0},
+    {25, "UINT2", DType::u2},
+    {26, "INT2", DType::i2},
 });
 
 Result<Dims> dims_of(const onnx::TensorProto& proto, DType dtype) {
@@ -107,15 +107,55 @@ Result<Tensor> checked_bools(Tensor tensor) {
   return invalid_input("a bool that is neither 0 nor 1");
 }
 
+/// Elements that share a byte of a file.
+Index elements_per_byte(DType dtype) {
+  return std::max<Index>(1, 8 / ir::packed_bits(dtype));
+}
+
+/// What `elements` take in a file.
+Index file_bytes(DType dtype, Index elements) {
+  const Index shared = elements_per_byte(dtype);
+  if (shared == 1) return elements * dtype_bytes(dtype);
+  return elements / shared + (elements % shared == 0 ? 0 : 1);  // no sum that could overflow
+}
+
+/// Elements of 4 or 2 bits, each in a byte of its own: the first of a byte has its lowest bits.
+///
+/// `packed` has file_bytes(dtype, product of dims): memory is a small multiple of the file's.
+Result<Tensor> unpacked(DType dtype, Dims dims, std::span<const std::byte> packed) {
+  RTAI_TRY(Tensor tensor, Tensor::zeros(dtype, std::move(dims)));
+  const auto shared = static_cast<std::size_t>(elements_per_byte(dtype));
+  const auto bits = static_cast<unsigned>(ir::packed_bits(dtype));
+  const unsigned mask = (1u << bits) - 1;
+  const std::span<std::uint8_t> dst = tensor.mutable_data<std::uint8_t>();
+  for (std::size_t i = 0; i < dst.size(); ++i) {
+    const auto shift = bits * static_cast<unsigned>(i % shared);
+    const unsigned code = std::to_integer<unsigned>(packed[i / shared]) >> shift & mask;
+    const Index value =
+        ir::is_small_integer(dtype) ? ir::to_small_integer(dtype, Index{code}) : code;
+    dst[i] = static_cast<std::uint8_t>(value);
+  }
+  return tensor;
+}
+
+/// The bytes of a file, which `owner` holds, as a tensor.
+Result<Tensor> from_file_bytes(DType dtype,
+                               Dims dims,
+                               std::shared_ptr<const void> owner,
+                               std::span<const std::byte> bytes) {
+  if (elements_per_byte(dtype) > 1) return unpacked(dtype, std::move(dims), bytes);
+  return keep(dtype, std::move(dims), std::move(owner), bytes);
+}
+
 Result<Tensor> take_raw(onnx::TensorProto& proto, DType dtype, Dims dims, Index elements) {
   const auto size = static_cast<Index>(proto.raw_data().size());
-  if (size != elements * dtype_bytes(dtype)) {
+  const Index expected = file_bytes(dtype, elements);
+  if (size != expected) {
     return invalid_input(fmt::format("raw_data holds {} bytes, {}{} needs {}", size,
-                                     dtype_name(dtype), ir::to_string(dims),
-                                     elements * dtype_bytes(dtype)));
+                                     dtype_name(dtype), ir::to_string(dims), expected));
   }
   const auto raw = std::make_shared<const std::string>(std::move(*proto.mutable_raw_data()));
-  return keep(dtype, std::move(dims), raw, std::as_bytes(std::span(*raw)));
+  return from_file_bytes(dtype, std::move(dims), raw, std::as_bytes(std::span(*raw)));
 }
 
 /// A repeated field whose elements are those of the tensor.
@@ -157,6 +197,12 @@ Result<Tensor> take_typed(onnx::TensorProto& proto, DType dtype, Dims dims, Inde
   const auto from_int32 = [&]<class To>(To) {
     return narrow<To>(proto.int32_data(), "int32_data", dtype, std::move(dims), elements);
   };
+  if (elements_per_byte(dtype) > 1) {  // bytes as they lie in raw_data
+    const Index bytes = file_bytes(dtype, elements);
+    RTAI_TRY(const Tensor packed,
+             narrow<std::uint8_t>(proto.int32_data(), "int32_data", DType::u8, {bytes}, bytes));
+    return unpacked(dtype, std::move(dims), packed.bytes());
+  }
   switch (dtype) {
     case DType::f32:
       return take_same(*proto.mutable_float_data(), "float_data", dtype, std::move(dims), elements);
@@ -177,15 +223,13 @@ Result<Tensor> take_typed(onnx::TensorProto& proto, DType dtype, Dims dims, Inde
       return from_int32(std::int8_t{});
     case DType::i16:
       return from_int32(std::int16_t{});
-    case DType::u8:
-    case DType::boolean:
-      return from_int32(std::uint8_t{});
     case DType::u16:
     case DType::f16:
     case DType::bf16:
-      break;
+      return from_int32(std::uint16_t{});
+    default:
+      return from_int32(std::uint8_t{});  // floats by their bits
   }
-  return from_int32(std::uint16_t{});  // 16-bit floats by their bits
 }
 
 /// A count in a text: decimal digits alone.
@@ -241,7 +285,7 @@ Result<Tensor> ExternalData::read(const onnx::TensorProto& proto, DType dtype, D
     RTAI_TRY(offset, decimal("offset", keys.at("offset")));
   }
   RTAI_TRY(const Index elements, ir::element_count(dims));
-  const Index bytes = elements * dtype_bytes(dtype);
+  const Index bytes = file_bytes(dtype, elements);
   if (keys.contains("length")) {
     RTAI_TRY(const Index length, decimal("length", keys.at("length")));
     if (length != bytes) {
@@ -256,13 +300,14 @@ Result<Tensor> ExternalData::read(const onnx::TensorProto& proto, DType dtype, D
     return invalid_input(fmt::format("{}: {} bytes from {} on are wanted, the file has {}", place,
                                      bytes, offset, file.size()));
   }
-  if (bytes > bytes_left_) {
+  const Index in_memory = elements * dtype_bytes(dtype);
+  if (in_memory > bytes_left_) {
     return Error{ErrorCode::unsupported, "the external data passes the limit of all weights"};
   }
-  bytes_left_ -= bytes;
+  bytes_left_ -= in_memory;
   const auto data = std::make_shared<std::vector<std::byte>>(static_cast<std::size_t>(bytes));
   RTAI_TRY_VOID(file.read(offset, *data).in(place));
-  return keep(dtype, std::move(dims), data, *data);
+  return from_file_bytes(dtype, std::move(dims), data, *data);
 }
 
 Result<Tensor> take_tensor(onnx::TensorProto& proto, ExternalData& external) {

@@ -61,6 +61,7 @@ struct PutIntegers {
   Index real_tables = 0;   // of embeddings whose integers do not fit
   bool attention = false;  // in int8
   std::vector<std::string> real = {};  // layers whose integers do not fit; they hold real numbers
+  bool weights_alone = false;          // no source of a product was quantized
 
   /// "13 linear layers int8 as in the file (...), 2 tables"
   std::string text() const;

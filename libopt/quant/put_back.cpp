@@ -27,6 +27,7 @@ class Putter {
       RTAI_TRY_VOID(put_into(id).in(fmt::format("layer '{}'", graph_.node(id).name())));
     for (const NodeId id : graph_.nodes_of(Op::embedding))
       put_tables(id);
+    put_.weights_alone = taken_.sources.empty();
     put_.real_tables = std::max<Index>(0, taken_.tables - put_.tables);
     const std::vector<NodeId> attentions = graph_.nodes_of(Op::attention);
     const bool by_distance = std::ranges::any_of(  // which int8 attention does not know
@@ -139,7 +140,11 @@ std::string PutIntegers::text() const {
   if (fixed > 0) text += fmt::format(", {} with the file's scale for their source", fixed);
   if (rows > 0) text += fmt::format(", {} with a scale for each row, as in the file", rows);
   if (finer > 0) text += fmt::format(", {} with a scale for each row instead of the file's", finer);
-  if (!real.empty()) text += fmt::format(", {} in f32: more steps than int8 has", real.size());
+  if (!real.empty()) {
+    text +=
+        fmt::format(", {} in f32: {}", real.size(),
+                    weights_alone ? "their sources are not quantized" : "more steps than int8 has");
+  }
   if (tables > 0) text += fmt::format("; {} tables int8", tables);
   if (real_tables > 0)
     text += fmt::format("; {} tables f32: more steps than int8 has", real_tables);

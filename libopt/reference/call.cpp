@@ -24,6 +24,19 @@ Error wrong_type(DType dtype) {
   return invalid_input(fmt::format("element type {} is not allowed here", dtype_name(dtype)));
 }
 
+Result<ir::Rounding> rounding_of(const ir::Attributes& attributes) {
+  using Powers = ir::Rounding::Powers;
+  ir::Rounding rounding{.saturate = attributes.integer("saturate", 1) != 0};
+  const std::string mode = attributes.text("round_mode", "up");
+  if (mode == "up") return rounding;
+  if (mode != "down" && mode != "nearest") {
+    return invalid_input(
+        fmt::format("round_mode is '{}', expected 'up', 'down' or 'nearest'", mode));
+  }
+  rounding.powers = mode == "down" ? Powers::down : Powers::nearest;
+  return rounding;
+}
+
 std::string describe(const ir::Tensor& tensor) {
   return fmt::format("{}{}", dtype_name(tensor.dtype()), ir::to_string(tensor.dims()));
 }
@@ -71,11 +84,13 @@ Result<void> Call::spend(Index a, Index b, Index c) const {
   return spend(abc.value_or(std::numeric_limits<Index>::max()));
 }
 
-Result<ir::Tensor> Call::convert(const ir::Tensor& tensor, DType dtype) const {
+Result<ir::Tensor> Call::convert(const ir::Tensor& tensor,
+                                 DType dtype,
+                                 const ir::Rounding& rounding) const {
   if (tensor.dtype() == dtype) return tensor;
   RTAI_TRY_VOID(reserve(dtype, tensor.dims()));
   const bool to_f16 = dtype == DType::f16;
-  if (tensor.dtype() != DType::f32 && dtype != DType::f32) return tensor.converted(dtype);
+  if (tensor.dtype() != DType::f32 && dtype != DType::f32) return tensor.converted(dtype, rounding);
   if (tensor.dtype() == DType::f16 || tensor.dtype() == DType::bf16) {
     RTAI_TRY(ir::Tensor wide, ir::Tensor::zeros(dtype, tensor.dims()));
     convert_elements(tensor.data<std::uint16_t>(), wide.mutable_data<float>(),
@@ -88,7 +103,7 @@ Result<ir::Tensor> Call::convert(const ir::Tensor& tensor, DType dtype) const {
                      to_f16 ? &f32_to_f16 : &f32_to_bf16);
     return narrow;
   }
-  return tensor.converted(dtype);
+  return tensor.converted(dtype, rounding);
 }
 
 Result<std::vector<Index>> Call::indices(const ir::Tensor& tensor) const {

@@ -20,7 +20,8 @@ Tensors of_indices(const std::vector<Index>& values) {
 }
 
 Result<Tensors> cast_to(const Call& call, DType dtype) {
-  return one(call.convert(call[0], dtype));
+  RTAI_TRY(const ir::Rounding rounding, rounding_of(call.attributes()));
+  return one(call.convert(call[0], dtype, rounding));
 }
 
 /// The dimensions that Reshape asks for: 0 copies one, -1 is what is left.

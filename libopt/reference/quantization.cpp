@@ -6,7 +6,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <concepts>
+#include <optional>
 
 namespace rtai::reference {
 namespace {
@@ -63,12 +64,79 @@ Result<ScaleMap> scale_map(const Call& call) {
   return ScaleMap{.view = view, .block = block, .scale_inner = 0};
 }
 
+/// The least and the largest number of an integer type.
+struct Limits {
+  double low;
+  double high;
+};
+
+template <class Q>
+Limits limits_of(DType dtype) {
+  const double count = std::ldexp(1.0, static_cast<int>(ir::packed_bits(dtype)));
+  if constexpr (std::signed_integral<Q>) return {-count / 2, count / 2 - 1};
+  return {0, count - 1};
+}
+
 /// round(x / scale) + zero_point, ties to even, saturated; NaN becomes the zero point.
 template <class Q>
-Q quantize(double scaled, std::int32_t zero_point) {
+Q quantize(double scaled, std::int32_t zero_point, Limits limits) {
   const double shifted = std::nearbyint(scaled == scaled ? scaled : 0.0) + zero_point;
-  return static_cast<Q>(
-      std::clamp<double>(shifted, std::numeric_limits<Q>::min(), std::numeric_limits<Q>::max()));
+  return static_cast<Q>(std::clamp(shifted, limits.low, limits.high));
+}
+
+/// The type whose C++ type stores integers of 4 and 2 bits.
+DType storage_of(DType dtype) {
+  if (!ir::is_small_integer(dtype)) return dtype;
+  return ir::is_signed_small_integer(dtype) ? DType::i8 : DType::u8;
+}
+
+/// Floats that numbers are quantized to; f8e8m0 is for scales alone.
+bool is_quantized_float(DType dtype) {
+  return ir::is_small_float(dtype) && dtype != DType::f8e8m0;
+}
+
+/// In f32, which holds every scale of f8e8m0.
+Result<Tensor> scale_of(const Call& call) {
+  if (call[1].dtype() == DType::f8e8m0) return call.convert(call[1], DType::f32);
+  RTAI_TRY_VOID(expect_type(call[1], DType::f32, "scale"));
+  return call[1];
+}
+
+/// In f32; nothing if it is not given.
+Result<std::optional<Tensor>> real_zero_point(const Call& call) {
+  if (!call.has(2)) return std::nullopt;
+  RTAI_TRY(Tensor zero_point, call.convert(call[2], DType::f32));
+  return zero_point;
+}
+
+/// x / scale + zero_point, rounded to a small float.
+Result<Tensor> quantize_to_floats(
+    const Call& call, const Tensor& src, const Tensor& scale, const ScaleMap& map, DType dtype) {
+  RTAI_TRY(const ir::Rounding rounding, rounding_of(call.attributes()));
+  RTAI_TRY(const std::optional<Tensor> zero_point, real_zero_point(call));
+  RTAI_TRY(Tensor result, call.allocate(dtype, src.dims()));
+  const float* from = src.data<float>().data();
+  const float* scales = scale.data<float>().data();
+  std::uint8_t* dst = result.mutable_data<std::uint8_t>().data();
+  for (Index i = 0; i < src.elements(); ++i) {
+    const Index s = map.of(i);
+    const float shift = zero_point ? zero_point->data<float>().data()[s] : 0.0f;
+    dst[i] = ir::to_small_float(dtype, from[i] / scales[s] + shift, rounding);
+  }
+  return result;
+}
+
+/// (x - zero_point) * scale of small floats.
+Result<Tensor> dequantize_floats(const Call& call, const Tensor& scale, const ScaleMap& map) {
+  RTAI_TRY(const std::optional<Tensor> zero_point, real_zero_point(call));
+  RTAI_TRY(Tensor result, call.convert(call[0], DType::f32));
+  const float* scales = scale.data<float>().data();
+  float* dst = result.mutable_data<float>().data();
+  for (Index i = 0; i < result.elements(); ++i) {
+    const Index s = map.of(i);
+    dst[i] = (dst[i] - (zero_point ? zero_point->data<float>().data()[s] : 0.0f)) * scales[s];
+  }
+  return result;
 }
 
 }  // namespace
@@ -76,14 +144,15 @@ Q quantize(double scaled, std::int32_t zero_point) {
 namespace op {
 
 Result<Tensors> quantize_linear(const Call& call) {
-  const Tensor& scale = call[1];
+  RTAI_TRY(const Tensor scale, scale_of(call));
   RTAI_TRY(const Tensor src, call.convert(call[0], DType::f32));
-  RTAI_TRY_VOID(expect_type(scale, DType::f32, "scale"));
   RTAI_TRY(const ScaleMap map, scale_map(call));
   DType dtype = dtype_from_name(call.attributes().text("output_dtype", "u8")).value_or(DType::u8);
   if (call.has(2)) dtype = call[2].dtype();
-  return one(with_type(Quantized{}, dtype, [&](auto zero) -> Result<Tensor> {
+  if (is_quantized_float(dtype)) return one(quantize_to_floats(call, src, scale, map, dtype));
+  return one(with_type(Quantized{}, storage_of(dtype), [&](auto zero) -> Result<Tensor> {
     using Q = decltype(zero);
+    const Limits limits = limits_of<Q>(dtype);
     RTAI_TRY(Tensor result, call.allocate(dtype, src.dims()));
     const float* from = src.data<float>().data();
     const float* scales = scale.data<float>().data();
@@ -91,7 +160,7 @@ Result<Tensors> quantize_linear(const Call& call) {
     for (Index i = 0; i < src.elements(); ++i) {
       const Index s = map.of(i);
       const std::int32_t zero_point = call.has(2) ? call[2].data<Q>().data()[s] : 0;
-      dst[i] = quantize<Q>(static_cast<double>(from[i] / scales[s]), zero_point);
+      dst[i] = quantize<Q>(static_cast<double>(from[i] / scales[s]), zero_point, limits);
     }
     return result;
   }));
@@ -99,11 +168,11 @@ Result<Tensors> quantize_linear(const Call& call) {
 
 Result<Tensors> dequantize_linear(const Call& call) {
   const Tensor& src = call[0];
-  const Tensor& scale = call[1];
-  RTAI_TRY_VOID(expect_type(scale, DType::f32, "scale"));
+  RTAI_TRY(const Tensor scale, scale_of(call));
   if (call.has(2)) RTAI_TRY_VOID(expect_same_type(src, call[2]));
   RTAI_TRY(const ScaleMap map, scale_map(call));
-  return one(with_type(Dequantizable{}, src.dtype(), [&](auto zero) -> Result<Tensor> {
+  if (is_quantized_float(src.dtype())) return one(dequantize_floats(call, scale, map));
+  return one(with_type(Dequantizable{}, storage_of(src.dtype()), [&](auto zero) -> Result<Tensor> {
     using Q = decltype(zero);
     RTAI_TRY(Tensor result, call.allocate(DType::f32, src.dims()));
     const Q* from = src.data<Q>().data();
@@ -131,11 +200,13 @@ Result<Tensors> dynamic_quantize_linear(const Call& call) {
   }
   // A tensor of zeros has no range; any scale gives zeros.
   const float scale = high > low ? (high - low) / 255.0f : 1.0f;
-  const auto zero_point = quantize<std::uint8_t>(static_cast<double>(-low / scale), 0);
+  const Limits limits = limits_of<std::uint8_t>(DType::u8);
+  const auto zero_point = quantize<std::uint8_t>(static_cast<double>(-low / scale), 0, limits);
   RTAI_TRY(Tensor result, call.allocate(DType::u8, src.dims()));
   std::transform(src.data<float>().begin(), src.data<float>().end(),
                  result.mutable_data<std::uint8_t>().begin(), [&](float x) {
-                   return quantize<std::uint8_t>(static_cast<double>(x / scale), zero_point);
+                   return quantize<std::uint8_t>(static_cast<double>(x / scale), zero_point,
+                                                 limits);
                  });
   return Tensors{result, Tensor::scalar(scale), Tensor::scalar(zero_point)};
 }

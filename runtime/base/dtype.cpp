@@ -7,7 +7,9 @@ namespace rtai {
 namespace {
 
 constexpr std::array<std::string_view, kDTypeCount> kNames = {
-    "f32", "f16", "bf16", "i8", "u8", "i32", "i64", "bool", "f64", "i16", "u16", "u32", "u64"};
+    "f32",        "f16",    "bf16",   "i8",  "u8",  "i32",      "i64",        "bool",
+    "f64",        "i16",    "u16",    "u32", "u64", "f8e4m3fn", "f8e4m3fnuz", "f8e5m2",
+    "f8e5m2fnuz", "f8e8m0", "f4e2m1", "i4",  "u4",  "i2",       "u2"};
 
 }  // namespace
 

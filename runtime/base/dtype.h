@@ -26,11 +26,23 @@ enum class DType : std::uint8_t {
   u16 = 10,
   u32 = 11,
   u64 = 12,
+  // Of ONNX files alone, in no engine: libopt/ir/small_types.h.
+  f8e4m3fn = 13,
+  f8e4m3fnuz = 14,
+  f8e5m2 = 15,
+  f8e5m2fnuz = 16,
+  f8e8m0 = 17,
+  f4e2m1 = 18,
+  i4 = 19,
+  u4 = 20,
+  i2 = 21,
+  u2 = 22,
 };
 
-inline constexpr int kDTypeCount = 13;
+inline constexpr int kDTypeCount = 23;
+inline constexpr int kEngineDTypeCount = 13;  // those that an engine may hold come first
 
-/// Bytes of one element.
+/// Bytes of one element in memory: those of 4 and 2 bits have a byte of their own, too.
 constexpr Index dtype_bytes(DType type) {
   switch (type) {
     case DType::f64:
@@ -49,6 +61,16 @@ constexpr Index dtype_bytes(DType type) {
     case DType::i8:
     case DType::u8:
     case DType::boolean:
+    case DType::f8e4m3fn:
+    case DType::f8e4m3fnuz:
+    case DType::f8e5m2:
+    case DType::f8e5m2fnuz:
+    case DType::f8e8m0:
+    case DType::f4e2m1:
+    case DType::i4:
+    case DType::u4:
+    case DType::i2:
+    case DType::u2:
       return 1;
   }
   return 0;

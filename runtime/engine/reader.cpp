@@ -184,7 +184,7 @@ Result<Enum> read_enum(ByteReader& reader, int count) {
 Result<ValueInfo> read_value(ByteReader& reader) {
   ValueInfo value;
   RTAI_TRY(value.rows, read_enum<Rows>(reader, 2));
-  RTAI_TRY(value.dtype, read_enum<DType>(reader, kDTypeCount));
+  RTAI_TRY(value.dtype, read_enum<DType>(reader, kEngineDTypeCount));
   RTAI_TRY(const std::uint16_t zero, reader.read<std::uint16_t>());
   if (zero != 0) return corrupt(reader.position() - 2, "not zero");
   RTAI_TRY(value.columns, reader.read<std::uint32_t>());
@@ -194,7 +194,7 @@ Result<ValueInfo> read_value(ByteReader& reader) {
 Result<TensorInfo> read_tensor(ByteReader& reader) {
   TensorInfo tensor;
   RTAI_TRY(tensor.name, reader.read_string(kMaxNameBytes));
-  RTAI_TRY(tensor.dtype, read_enum<DType>(reader, kDTypeCount));
+  RTAI_TRY(tensor.dtype, read_enum<DType>(reader, kEngineDTypeCount));
   RTAI_TRY(tensor.layout, read_enum<Layout>(reader, 2));
   RTAI_TRY(const std::uint16_t zero, reader.read<std::uint16_t>());
   if (zero != 0) return corrupt(reader.position() - 2, "not zero");

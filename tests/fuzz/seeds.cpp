@@ -140,9 +140,38 @@ std::string serialize(const OnnxSeed& seed) {
   return model.SerializeAsString();
 }
 
+onnx::TensorProto packed(const char* name,
+                         int type,
+                         const std::vector<int>& dims,
+                         std::string bytes) {
+  onnx::TensorProto tensor;
+  tensor.set_name(name);
+  tensor.set_data_type(type);
+  for (const int dim : dims)
+    tensor.add_dims(dim);
+  tensor.set_raw_data(std::move(bytes));
+  return tensor;
+}
+
+/// Weights of 4 bits by blocks, integers or floats whose scales are powers of two.
+std::string small_numbers(int type, const onnx::TensorProto& scales) {
+  constexpr OnnxSeed kSeed = {"", 25, R"((float[2, 4] x) => (float y) {
+       a = DequantizeLinear <axis = 0, block_size = 2, output_dtype = 1> (w, s)
+       q = Cast <to = 17, saturate = 0> (x)  r = Cast <to = 1> (q)  y = MatMul(r, a) })"};
+  onnx::ModelProto model;
+  model.ParseFromString(serialize(kSeed));
+  *model.mutable_graph()->add_initializer() = packed("w", type, {4, 3}, "\x12\x8f\x70\x3c\x0f\xe1");
+  *model.mutable_graph()->add_initializer() = scales;
+  return model.SerializeAsString();
+}
+
 void write_onnx(const fs::path& folder) {
   for (const OnnxSeed& seed : kOnnxSeeds)
     write(folder / seed.name, serialize(seed));
+
+  constexpr int kFloat = onnx::TensorProto::FLOAT;
+  write(folder / "int4", small_numbers(22, packed("s", kFloat, {2, 3}, std::string(24, '\x3f'))));
+  write(folder / "micro", small_numbers(23, packed("s", 24, {2, 3}, "\x7f\x80\x7e\x7f\x7d\x81")));
 
   // Of an exporter with more to say: raw data, external data, and what import leaves aside.
   onnx::ModelProto model;

@@ -4,7 +4,8 @@ usage: respell_models.py EXPORTS OUT [--only PATTERN]...    (ONNX and ONNX Runti
 For each exported model of EXPORTS: `fused` (ONNX Runtime's transformer optimizer: com.microsoft operators), `fused16` (the
 same in float16), `fp16` (weights and arithmetic in float16 behind float32 inputs and outputs), `int32` (int32 ids and masks),
 `external` (weights in a file beside), `shapeless` (no value_info, no dimensions of inputs), `unsorted` (nodes in another
-order), `mixed` (matrices stored in bfloat16 and float16 in turn, behind casts to float32).
+order), `mixed` (matrices stored in bfloat16 and float16 in turn, behind casts to float32), `small` (matrices stored in INT4
+by blocks, UINT4 by columns, FLOAT8E4M3FN and FLOAT8E5M2 in turn, behind DequantizeLinear of opset 21).
 """
 import argparse
 import copy
@@ -15,7 +16,9 @@ import sys
 import warnings
 
 try:
+    import numpy as np
     import onnx
+    import onnx.version_converter
     from onnxruntime.transformers import float16, optimizer
 except ImportError as error:
     print(f"skipped: {error}")
@@ -73,6 +76,47 @@ def mixed(model):
     return model
 
 
+def quantized(values, kind, block):
+    """Numbers of `kind` for [rows, columns], with the scales and the zero point of DequantizeLinear along axis 0 or 1."""
+    if block:
+        edges = range(0, values.shape[0], block)
+        scales = np.stack([np.abs(values[i:i + block]).max(axis=0) / 7 for i in edges]).astype(np.float32)
+        scales[scales == 0] = 1
+        return np.rint(values / np.repeat(scales, block, axis=0)[:values.shape[0]]), scales, None
+    if kind == onnx.TensorProto.UINT4:
+        scales = (np.abs(values).max(axis=0) / 7).astype(np.float32)
+        scales[scales == 0] = 1
+        return np.rint(values / scales) + 8, scales, np.full(scales.shape, 8.0)
+    scale = np.float32(max(np.abs(values).max(), 1e-9) / 200)
+    return values / scale, scale, None
+
+
+def small(model):
+    """ONNX Runtime dequantizes the same numbers, so that answers agree as closely as those of float32 weights."""
+    if next(s.version for s in model.opset_import if not s.domain) < 21:  # the first with these types
+        model = onnx.version_converter.convert_version(model, 21)
+    model.ir_version = max(model.ir_version, 10)
+    kinds = ((onnx.TensorProto.INT4, 16), (onnx.TensorProto.UINT4, 0), (onnx.TensorProto.FLOAT8E4M3FN, 0),
+             (onnx.TensorProto.FLOAT8E5M2, 0))
+    graph = model.graph
+    matrices = [t for t in graph.initializer if t.data_type == onnx.TensorProto.FLOAT and len(t.dims) == 2]
+    for i, tensor in enumerate(matrices):
+        kind, block = kinds[i % len(kinds)]
+        numbers, scales, zero = quantized(onnx.numpy_helper.to_array(tensor), kind, block)
+        parts = {"numbers": (kind, numbers), "scales": (onnx.TensorProto.FLOAT, scales)}
+        if zero is not None:
+            parts["zero"] = (kind, zero)
+        names = []
+        for part, (dtype, values) in parts.items():
+            stored = values.astype(onnx.helper.tensor_dtype_to_np_dtype(dtype))
+            graph.initializer.append(onnx.numpy_helper.from_array(stored, f"{tensor.name}_{part}"))
+            names.append(f"{tensor.name}_{part}")
+        axes = {"axis": 0, "block_size": block} if block else {"axis": 1}
+        graph.node.insert(0, onnx.helper.make_node("DequantizeLinear", names, [tensor.name], **axes))
+        graph.initializer.remove(tensor)
+    return model
+
+
 def unsorted(model):
     nodes = list(model.graph.node)
     random.Random(5).shuffle(nodes)
@@ -95,6 +139,7 @@ def main():
         plain = onnx.load(path)
         made = {"int32": lambda: int32(copy.deepcopy(plain)), "shapeless": lambda: shapeless(copy.deepcopy(plain)),
                 "unsorted": lambda: unsorted(copy.deepcopy(plain)), "mixed": lambda: mixed(copy.deepcopy(plain)),
+                "small": lambda: small(copy.deepcopy(plain)),
                 "fused": lambda: fused(path),
                 "fused16": lambda: fused(path, half=True),
                 "fp16": lambda: float16.convert_float_to_float16(copy.deepcopy(plain), keep_io_types=True)}

@@ -7,6 +7,7 @@
 #include "libopt/onnx/import.h"
 #include "libopt/pass/pipeline.h"
 #include "passes/passes.h"
+#include "tests/libopt/reference/apply.h"
 #include "tests/support/models.h"
 #include "tests/support/runtime_evaluator.h"
 #include "tests/support/texts.h"
@@ -176,6 +177,84 @@ TEST_CASE("integers that change their meaning on the way are refused with the no
   CHECK(result.error().code() == ErrorCode::unsupported);
   CHECK(result.error().message().find(
             "integers that mean something else than where they were made") != std::string::npos);
+}
+
+/// How a weight [k, n] is stored: its element type, and dimensions of its scales.
+struct Storage {
+  DType dtype;
+  bool by_column;
+  Index block;  // rows that share a scale; 0: all of them
+  DType scale = DType::f32;
+};
+
+/// The scales of a form, powers of two that differ from block to block.
+Tensor scales_for(const Storage& form, const ir::Dims& weight) {
+  if (!form.by_column) return Tensor::scalar(0.0625f);
+  const Index blocks = form.block == 0 ? 1 : (weight[0] + form.block - 1) / form.block;
+  std::vector<float> values;
+  for (Index i = 0; i < blocks * weight[1]; ++i)
+    values.push_back(std::ldexp(1.0f, static_cast<int>(i % 3) - 5));
+  const ir::Dims dims = form.block == 0 ? ir::Dims{weight[1]} : ir::Dims{blocks, weight[1]};
+  return Tensor::from<float>(dims, values).converted(form.scale);
+}
+
+/// Puts a dequantization of fewer bits before every weight of a product, each form in turn;
+/// `folded` holds what it makes instead.
+struct Narrowed {
+  ir::Graph graph;
+  ir::Graph folded;
+  std::size_t weights = 0;
+};
+Narrowed narrowed(const ir::Graph& imported, const std::vector<Storage>& forms) {
+  Narrowed result{imported, imported};
+  for (const ir::NodeId id : imported.nodes_of(Op::matmul)) {
+    const Tensor* weight = imported.constant(imported.node(id).input(1));
+    if (weight == nullptr) continue;
+    const Storage& form = forms[result.weights++ % forms.size()];
+    const Tensor scales = scales_for(form, weight->dims());
+    ir::Attributes attributes{{"axis", form.block == 0 ? 1 : 0}};
+    if (form.block > 0) attributes.set("block_size", form.block);
+    ir::Attributes to_numbers = attributes;
+    to_numbers.set("output_dtype", std::string(dtype_name(form.dtype)));
+    const Tensor numbers =
+        reference::apply(Op::quantize_linear, {*weight, scales}, std::move(to_numbers));
+    const Tensor real = reference::apply(Op::dequantize_linear, {numbers, scales}, attributes);
+    ir::Graph& graph = result.graph;
+    const ir::NodeId node = graph.insert_before(
+        id,
+        {.op = Op::dequantize_linear,
+         .inputs = {graph.add_constant("numbers", numbers), graph.add_constant("scales", scales)},
+         .outputs = {ir::Type{DType::f32, std::nullopt}},
+         .attributes = attributes,
+         .name = "real"});
+    graph.set_input(id, 1, graph.result(node));
+    result.folded.set_input(id, 1, result.folded.add_constant("real", real));
+  }
+  REQUIRE(ir::verify(result.graph));
+  return result;
+}
+
+TEST_CASE("an encoder with weights of 8, 4 and 2 bits is the encoder of the numbers they are") {
+  const ir::Graph imported = exported(testing::make_model());
+  const Narrowed models = narrowed(imported, {{DType::i4, false, 0},
+                                              {DType::i4, true, 0},
+                                              {DType::i4, true, 3},
+                                              {DType::u2, true, 2},
+                                              {DType::f8e4m3fn, true, 0},
+                                              {DType::f8e5m2, false, 0},
+                                              {DType::f4e2m1, true, 4, DType::f8e8m0}});
+  REQUIRE(models.weights >= 7);
+  const Understood small = understood(models.graph);
+  const Understood real = understood(models.folded);
+  CHECK(small.int8.find("9 in f32: their sources are not quantized") != std::string::npos);
+  const auto a = small.graph.nodes_of(Op::linear);
+  const auto b = real.graph.nodes_of(Op::linear);
+  REQUIRE(a.size() == b.size());
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const Tensor& weight = input_of(small.graph, a[i], ir::Linear::weight);
+    CHECK(weight.dtype() == DType::f32);
+    CHECK(weight == input_of(real.graph, b[i], ir::Linear::weight));
+  }
 }
 
 }  // namespace

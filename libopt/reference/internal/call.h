@@ -48,7 +48,9 @@ class Call {
   Result<void> spend(Index a, Index b, Index c) const;
 
   /// `tensor` as another element type; counted.
-  Result<ir::Tensor> convert(const ir::Tensor& tensor, DType dtype) const;
+  Result<ir::Tensor> convert(const ir::Tensor& tensor,
+                             DType dtype,
+                             const ir::Rounding& rounding = {}) const;
   /// Its elements as indices; counted.
   Result<std::vector<Index>> indices(const ir::Tensor& tensor) const;
 
@@ -58,6 +60,9 @@ class Call {
   std::span<const Index> offsets_;
   Budget& budget_;
 };
+
+/// The attributes saturate and round_mode of Cast and its like. Errors: invalid_input.
+Result<ir::Rounding> rounding_of(const ir::Attributes& attributes);
 
 /// "f32[2, 3]"
 std::string describe(const ir::Tensor& tensor);
@@ -151,6 +156,16 @@ auto with_storage(DType dtype, F&& f) {
       return f(std::uint64_t{});
     case DType::u8:
     case DType::boolean:
+    case DType::f8e4m3fn:
+    case DType::f8e4m3fnuz:
+    case DType::f8e5m2:
+    case DType::f8e5m2fnuz:
+    case DType::f8e8m0:
+    case DType::f4e2m1:
+    case DType::i4:
+    case DType::u4:
+    case DType::i2:
+    case DType::u2:
       return f(std::uint8_t{});
     case DType::u16:
     case DType::f16:

@@ -267,5 +267,37 @@ TEST_CASE("all external data together is limited before memory is taken") {
   CHECK(refused.error().code() == ErrorCode::unsupported);
 }
 
+TEST_CASE("external data of 4 bits is counted in bytes of the file and of memory") {
+  const Case files;
+  onnx::ModelProto model =
+      onnx_model(17, "(float[1] x) => (float y) { z = Cast <to = 1> (w)  y = Add(x, z) }");
+  onnx::TensorProto& weight = *model.mutable_graph()->add_initializer();
+  weight.set_name("w");
+  weight.set_data_type(22);  // INT4
+  weight.add_dims(15);
+  weight.set_data_location(onnx::TensorProto::EXTERNAL);
+  const auto import_with = [&](const std::string& length, Index most_bytes) {
+    weight.clear_external_data();
+    weight.add_external_data()->set_key("location");
+    weight.mutable_external_data(0)->set_value("weights");
+    weight.add_external_data()->set_key("length");
+    weight.mutable_external_data(1)->set_value(length);
+    write(files.models() / "model.onnx", model.SerializeAsString());
+    ImportOptions options;
+    options.limits.weight_bytes = most_bytes;
+    return import_onnx(files.models() / "model.onnx", options);
+  };
+  const auto graph = import_with("8", 15);
+  INFO((graph ? "" : graph.error().message()));
+  REQUIRE(graph);
+  CHECK(graph->constant(*graph->find_value("w"))->dtype() == DType::i4);
+  CHECK(import_with("15", 15).error().message().find("length is 15 bytes, i4[15] needs 8") !=
+        std::string::npos);
+  CHECK(import_with("8", 14).error().code() == ErrorCode::unsupported);
+  weight.set_dims(0, 1000);
+  CHECK(import_with("500", 1000).error().message().find("500 bytes from 0 on are wanted") !=
+        std::string::npos);
+}
+
 }  // namespace
 }  // namespace rtai::onnx_io

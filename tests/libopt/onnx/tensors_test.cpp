@@ -4,6 +4,8 @@
 
 #include <catch2/catch.hpp>
 
+#include <limits>
+
 namespace rtai::onnx_io {
 namespace {
 
@@ -31,14 +33,24 @@ std::string invalid(const onnx::TensorProto& tensor) {
 
 using P = onnx::TensorProto;
 
-TEST_CASE("raw data is taken for every element type") {
-  for (int i = 0; i < kDTypeCount; ++i) {
+// Names of ONNX 1.19; the protobuf messages of Debian are older.
+constexpr int kFloat8E4M3FN = 17;
+constexpr int kUint4 = 21;
+constexpr int kInt4 = 22;
+constexpr int kFloat4E2M1 = 23;
+constexpr int kUint2 = 25;
+constexpr int kInt2 = 26;
+
+TEST_CASE("raw data is taken for every element type of whole bytes") {
+  constexpr std::array<int, 18> kOnnxTypes = {
+      P::FLOAT,  P::FLOAT16,    P::BFLOAT16, P::INT8,  P::UINT8,  P::INT32,
+      P::INT64,  P::BOOL,       P::DOUBLE,   P::INT16, P::UINT16, P::UINT32,
+      P::UINT64, kFloat8E4M3FN, 18,          19,       20,        24};
+  static_assert(kOnnxTypes.size() == static_cast<std::size_t>(DType::f8e8m0) + 1);
+  for (std::size_t i = 0; i < kOnnxTypes.size(); ++i) {
     const auto dtype = static_cast<DType>(i);
     const Tensor expected = reference::f32({3}, {1, 0, 1}).converted(dtype);
-    constexpr std::array<int, kDTypeCount> kOnnxTypes = {
-        P::FLOAT, P::FLOAT16, P::BFLOAT16, P::INT8,   P::UINT8,  P::INT32, P::INT64,
-        P::BOOL,  P::DOUBLE,  P::INT16,    P::UINT16, P::UINT32, P::UINT64};
-    onnx::TensorProto tensor = proto(kOnnxTypes[static_cast<std::size_t>(i)], {3});
+    onnx::TensorProto tensor = proto(kOnnxTypes[i], {3});
     const auto bytes = expected.bytes();
     tensor.set_raw_data(bytes.data(), bytes.size());
     const auto result = read(tensor);
@@ -79,6 +91,75 @@ TEST_CASE("typed fields are taken for every element type") {
         ones.converted(DType::u64));
   CHECK(with(P::UINT32, [](auto& t) { t.add_uint64_data(1), t.add_uint64_data(0); }) ==
         ones.converted(DType::u32));
+}
+
+/// The same bytes in raw_data and in int32_data.
+void check_packed(int type,
+                  const std::vector<Index>& dims,
+                  const std::vector<std::uint8_t>& bytes,
+                  DType dtype,
+                  const std::vector<float>& expected) {
+  onnx::TensorProto raw = proto(type, dims);
+  raw.set_raw_data(bytes.data(), bytes.size());
+  onnx::TensorProto typed = proto(type, dims);
+  for (const std::uint8_t byte : bytes)
+    typed.add_int32_data(byte);
+  for (const onnx::TensorProto& tensor : {raw, typed}) {
+    const auto result = read(tensor);
+    INFO((result ? "" : result.error().message()));
+    REQUIRE(result);
+    CHECK(result->dtype() == dtype);
+    CHECK(result->converted(DType::f32) == reference::f32(dims, expected));
+  }
+}
+
+TEST_CASE("elements of 4 and 2 bits begin at the lowest bits, and odd counts end in a byte") {
+  check_packed(kInt4, {3}, {0x8f, 0x07}, DType::i4, {-1, -8, 7});
+  check_packed(kUint4, {1, 3}, {0x8f, 0xf7}, DType::u4, {15, 8, 7});  // what pads is not looked at
+  check_packed(kFloat4E2M1, {3}, {0x91, 0x0f}, DType::f4e2m1, {0.5f, -0.5f, -6});
+  check_packed(kInt2, {5}, {0b01'10'11'00, 0b10}, DType::i2, {0, -1, -2, 1, -2});
+  check_packed(kUint2, {2, 3}, {0b01'10'11'00, 0b0110}, DType::u2, {0, 3, 2, 1, 2, 1});
+  check_packed(kInt4, {}, {0x0e}, DType::i4, {-2});
+  std::vector<std::uint8_t> all;
+  std::vector<float> fours;
+  std::vector<float> twos;
+  for (int byte = 0; byte < 256; ++byte) {
+    all.push_back(static_cast<std::uint8_t>(byte));
+    for (const int value : {byte % 16, byte / 16})
+      fours.push_back(static_cast<float>(value < 8 ? value : value - 16));
+    for (const int value : {byte % 4, byte / 4 % 4, byte / 16 % 4, byte / 64})
+      twos.push_back(static_cast<float>(value < 2 ? value : value - 4));
+  }
+  check_packed(kInt4, {512}, all, DType::i4, fours);
+  check_packed(kInt2, {1024}, all, DType::i2, twos);
+  check_packed(kFloat8E4M3FN, {2}, {0x38, 0xfe}, DType::f8e4m3fn, {1, -448});
+  CHECK(read(proto(kInt2, {0}))->dims() == ir::Dims{0});
+}
+
+TEST_CASE("packed data that does not fit the dimensions is refused before memory is taken") {
+  const auto raw = [](int type, const std::vector<Index>& dims, std::size_t bytes) {
+    onnx::TensorProto tensor = proto(type, dims);
+    tensor.set_raw_data(std::string(bytes, '\1'));
+    return invalid(tensor);
+  };
+  CHECK(raw(kInt4, {3}, 3) == "raw_data holds 3 bytes, i4[3] needs 2");
+  CHECK(raw(kInt4, {5}, 2) == "raw_data holds 2 bytes, i4[5] needs 3");
+  CHECK(raw(kUint2, {9}, 2) == "raw_data holds 2 bytes, u2[9] needs 3");
+  CHECK(raw(kInt2, {0}, 1) == "raw_data holds 1 bytes, i2[0] needs 0");
+  CHECK(raw(kFloat8E4M3FN, {2}, 1) == "raw_data holds 1 bytes, f8e4m3fn[2] needs 2");
+  constexpr Index kMost = std::numeric_limits<Index>::max();
+  CHECK(raw(kInt2, {kMost}, 1).find("needs 2305843009213693952") != std::string::npos);
+  CHECK(raw(kInt4, {kMost, 2}, 1).find("impossible dimensions") != std::string::npos);
+  CHECK(invalid(proto(kInt4, {Index{1} << 40})) == "no data for i4[1099511627776]");
+
+  onnx::TensorProto typed = proto(kInt4, {3});
+  typed.add_int32_data(0);
+  CHECK(invalid(typed) == "int32_data holds 1 elements, the dimensions say 2");
+  typed.add_int32_data(256);
+  CHECK(invalid(typed) == "element 1 is 256, outside of u8");
+  typed = proto(kFloat8E4M3FN, {1});
+  typed.add_int32_data(-1);
+  CHECK(invalid(typed) == "element 0 is -1, outside of f8e4m3fn");
 }
 
 TEST_CASE("a scalar and a tensor without elements are tensors, too") {
@@ -148,7 +229,8 @@ TEST_CASE("element types that rtai lacks are named, unknown ones refused") {
   const auto result = read(proto(P::STRING, {1}));
   CHECK(result.error().code() == ErrorCode::unsupported);
   CHECK(result.error().message() == "element type STRING is not supported");
-  CHECK(read(proto(22, {1})).error().message() == "element type INT4 is not supported");
+  CHECK(read(proto(P::COMPLEX64, {1})).error().message() ==
+        "element type COMPLEX64 is not supported");
   CHECK(invalid(proto(0, {1})) == "element type 0 is not one of ONNX");
   CHECK(invalid(proto(-5, {1})) == "element type -5 is not one of ONNX");
 }

@@ -323,6 +323,10 @@ void add_sections(Kinds& kinds) {
       "an element type of no kind", SectionKind::program, [](Bytes& b) { b[5] = std::byte{99}; },
       "program: byte 5: unknown code 99");
   kinds.section(
+      "an element type of ONNX files alone", SectionKind::program,
+      [](Bytes& b) { b[5] = static_cast<std::byte>(DType::i4); },
+      "program: byte 5: unknown code 19");
+  kinds.section(
       "padding of a value used", SectionKind::program, [](Bytes& b) { b[6] = std::byte{1}; },
       "program: byte 6: not zero");
 }

@@ -256,8 +256,6 @@ void add_nodes(Kinds& kinds) {
   node("a cast to type 99", "y = Cast <to = 99> (x)", kUnusable, "element type 99");
   node("a cast to type 0", "y = Cast <to = 0> (x)", kUnusable, "element type 0");
   node("a cast to texts", "y = Cast <to = 8> (x)", kUnsupported, "element type STRING");
-  node("a cast to 8-bit floats", "y = Cast <to = 17> (x)", kUnsupported,
-       "element type FLOAT8E4M3FN", 19);
   node("a constant of nothing", "y = Constant ()", kUnusable, "node 'y' (Constant)");
   node("a constant of texts", "y = Constant <value_strings = [\"a\"]> ()", kUnsupported,
        "node 'y' (Constant)");
@@ -315,6 +313,21 @@ void add_weights(Kinds& kinds) {
       "raw data a byte long",
       [](T& w) { w.clear_float_data(), w.set_raw_data(std::string(9, 'a')); }, kUnusable,
       "raw_data holds 9 bytes");
+  const auto narrow = [&](std::string name, int type, std::size_t bytes, std::string message) {
+    weight(
+        std::move(name),
+        [=](T& w) {
+          w.clear_float_data(), w.set_data_type(type), w.set_raw_data(std::string(bytes, 'a'));
+        },
+        kUnusable, std::move(message));
+  };
+  narrow("a byte for each number of 4 bits", 22, 2, "raw_data holds 2 bytes, i4[2] needs 1");
+  narrow("no byte for numbers of 2 bits", 25, 0, "no data for u2[2]");
+  narrow("a float of 8 bits short", 17, 1, "raw_data holds 1 bytes, f8e4m3fn[2] needs 2");
+  weight(
+      "a number that no byte of two numbers is",
+      [](T& w) { w.clear_float_data(), w.set_data_type(21), w.add_int32_data(256); }, kUnusable,
+      "element 0 is 256, outside of u8");
   weight(
       "an element too many", [](T& w) { w.add_float_data(1); }, kUnusable,
       "float_data holds 3 elements, the dimensions say 2");
@@ -347,7 +360,7 @@ void add_weights(Kinds& kinds) {
   typed("element type -5", -5, kUnusable, "element type -5 is not one of ONNX");
   typed("texts", T::STRING, kUnsupported, "element type STRING");
   typed("complex numbers", T::COMPLEX64, kUnsupported, "element type COMPLEX64");
-  typed("4-bit integers", 22, kUnsupported, "element type INT4");
+  typed("4-bit integers", 22, kUnusable, "int32_data holds 0 elements, the dimensions say 1");
   const auto second = [&](std::string name, const std::function<void(T&)>& change,
                           std::string message) {
     kinds.model(

@@ -95,6 +95,9 @@ TEST_CASE("ONNX files that ask for much memory are refused at once") {
       {"dimensions of 2^40", model_with(field(5, dims + tag(2, 0) + varint(1) + field(8, "w")))},
       {"a dimension of 2^40", model_with(field(5, tag(1, 0) + varint(std::uint64_t{1} << 40) +
                                                       tag(2, 0) + varint(1) + field(8, "w")))},
+      {"a byte of 2^40 numbers of two bits",
+       model_with(field(5, tag(1, 0) + varint(std::uint64_t{1} << 40) + tag(2, 0) + varint(26) +
+                               field(8, "w") + field(9, "a")))},
       {"depth 10,000", model_with(deep)},
       {"a length of 4 GiB", tag(7, 2) + varint(0xffffffff)},
       {"a node that makes 2^40 numbers", made},
