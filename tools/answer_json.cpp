@@ -19,7 +19,7 @@ Json output_json(const engine::Program& program, std::size_t i, const SampleOutp
 }
 
 /// Names for every class the model can give.
-std::vector<std::string> all_names(const Model& model, Index classes) {
+std::vector<std::string> all_names(const AnswerModel& model, Index classes) {
   std::vector<std::string> names;
   for (Index i = 0; i < classes; ++i)
     names.push_back(label_name(model, static_cast<std::size_t>(i)));
@@ -65,7 +65,7 @@ Json words_json(const Answer& answer, const std::vector<std::string>& names) {
 
 }  // namespace
 
-Result<Json> answer_json(const Model& model,
+Result<Json> answer_json(const AnswerModel& model,
                          const Sample& sample,
                          const text::Encoding& encoding,
                          const std::vector<SampleOutput>& outputs) {
@@ -107,7 +107,7 @@ Json logits_json(const engine::Program& program,
   return keys;
 }
 
-Result<Json> line_json(const Model& model,
+Result<Json> line_json(const AnswerModel& model,
                        const engine::Program& program,
                        const Sample& sample,
                        const text::Encoding& encoding,

@@ -1,8 +1,8 @@
 // Answers as JSON: the one shape that `rtai run --json` prints and `rtai serve` sends.
 #pragma once
 
+#include "tools/answer.h"
 #include "tools/json.h"
-#include "tools/predict.h"
 
 #include <string>
 #include <vector>
@@ -13,7 +13,7 @@ namespace rtai::tools {
 /// the model's task.
 ///
 /// Errors: unsupported if the task has no answers; invalid_input if the outputs hold NaN.
-Result<Json> answer_json(const Model& model,
+Result<Json> answer_json(const AnswerModel& model,
                          const Sample& sample,
                          const text::Encoding& encoding,
                          const std::vector<SampleOutput>& outputs);
@@ -25,7 +25,7 @@ Json logits_json(const engine::Program& program,
 
 /// The answer and, if asked for or if there is nothing else to say of ids, the logits: a line of
 /// `rtai run --json`.
-Result<Json> line_json(const Model& model,
+Result<Json> line_json(const AnswerModel& model,
                        const engine::Program& program,
                        const Sample& sample,
                        const text::Encoding& encoding,

@@ -77,8 +77,8 @@ Result<int> run_compare(const CompareFlags& flags, const GlobalFlags& global, Lo
   RTAI_TRY(const Model first, load_model(flags.first, log));
   RTAI_TRY(const Model second, load_model(flags.second, log));
   RTAI_TRY(const std::vector<Sample> samples, read_samples(flags.data));
-  RTAI_TRY(Predictor a, Predictor::create(first, workload.threads, workload.target));
-  RTAI_TRY(Predictor b, Predictor::create(second, workload.threads, workload.target));
+  RTAI_TRY(Predictor a, make_predictor(first, workload.threads, workload.target));
+  RTAI_TRY(Predictor b, make_predictor(second, workload.threads, workload.target));
   std::vector<text::Encoding> encodings;
   for (const Sample& sample : samples) {
     RTAI_TRY(text::Encoding encoding, encode_for(first, sample));

@@ -142,7 +142,7 @@ Result<int> run_run(const RunFlags& flags, Log& log) {
     return 0;
   }
   RTAI_TRY(const Model model, load_model(flags.model, log));
-  RTAI_TRY(Predictor predictor, Predictor::create(model, flags.threads, flags.target));
+  RTAI_TRY(Predictor predictor, make_predictor(model, flags.threads, flags.target));
   const bool answers_questions = model.task == Task::question_answering;
   if (flags.question && !answers_questions) {
     return Error{ErrorCode::invalid_input,

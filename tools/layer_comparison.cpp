@@ -32,7 +32,7 @@ Result<Predictor> tapped(const Model& model,
   Model shown;
   shown.name = model.name;
   shown.engine = std::make_shared<const Engine>(std::move(other));
-  return Predictor::create(shown, threads, target);
+  return make_predictor(shown, threads, target);
 }
 
 class Sums {

@@ -282,7 +282,7 @@ Result<Evaluation> evaluate(const Model& model,
     for (std::size_t i = 0; i < samples.size(); ++i)
       texts[i].text_b.reset();
   }
-  RTAI_TRY(Predictor predictor, Predictor::create(model, threads, target));
+  RTAI_TRY(Predictor predictor, make_predictor(model, threads, target));
   Evaluation evaluation;
   RTAI_TRY(evaluation.answers, answer_all(model, predictor, texts, log).in(model.name));
   evaluation.score = score(model, samples, evaluation.answers);

@@ -26,10 +26,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::array<std::string_view, 5> kTaskNames = {"unknown", "sequence-classification",
-                                                        "token-classification",
-                                                        "sentence-embedding", "question-answering"};
-
 /// What a model that rtai changed says about its making, in an ONNX file as in an engine.
 constexpr std::array<const char*, 3> kTravellingFacts = {"pipeline", "source_name",
                                                          "source_sha256"};
@@ -44,21 +40,11 @@ bool is_engine_file(const fs::path& path) {
 
 Result<Model> load_engine(const fs::path& path) {
   RTAI_TRY(engine::Engine opened, engine::open(path));
+  RTAI_TRY(AnswerModel answers, answer_model(opened, path.string()));
   Model model;
-  model.name = path.string();
+  static_cast<AnswerModel&>(model) = std::move(answers);
   model.bytes = opened.file_bytes;
-  if (!opened.tokenizer.empty()) {
-    RTAI_TRY(model.tokenizer,
-             text::Tokenizer::deserialize(opened.tokenizer).in(path.string() + ": tokenizer"));
-  }
-  model.labels = opened.labels;
   model.metadata = opened.metadata;
-  const auto fact = [&](const char* key) {
-    const auto found = model.metadata.find(key);
-    return found == model.metadata.end() ? std::string() : found->second;
-  };
-  model.task = task_from_name(fact("task")).value_or(Task::unknown);
-  model.multi_label = fact("problem_type") == "multi_label_classification";
   model.engine = std::make_shared<const engine::Engine>(std::move(opened));
   return model;
 }
@@ -235,16 +221,6 @@ fs::path without_trailing_slash(const fs::path& path) {
 }
 
 }  // namespace
-
-std::string_view task_name(Task task) {
-  return kTaskNames[static_cast<std::size_t>(task)];
-}
-
-std::optional<Task> task_from_name(std::string_view name) {
-  const auto* found = std::find(kTaskNames.begin(), kTaskNames.end(), name);
-  if (found == kTaskNames.end()) return std::nullopt;
-  return static_cast<Task>(found - kTaskNames.begin());
-}
 
 std::string Model::dtype() const {
   std::array<std::uint64_t, kDTypeCount> totals{};

@@ -5,7 +5,7 @@
 #include "runtime/base/log.h"
 #include "runtime/base/result.h"
 #include "runtime/engine/engine.h"
-#include "runtime/text/tokenizer.h"
+#include "tools/answer_model.h"
 
 #include <filesystem>
 #include <map>
@@ -16,27 +16,11 @@
 
 namespace rtai::tools {
 
-/// What the answers of a model are.
-enum class Task : std::uint8_t {
-  unknown,
-  sequence_classification,
-  token_classification,
-  sentence_embedding,
-  question_answering,
-};
-std::string_view task_name(Task task);
-std::optional<Task> task_from_name(std::string_view name);
-
 /// A model with what travels with it. Either `graph` is there (it came from ONNX and can be pruned
 /// and quantized) or `engine` (it came from an engine and can only run).
-struct Model {
-  std::string name;  // as it was given
+struct Model : AnswerModel {
   std::optional<ir::Graph> graph;
   std::shared_ptr<const engine::Engine> engine;
-  std::optional<text::Tokenizer> tokenizer;
-  std::vector<std::string> labels;
-  Task task = Task::unknown;
-  bool multi_label = false;                     // sequence classification by sigmoid
   std::map<std::string, std::string> metadata;  // travels into engines
   std::uint64_t bytes = 0;                      // of the file the weights came from
   std::string config_text;                      // config.json as it was, for folders

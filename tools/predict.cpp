@@ -1,151 +1,18 @@
 #include "tools/predict.h"
 
-#include "runtime/text/packed_batch.h"
-
-#include <fmt/format.h>
-
-#include <algorithm>
-
 namespace rtai::tools {
 namespace {
 
 constexpr Index kTokensAtOnce = 2048;
 
-SampleOutput cut_output(const TensorView<const float>& output,
-                        engine::Rows rows,
-                        const text::PackedBatch& batch,
-                        std::size_t sequence) {
-  const Index begin =
-      rows == engine::Rows::tokens ? batch.offsets[sequence] : static_cast<Index>(sequence);
-  const Index end = rows == engine::Rows::tokens ? batch.offsets[sequence + 1] : begin + 1;
-  const Index columns = output.shape()[1];
-  const std::span<const float> values = output.flat().subspan(
-      static_cast<std::size_t>(begin * columns), static_cast<std::size_t>((end - begin) * columns));
-  return {.values = {values.begin(), values.end()}, .rows = end - begin, .columns = columns};
-}
-
-/// The words of a sample and, for each token, which of them it belongs to.
-struct SampleWords {
-  std::vector<AnsweredWord> words;
-  std::vector<std::int32_t> of_tokens;
-};
-
-std::uint32_t code_points(std::string_view text) {
-  return static_cast<std::uint32_t>(std::count_if(text.begin(), text.end(), [](char c) {
-    return (static_cast<unsigned char>(c) & 0xc0u) != 0x80u;
-  }));
-}
-
-SampleWords words_of(const Model& model, const Sample& sample, const text::Encoding& encoding) {
-  SampleWords result;
-  if (!sample.words.empty()) {  // words given by the caller; the text is them joined by spaces
-    std::uint32_t at = 0;
-    for (const std::string& word : sample.words) {
-      const std::uint32_t size = code_points(word);
-      result.words.push_back({.word = word, .characters = {at, at + size}, .label = {}});
-      at += size + 1;
-    }
-    result.of_tokens = encoding.words;
-    return result;
-  }
-  if (!model.tokenizer || !sample.ids.empty()) {  // ids alone: every token is a word
-    for (std::size_t i = 0; i < encoding.ids.size(); ++i) {
-      result.words.push_back(
-          {.word = std::to_string(encoding.ids[i]), .characters = {}, .label = {}});
-      result.of_tokens.push_back(static_cast<std::int32_t>(i));
-    }
-    return result;
-  }
-  const std::vector<text::Word> words = text::split_words(sample.text, model.tokenizer->settings());
-  for (const text::Word& word : words) {
-    result.words.push_back(
-        {.word = std::string(word.in(sample.text)), .characters = word.characters, .label = {}});
-  }
-  result.of_tokens = text::words_of_tokens(encoding, words);
-  return result;
-}
-
-Result<Answer> answer_words(const Model& model,
-                            const Sample& sample,
-                            const text::Encoding& encoding,
-                            const SampleOutput& logits) {
-  SampleWords words = words_of(model, sample, encoding);
-  RTAI_TRY(const std::vector<text::WordLabel> labels,
-           text::label_words(logits.values, words.of_tokens, words.words.size(),
-                             static_cast<std::size_t>(logits.columns)));
-  for (std::size_t i = 0; i < labels.size(); ++i)
-    words.words[i].label = labels[i];
-  return Answer{.classes = {}, .words = std::move(words.words), .embedding = {}};
-}
-
 }  // namespace
 
-Result<Predictor> Predictor::create(const Model& model, int threads, const std::string& target) {
+Result<Predictor> make_predictor(const Model& model, int threads, const std::string& target) {
   RTAI_TRY(auto engine, make_engine(model));
-  RTAI_TRY(Session session, Session::create(std::move(engine), {.threads = threads,
-                                                                .target = target,
-                                                                .max_tokens = kTokensAtOnce,
-                                                                .max_sequences = kTokensAtOnce}));
-  return Predictor(std::move(session));
-}
-
-Result<std::vector<std::vector<SampleOutput>>> Predictor::run(
-    std::span<const text::Encoding> encodings, Log& log) {
-  const engine::Program& program = engine().program;
-  std::vector<std::vector<SampleOutput>> outputs;
-  for (std::size_t first = 0; first < encodings.size();) {
-    text::PackedBatch batch;
-    std::size_t last = first;
-    while (last < encodings.size() &&
-           (last == first ||
-            std::ssize(batch.ids) + std::ssize(encodings[last].ids) <= kTokensAtOnce)) {
-      batch.add(encodings[last++]);
-    }
-    RTAI_TRY_VOID(
-        session_.run({.ids = batch.ids, .segments = batch.segments, .offsets = batch.offsets}));
-    for (std::size_t s = 0; s < last - first; ++s) {
-      std::vector<SampleOutput> sample;
-      for (std::size_t i = 0; i < program.outputs.size(); ++i) {
-        const auto rows = program.values[static_cast<std::size_t>(program.outputs[i].value)].rows;
-        sample.push_back(cut_output(session_.output(i), rows, batch, s));
-      }
-      outputs.push_back(std::move(sample));
-    }
-    first = last;
-    log.progress("running", static_cast<double>(first), static_cast<double>(encodings.size()));
-  }
-  log.progress("running", 0, 0);
-  return outputs;
-}
-
-Result<text::Encoding> encode_for(const Model& model, const Sample& sample) {
-  return encode(sample, model.tokenizer ? &*model.tokenizer : nullptr);
-}
-
-Result<Answer> make_answer(const Model& model,
-                           const Sample& sample,
-                           const text::Encoding& encoding,
-                           const std::vector<SampleOutput>& outputs) {
-  const SampleOutput& first = outputs.front();
-  switch (model.task) {
-    case Task::sequence_classification: {
-      const auto problem = model.multi_label    ? text::Problem::multi_label_classification
-                           : first.columns == 1 ? text::Problem::regression
-                                                : text::Problem::single_label_classification;
-      RTAI_TRY(text::Classification classes, text::classify(first.row(0), problem));
-      return Answer{.classes = std::move(classes), .words = {}, .embedding = {}};
-    }
-    case Task::token_classification:
-      return answer_words(model, sample, encoding, first);
-    case Task::sentence_embedding:
-      return Answer{.classes = {}, .words = {}, .embedding = first.values};
-    case Task::question_answering:
-    case Task::unknown:
-      break;
-  }
-  return Error{ErrorCode::unsupported,
-               fmt::format("{}: its outputs are no answers rtai knows ({}); --logits prints them",
-                           model.name, task_name(model.task))};
+  return Predictor::create(std::move(engine), {.threads = threads,
+                                               .target = target,
+                                               .max_tokens = kTokensAtOnce,
+                                               .max_sequences = kTokensAtOnce});
 }
 
 Result<std::vector<Answer>> answer_all(const Model& model,
@@ -165,20 +32,6 @@ Result<std::vector<Answer>> answer_all(const Model& model,
     answers.push_back(std::move(answer));
   }
   return answers;
-}
-
-std::string label_name(const Model& model, std::size_t i) {
-  return i < model.labels.size() ? model.labels[i] : fmt::format("LABEL_{}", i);
-}
-
-std::string code_point_range(std::string_view text, std::uint32_t begin, std::uint32_t end) {
-  std::string range;
-  std::uint32_t at = 0;  // code points begun so far
-  for (const char c : text) {
-    if ((static_cast<unsigned char>(c) & 0xc0u) != 0x80u) ++at;
-    if (at > begin && at <= end) range += c;
-  }
-  return range;
 }
 
 }  // namespace rtai::tools

@@ -3,30 +3,13 @@
 
 #include "libopt/pass/evaluator.h"
 #include "runtime/base/result.h"
-#include "runtime/text/tokenizer.h"
+#include "tools/sample.h"
 
 #include <filesystem>
-#include <optional>
-#include <string>
+#include <string_view>
 #include <vector>
 
 namespace rtai::tools {
-
-/// One line of a data file; which fields are set depends on its form.
-struct Sample {
-  Sample() = default;
-  explicit Sample(std::string plain_text) : text(std::move(plain_text)) {}
-
-  std::string text;                   // {"text"}, or a line of a .txt file; or text_a
-  std::optional<std::string> text_b;  // {"text_a", "text_b"}
-  std::optional<std::string> label;   // {"text", "label"}
-  std::vector<std::string> words;     // {"tokens", "tags"}
-  std::vector<std::string> tags;      // one for each word
-  std::optional<double> score;        // {"text_a", "text_b", "score"}
-  std::vector<std::int32_t> ids;      // {"input_ids", ...}, real tokens only
-  std::vector<std::int32_t> segments;
-  std::optional<std::string> question;  // {"question", "context"}: text is the context
-};
 
 /// Reads a file by its ending. Empty lines are left out.
 ///
@@ -56,9 +39,6 @@ Result<Shard> parse_shard(std::string_view words);
 
 /// Parses one .jsonl line.
 Result<Sample> parse_sample(std::string_view line);
-
-/// The tokens of a sample. Errors: invalid_input if it has text and the model no tokenizer.
-Result<text::Encoding> encode(const Sample& sample, const text::Tokenizer* tokenizer);
 
 /// The tokens of many samples, end to end.
 Result<TokenBatch> encode_all(const std::vector<Sample>& samples, const text::Tokenizer* tokenizer);

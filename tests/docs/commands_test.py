@@ -21,7 +21,7 @@ except ImportError:
 RTAI = pathlib.Path(sys.argv[1]).resolve()
 REPOSITORY = pathlib.Path(sys.argv[2]).resolve()
 DEMO = REPOSITORY / "models" / "demo-snips"
-PAGES = ["start", "export", "targets", "reports", "deploy", "extend"]
+PAGES = ["start", "export", "targets", "reports", "deploy", "extend", "serving"]
 BLOCK = re.compile(r"(?:^<!-- (not run|needs|timed): ([^\n]*) -->\n)?^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -29,6 +29,8 @@ EXPECTED = {
     "librtai1": ["/librtai.so.1"],
     "librtai-dev": ["/usr/include/rtai.h", "/librtai.so", "/cmake/rtai/rtai-config.cmake", "/runtime/exec/session.h"],
 }
+if (build / "backends" / "rtai" / "libtriton_rtai.so").exists():
+    EXPECTED["rtai"] += ["/rtai/backends/rtai/libtriton_rtai.so", "/rtai/backends/rtai/batchstrategy.so"]
 problems = []
 with tempfile.TemporaryDirectory(prefix="rtai-packages-") as name:
     folder = pathlib.Path(name)

@@ -174,7 +174,7 @@ TEST_CASE("a model answers a question to a text longer than it reads at once") {
   model.graph = testing::make_model({.labels = 2});
   model.tokenizer = make_tokenizer(40);
   model.task = Task::question_answering;
-  auto predictor = Predictor::create(model, 1, "");
+  auto predictor = make_predictor(model, 1, "");
   REQUIRE(predictor);
   const auto reader = QuestionReader::create(*model.tokenizer);
   REQUIRE(reader);

@@ -6,6 +6,7 @@
 #include "tools/serve/engines.h"
 #include "tools/serve/http_message.h"
 #include "tools/serve/metrics.h"
+#include "tools/serve/tensors.h"
 
 #include <condition_variable>
 #include <deque>
@@ -18,8 +19,6 @@
 #include <vector>
 
 namespace rtai::serve {
-
-using Outputs = std::vector<std::vector<tools::SampleOutput>>;  // [text][output]
 
 struct BatchOptions {
   std::size_t most_tokens = 1024;  // of a batch, unless one text alone is longer

@@ -1,7 +1,7 @@
 #include "tools/serve/engines.h"
 
-#include "runtime/base/aligned_buffer.h"
 #include "runtime/base/digest.h"
+#include "tools/serve/engine_copy.h"
 
 #include <fmt/format.h>
 #include <sys/mman.h>
@@ -12,7 +12,6 @@
 #include <array>
 #include <chrono>
 #include <cmath>
-#include <fstream>
 
 namespace rtai::serve {
 namespace {
@@ -46,23 +45,9 @@ class PrivateFile {
   bool is_whole_ = true;
 };
 
-/// An engine's bytes as they were at one moment. Read, not mapped: a file that shrinks meanwhile
-/// must not end the process.
-Result<AlignedBuffer> read_engine(const fs::path& path) {
-  std::error_code status;
-  const std::uintmax_t size = fs::file_size(path, status);
-  if (status)
-    return Error{ErrorCode::not_found, fmt::format("{}: {}", path.string(), status.message())};
-  RTAI_TRY(AlignedBuffer buffer, AlignedBuffer::make(size));
-  std::ifstream file(path, std::ios::binary);
-  file.read(reinterpret_cast<char*>(buffer.data()), static_cast<std::streamsize>(size));
-  if (!file) return Error{ErrorCode::io, fmt::format("{}: cannot be read", path.string())};
-  return buffer;
-}
-
 /// Loads an engine from a copy of its file; `digest` becomes that of its bytes.
 Result<tools::Model> load_copy(const std::string& path, std::string& digest, Log& log) {
-  RTAI_TRY(const AlignedBuffer bytes, read_engine(path));
+  RTAI_TRY(const AlignedBuffer bytes, read_engine_bytes(path));
   digest = to_hex(sha256(bytes.span())).substr(0, kDigestDigits);
   RTAI_TRY([[maybe_unused]] const engine::Engine checked,
            engine::parse(bytes.span(), nullptr, engine::Verify::digests).in(path));
@@ -89,21 +74,6 @@ std::string plain_name(std::string name) {
 bool is_engine(const fs::path& path) {
   std::error_code ignored;
   return fs::is_regular_file(path, ignored) && path.extension() == ".rtai";
-}
-
-InputLimits limits_of(const engine::Program& program) {
-  InputLimits limits{.positions = engine::longest_sequence(program)};
-  for (const engine::Step& step : program.steps) {
-    if (step.op != engine::OpKind::embedding) continue;
-    const auto rows = [&](std::size_t which) {
-      const engine::TensorIndex tensor = step.tensors[which];
-      return tensor == engine::kNone ? 0
-                                     : program.tensors[static_cast<std::size_t>(tensor)].dims[0];
-    };
-    limits.words = rows(engine::embedding_tensor::word);
-    limits.segments = rows(engine::embedding_tensor::segment);
-  }
-  return limits;
 }
 
 bool all_finite(const std::vector<std::vector<tools::SampleOutput>>& outputs) {
@@ -157,7 +127,7 @@ Result<std::shared_ptr<const LoadedEngine>> load_one(const std::string& path,
                          : source->second.substr(0, kDigestDigits);
   }
   RTAI_TRY(tools::Predictor predictor,
-           tools::Predictor::create(loaded->model, options.threads, options.target).in(path));
+           tools::make_predictor(loaded->model, options.threads, options.target).in(path));
   loaded->limits = limits_of(predictor.engine().program);
   loaded->predictor = std::make_unique<tools::Predictor>(std::move(predictor));
   RTAI_TRY_VOID(try_out(*loaded));
@@ -217,28 +187,6 @@ Result<std::shared_ptr<const EngineSet>> load_engines(const EngineOptions& optio
     set->engines.push_back(std::move(engine));
   }
   return std::shared_ptr<const EngineSet>(std::move(set));
-}
-
-Result<void> check_encoding(const InputLimits& limits, const text::Encoding& encoding) {
-  if (encoding.ids.empty()) return Error{ErrorCode::invalid_input, "no tokens"};
-  if (limits.positions > 0 && std::ssize(encoding.ids) > limits.positions) {
-    return Error{ErrorCode::invalid_input, fmt::format("{} tokens, the model takes {}",
-                                                       encoding.ids.size(), limits.positions)};
-  }
-  const auto outside = [](const std::vector<std::int32_t>& values, Index rows) {
-    return rows > 0 && std::ranges::any_of(values, [rows](std::int32_t value) {
-             return value < 0 || value >= rows;
-           });
-  };
-  if (outside(encoding.ids, limits.words)) {
-    return Error{ErrorCode::invalid_input,
-                 fmt::format("expected token ids from 0 to {}", limits.words - 1)};
-  }
-  if (outside(encoding.segments, limits.segments)) {
-    return Error{ErrorCode::invalid_input,
-                 fmt::format("expected token types from 0 to {}", limits.segments - 1)};
-  }
-  return {};
 }
 
 }  // namespace rtai::serve

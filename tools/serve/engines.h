@@ -3,6 +3,7 @@
 
 #include "tools/predict.h"
 #include "tools/serve/cost.h"
+#include "tools/serve/input_limits.h"
 
 #include <filesystem>
 #include <memory>
@@ -22,13 +23,6 @@ struct FileStamp {
   friend bool operator==(const FileStamp&, const FileStamp&) = default;
 };
 FileStamp stamp_of(const std::filesystem::path& path);
-
-/// What ids and lengths an engine takes.
-struct InputLimits {
-  Index words = 0;      // ids below; 0: no limit known
-  Index segments = 0;   // likewise
-  Index positions = 0;  // tokens of a text
-};
 
 struct LoadedEngine {
   std::string name;    // the file's name without its ending
@@ -63,8 +57,5 @@ struct EngineOptions {
 Result<std::shared_ptr<const EngineSet>> load_engines(const EngineOptions& options,
                                                       std::uint64_t generation,
                                                       Log& log);
-
-/// Errors: invalid_input for ids, segments or lengths that the engine has no rows for.
-Result<void> check_encoding(const InputLimits& limits, const text::Encoding& encoding);
 
 }  // namespace rtai::serve

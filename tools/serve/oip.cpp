@@ -1,6 +1,6 @@
 #include "tools/serve/oip.h"
 
-#include "runtime/base/byte_stream.h"
+#include "tools/serve/tensors.h"
 #include "tools/version.h"
 
 #include <fmt/format.h>
@@ -12,18 +12,7 @@
 namespace rtai::serve {
 namespace {
 
-using tools::Sample;
-using tools::Task;
-
 constexpr std::size_t kMostElements = 1u << 22;  // of a tensor in a request
-
-/// One input of a request, its data as texts or as whole numbers.
-struct InputTensor {
-  std::string name;
-  std::vector<std::size_t> shape;
-  std::vector<std::string> texts;     // BYTES
-  std::vector<std::int32_t> numbers;  // INT32, INT64
-};
 
 Result<std::vector<std::size_t>> shape_of(const Body& input, const std::string& name) {
   std::vector<std::size_t> shape;
@@ -43,13 +32,6 @@ Result<std::vector<std::size_t>> shape_of(const Body& input, const std::string& 
   return shape;
 }
 
-std::size_t elements_of(const std::vector<std::size_t>& shape) {
-  std::size_t elements = 1;
-  for (const std::size_t size : shape)
-    elements *= size;
-  return elements;
-}
-
 /// The elements of "data", which may be nested as the shape is.
 void flatten(const Body& data, std::vector<const Body*>& elements) {
   for (const Body& item : data) {
@@ -58,13 +40,6 @@ void flatten(const Body& data, std::vector<const Body*>& elements) {
     else
       elements.push_back(&item);
   }
-}
-
-Result<std::int32_t> token_of(std::int64_t wide, const std::string& name) {
-  if (wide < std::numeric_limits<std::int32_t>::min() ||
-      wide > std::numeric_limits<std::int32_t>::max())
-    return invalid_input(fmt::format("input '{}': a number that is no token", name));
-  return static_cast<std::int32_t>(wide);
 }
 
 Result<void> read_json_data(const Body& data, bool is_text, InputTensor& tensor) {
@@ -88,32 +63,6 @@ Result<void> read_json_data(const Body& data, bool is_text, InputTensor& tensor)
   return {};
 }
 
-/// BYTES: each element its length in four bytes, then itself.
-Result<void> read_binary_texts(std::string_view bytes, InputTensor& tensor) {
-  ByteReader reader(std::as_bytes(std::span(bytes)));
-  while (reader.remaining() > 0) {
-    const Result<std::string> element = reader.read_string(bytes.size());
-    if (!element)
-      return invalid_input(fmt::format("input '{}': binary data that ends too soon", tensor.name));
-    tensor.texts.push_back(*element);
-  }
-  return {};
-}
-
-template <class Number>
-Result<void> read_binary_numbers(std::string_view bytes, InputTensor& tensor) {
-  if (bytes.size() % sizeof(Number) != 0)
-    return invalid_input(
-        fmt::format("input '{}': binary data of a size that does not fit", tensor.name));
-  ByteReader reader(std::as_bytes(std::span(bytes)));
-  while (reader.remaining() > 0) {
-    RTAI_TRY(const auto wide, reader.read<Number>());
-    RTAI_TRY(const std::int32_t number, token_of(wide, tensor.name));
-    tensor.numbers.push_back(number);
-  }
-  return {};
-}
-
 Result<std::size_t> size_of(const Body& value, const std::string& name) {
   if (!value.is_number_unsigned())
     return invalid_input(fmt::format("input '{}': \"binary_data_size\": expected a number", name));
@@ -129,12 +78,11 @@ Result<InputTensor> read_input(const Body& input, std::string_view& binary) {
   InputTensor tensor;
   if (!input.is_object()) return invalid_input("\"inputs\": expected a list of objects");
   tensor.name = text("name");
-  static constexpr std::array<std::string_view, 5> kNames = {"text", "text_b", "input_ids",
-                                                             "attention_mask", "token_type_ids"};
-  if (std::ranges::find(kNames, tensor.name) == kNames.end())
-    return invalid_input(fmt::format("unknown input; expected one of {}", fmt::join(kNames, ", ")));
+  if (std::ranges::find(kInputNames, tensor.name) == kInputNames.end())
+    return invalid_input(
+        fmt::format("unknown input; expected one of {}", fmt::join(kInputNames, ", ")));
   RTAI_TRY(tensor.shape, shape_of(input, tensor.name));
-  const bool is_text = tensor.name.starts_with("text");
+  const bool is_text = is_text_input(tensor.name);
   const std::string type = text("datatype");
   if (is_text ? type != "BYTES" : type != "INT64" && type != "INT32") {
     return invalid_input(fmt::format("input '{}': \"datatype\": expected {}", tensor.name,
@@ -147,53 +95,12 @@ Result<InputTensor> read_input(const Body& input, std::string_view& binary) {
       return invalid_input(fmt::format("input '{}': binary data that ends too soon", tensor.name));
     const std::string_view own = binary.substr(0, size);
     binary.remove_prefix(size);
-    RTAI_TRY_VOID(is_text           ? read_binary_texts(own, tensor)
-                  : type == "INT64" ? read_binary_numbers<std::int64_t>(own, tensor)
-                                    : read_binary_numbers<std::int32_t>(own, tensor));
+    RTAI_TRY_VOID(read_binary(own, type, tensor));
   } else {
     RTAI_TRY_VOID(read_json_data(input.value("data", Body()), is_text, tensor));
   }
-  const std::size_t count = is_text ? tensor.texts.size() : tensor.numbers.size();
-  if (count != elements_of(tensor.shape))
-    return invalid_input(fmt::format("input '{}': {} elements, the shape has {}", tensor.name,
-                                     count, elements_of(tensor.shape)));
+  RTAI_TRY_VOID(check_count(tensor));
   return tensor;
-}
-
-/// One sample a row of ids; where the mask is 0 nothing is computed.
-Result<std::vector<Sample>> samples_of_ids(const InputTensor& ids,
-                                           const InputTensor* mask,
-                                           const InputTensor* types) {
-  if (ids.shape.size() != 2)
-    return invalid_input("input 'input_ids': expected the shape [texts, tokens]");
-  for (const InputTensor* other : {mask, types}) {
-    if (other != nullptr && other->shape != ids.shape)
-      return invalid_input(
-          fmt::format("input '{}': expected the shape of 'input_ids'", other->name));
-  }
-  std::vector<Sample> samples(ids.shape[0]);
-  for (std::size_t row = 0; row < ids.shape[0]; ++row) {
-    for (std::size_t column = 0; column < ids.shape[1]; ++column) {
-      const std::size_t i = row * ids.shape[1] + column;
-      if (mask != nullptr && mask->numbers[i] == 0) continue;
-      samples[row].ids.push_back(ids.numbers[i]);
-      samples[row].segments.push_back(types != nullptr ? types->numbers[i] : 0);
-    }
-    if (samples[row].ids.empty())
-      return invalid_input("input 'attention_mask': a text without a token");
-  }
-  return samples;
-}
-
-Result<std::vector<Sample>> samples_of_texts(InputTensor& texts, InputTensor* second) {
-  if (second != nullptr && second->texts.size() != texts.texts.size())
-    return invalid_input("inputs 'text' and 'text_b': expected as many of one as of the other");
-  std::vector<Sample> samples;
-  for (std::size_t i = 0; i < texts.texts.size(); ++i) {
-    samples.emplace_back(std::move(texts.texts[i]));
-    if (second != nullptr) samples.back().text_b = std::move(second->texts[i]);
-  }
-  return samples;
 }
 
 /// An output that was asked for.
@@ -202,122 +109,35 @@ struct WantedOutput {
   bool binary = false;
 };
 
+/// The names of what read_infer can give, "answer" only with texts.
+std::vector<std::string> output_names(const EngineSet& set, bool with_texts) {
+  std::vector<std::string> names;
+  for (const TensorInfo& info :
+       output_infos(set.first().model, set.first().predictor->engine().program)) {
+    if (info.name != "answer" || with_texts) names.push_back(info.name);
+  }
+  return names;
+}
+
 struct Request {
   std::string id;
   std::vector<WantedOutput> outputs;  // empty: all
   bool all_binary = false;
-  // Where in the padded rows each token stands, when ids came with a mask: [text][token].
-  std::vector<std::vector<std::size_t>> places;
-  std::size_t columns = 0;  // of the ids as they came; 0: texts
+  Padding padding;
 };
-
-/// One output, ready to be written: in JSON, or as bytes.
-struct OutputTensor {
-  std::string name;
-  std::string type;
-  std::vector<std::size_t> shape = {};
-  std::vector<float> numbers = {};
-  std::vector<std::string> texts = {};
-};
-
-OutputTensor numbers_of(const Answered& answered, std::size_t which, const Request& request) {
-  const engine::Program& program = answered.engine.predictor->engine().program;
-  const auto& value = program.values[static_cast<std::size_t>(program.outputs[which].value)];
-  const auto columns = static_cast<std::size_t>(value.columns);
-  OutputTensor tensor{.name = program.outputs[which].name, .type = "FP32"};
-  const std::size_t texts = answered.outputs.size();
-  if (value.rows != engine::Rows::tokens) {
-    tensor.shape = {texts, columns};
-    for (const auto& output : answered.outputs)
-      tensor.numbers.insert(tensor.numbers.end(), output[which].values.begin(),
-                            output[which].values.end());
-    return tensor;
-  }
-  std::size_t longest = request.columns;
-  for (const auto& output : answered.outputs)
-    longest = std::max(longest, static_cast<std::size_t>(output[which].rows));
-  tensor.shape = {texts, longest, columns};
-  tensor.numbers.assign(texts * longest * columns, 0.0f);
-  for (std::size_t t = 0; t < texts; ++t) {
-    const tools::SampleOutput& output = answered.outputs[t][which];
-    for (std::size_t r = 0; r < static_cast<std::size_t>(output.rows); ++r) {
-      const std::size_t place = request.places.empty() ? r : request.places[t][r];
-      std::ranges::copy(
-          output.row(static_cast<Index>(r)),
-          tensor.numbers.begin() + static_cast<std::ptrdiff_t>((t * longest + place) * columns));
-    }
-  }
-  return tensor;
-}
-
-Result<std::vector<OutputTensor>> labels_of(const Answered& answered) {
-  OutputTensor labels{.name = "label", .type = "BYTES", .shape = {answered.outputs.size()}};
-  OutputTensor scores{.name = "score", .type = "FP32", .shape = {answered.outputs.size()}};
-  for (std::size_t i = 0; i < answered.outputs.size(); ++i) {
-    RTAI_TRY(const tools::Answer answer,
-             tools::make_answer(answered.engine.model, answered.samples[i], answered.encodings[i],
-                                answered.outputs[i]));
-    labels.texts.push_back(tools::label_name(answered.engine.model, answer.classes.label));
-    scores.numbers.push_back(answer.classes.score);
-  }
-  return std::vector<OutputTensor>{std::move(labels), std::move(scores)};
-}
-
-Result<OutputTensor> answers_of(const Answered& answered) {
-  OutputTensor tensor{.name = "answer", .type = "BYTES", .shape = {answered.outputs.size()}};
-  for (std::size_t i = 0; i < answered.outputs.size(); ++i) {
-    RTAI_TRY(const Json line, tools::answer_json(answered.engine.model, answered.samples[i],
-                                                 answered.encodings[i], answered.outputs[i]));
-    tensor.texts.push_back(tools::one_line(line));
-  }
-  return tensor;
-}
-
-/// The names of what read_infer can give, "answer" only on request: it repeats the others.
-std::vector<std::string> output_names(const EngineSet& set, bool with_texts) {
-  std::vector<std::string> names;
-  for (const engine::Output& output : set.first().predictor->engine().program.outputs)
-    names.push_back(output.name);
-  if (set.first().model.task == Task::sequence_classification) {
-    names.emplace_back("label");
-    names.emplace_back("score");
-  }
-  if (with_texts && set.first().model.task != Task::unknown) names.emplace_back("answer");
-  return names;
-}
-
-std::string binary_of(const OutputTensor& tensor) {
-  std::string bytes;
-  const auto append = [&bytes](const void* data, std::size_t size) {
-    bytes.append(static_cast<const char*>(data), size);
-  };
-  if (tensor.type == "FP32") {
-    append(tensor.numbers.data(), tensor.numbers.size() * sizeof(float));
-    return bytes;
-  }
-  for (const std::string& text : tensor.texts) {
-    const auto size = static_cast<std::uint32_t>(text.size());
-    append(&size, sizeof size);
-    bytes += text;
-  }
-  return bytes;
-}
 
 Result<HttpResponse> respond(const Answered& answered,
                              const Request& request,
                              const std::string& model_name) {
-  std::vector<OutputTensor> tensors;
-  const engine::Program& program = answered.engine.predictor->engine().program;
-  for (std::size_t i = 0; i < program.outputs.size(); ++i)
-    tensors.push_back(numbers_of(answered, i, request));
-  if (answered.engine.model.task == Task::sequence_classification) {
-    RTAI_TRY(std::vector<OutputTensor> labels, labels_of(answered));
-    std::ranges::move(labels, std::back_inserter(tensors));
-  }
-  if (std::ranges::find(request.outputs, "answer", &WantedOutput::name) != request.outputs.end()) {
-    RTAI_TRY(OutputTensor answers, answers_of(answered));
-    tensors.push_back(std::move(answers));
-  }
+  const bool with_answers =
+      std::ranges::find(request.outputs, "answer", &WantedOutput::name) != request.outputs.end();
+  RTAI_TRY(const std::vector<OutputTensor> tensors,
+           output_tensors({.model = answered.engine.model,
+                           .program = answered.engine.predictor->engine().program,
+                           .samples = answered.samples,
+                           .encodings = answered.encodings,
+                           .outputs = answered.outputs},
+                          request.padding, with_answers));
 
   Json outputs = Json::array();
   std::string binary;
@@ -384,15 +204,6 @@ Result<void> read_wanted(const EngineSet& set,
   return {};
 }
 
-/// Where the tokens that the mask keeps stand in their rows.
-std::vector<std::vector<std::size_t>> places_of(const InputTensor& mask) {
-  std::vector<std::vector<std::size_t>> places(mask.shape[0]);
-  for (std::size_t i = 0; i < mask.numbers.size(); ++i) {
-    if (mask.numbers[i] != 0) places[i / mask.shape[1]].push_back(i % mask.shape[1]);
-  }
-  return places;
-}
-
 }  // namespace
 
 Json server_metadata() {
@@ -405,24 +216,14 @@ Json model_metadata(const EngineSet& set, const std::string& model_name) {
   Json versions = Json::array(), inputs = Json::array(), outputs = Json::array();
   for (std::size_t i = 0; i < set.engines.size(); ++i)
     versions.push_back(std::to_string(i + 1));
-  if (set.first().model.tokenizer) {
-    inputs.push_back({{"name", "text"}, {"datatype", "BYTES"}, {"shape", {-1}}});
-    inputs.push_back({{"name", "text_b"}, {"datatype", "BYTES"}, {"shape", {-1}}});
-  }
-  for (const char* name : {"input_ids", "attention_mask", "token_type_ids"})
-    inputs.push_back({{"name", name}, {"datatype", "INT64"}, {"shape", {-1, -1}}});
-  const engine::Program& program = set.first().predictor->engine().program;
-  for (const engine::Output& output : program.outputs) {
-    const auto& value = program.values[static_cast<std::size_t>(output.value)];
-    const Json shape = value.rows == engine::Rows::tokens ? Json::array({-1, -1, value.columns})
-                                                          : Json::array({-1, value.columns});
-    outputs.push_back({{"name", output.name}, {"datatype", "FP32"}, {"shape", shape}});
-  }
-  for (const std::string& name : output_names(set, set.first().model.tokenizer.has_value())) {
-    if (name != "label" && name != "score" && name != "answer") continue;
-    outputs.push_back(
-        {{"name", name}, {"datatype", name == "score" ? "FP32" : "BYTES"}, {"shape", {-1}}});
-  }
+  const auto describe = [](const TensorInfo& tensor) {
+    return Json{{"name", tensor.name}, {"datatype", tensor.type}, {"shape", tensor.shape}};
+  };
+  const tools::AnswerModel& model = set.first().model;
+  for (const TensorInfo& tensor : input_infos(model))
+    inputs.push_back(describe(tensor));
+  for (const TensorInfo& tensor : output_infos(model, set.first().predictor->engine().program))
+    outputs.push_back(describe(tensor));
   return {{"name", model_name},
           {"versions", std::move(versions)},
           {"platform", "rtai"},
@@ -459,34 +260,17 @@ Result<Inquiry> read_infer(const EngineSet& set,
     inputs.push_back(std::move(tensor));
   }
   if (!binary.empty()) return invalid_input("binary data that belongs to no input");
-  const auto input = [&inputs](std::string_view name) -> InputTensor* {
-    const auto found = std::ranges::find(inputs, name, &InputTensor::name);
-    return found == inputs.end() ? nullptr : &*found;
-  };
-
+  const bool with_texts = std::ranges::find(inputs, "text", &InputTensor::name) != inputs.end();
   Inquiry inquiry;
   Request request;
-  InputTensor* ids = input("input_ids");
-  InputTensor* texts = input("text");
-  if ((ids != nullptr) == (texts != nullptr))
-    return invalid_input("expected the input 'text' or 'input_ids'");
-  const bool stray = ids != nullptr
-                         ? input("text_b") != nullptr
-                         : input("attention_mask") != nullptr || input("token_type_ids") != nullptr;
-  if (stray) return invalid_input("inputs for texts and for ids in one request");
-  if (ids != nullptr) {
-    const InputTensor* mask = input("attention_mask");
-    RTAI_TRY(inquiry.samples, samples_of_ids(*ids, mask, input("token_type_ids")));
-    if (mask != nullptr) request.places = places_of(*mask);
-    request.columns = ids->shape[1];
-  } else {
-    RTAI_TRY(inquiry.samples, samples_of_texts(*texts, input("text_b")));
-  }
+  RTAI_TRY(PaddedSamples padded, read_samples(std::move(inputs)));
+  inquiry.samples = std::move(padded.samples);
+  request.padding = std::move(padded.padding);
   if (json.contains("id")) {
     if (!json["id"].is_string()) return invalid_input("\"id\": expected a text");
     request.id = json["id"].get<std::string>();
   }
-  RTAI_TRY_VOID(read_wanted(set, json, texts != nullptr, request));
+  RTAI_TRY_VOID(read_wanted(set, json, with_texts, request));
   const Body parameters = json.value("parameters", Body::object());
   if (parameters.is_object() && parameters.contains("timeout")) {  // microseconds, as Triton has it
     const Body& timeout = parameters["timeout"];
