@@ -287,7 +287,7 @@ def kinds(folder, lines, size):
         "mdeberta-v3": lambda: unigram(lines, size, normalizers.Sequence([normalizers.Strip(), precompiled, join]),
                                        metaspace()),
         "unigram-first": lambda: unigram(lines, size, normalizers.NFKC(), metaspace("first")),
-        "unigram-whole": lambda: unigram([line[:80] for line in lines], 1000, precompiled, metaspace("never", False)),
+        "unigram-whole": lambda: unigram([line[:80] for line in lines], size, precompiled, metaspace("never", False)),
         "bpe": lambda: plain_bpe(lines, size, False),
         "bpe-fuse": lambda: plain_bpe(lines, size, True),
         "byte-fallback": lambda: byte_fallback(lines, 1500),
