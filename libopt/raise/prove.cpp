@@ -185,9 +185,13 @@ Result<Proof> prove(const ir::Graph& imported,
       make_inputs(original, interface, batch.lengths, batch.padded_length, options.seed);
   if (interface.has_choices) pair_up(inputs);
   RTAI_TRY(const std::vector<ir::Tensor> packed, packed_inputs(raised, interface, inputs, batch));
-  RTAI_TRY(const std::vector<ir::Tensor> expected, reference::interpret(original, inputs));
+  const Index memory = run_memory(original);
+  RTAI_TRY(const std::vector<ir::Tensor> expected,
+           reference::interpret(original, inputs, {.memory_limit_bytes = memory}));
   RTAI_TRY(const std::vector<ir::Tensor> actual,
-           reference::interpret(raised, packed, {.offsets = batch.offsets()}).in("raised graph"));
+           reference::interpret(raised, packed,
+                                {.offsets = batch.offsets(), .memory_limit_bytes = memory})
+               .in("raised graph"));
   if (expected.size() != actual.size()) {
     return Error{ErrorCode::internal,
                  fmt::format("{} outputs instead of {}", actual.size(), expected.size())};

@@ -5,6 +5,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <memory>
 
 namespace rtai::raise {
 namespace {
@@ -12,8 +14,6 @@ namespace {
 using ir::Op;
 using ir::ValueId;
 
-/// Real models need some MiB for one value; a hostile one shall not take all memory.
-constexpr Index kMostBytesOfOneNode = Index{1} << 30;
 constexpr Index kMostWorkOfOneNode = Index{1} << 32;
 
 std::uint64_t next_random(std::uint64_t& state) {
@@ -95,22 +95,60 @@ std::optional<ir::Dims> gemm_dims(const ir::Node& node,
   return dims;
 }
 
+/// Zeros that nothing was written to: the system gives them memory of their own only then.
+class Zeros {
+ public:
+  Result<ir::Tensor> tensor(DType dtype, const ir::Dims& dims, Index most_bytes) {
+    RTAI_TRY(const Index elements, ir::element_count(dims));
+    if (elements > most_bytes / dtype_bytes(dtype)) {
+      return Error{
+          ErrorCode::unsupported,
+          fmt::format("makes {}, too large for a model of this size", ir::to_string(dims))};
+    }
+    const auto bytes = static_cast<std::size_t>(elements * dtype_bytes(dtype));
+    if (bytes > size_) {
+      size_ = std::max(bytes, 2 * size_);
+      zeros_ = {static_cast<const std::byte*>(std::calloc(size_, 1)),
+                [](const std::byte* zeros) { std::free(const_cast<std::byte*>(zeros)); }};
+      if (zeros_ == nullptr) {
+        size_ = 0;
+        return Error{ErrorCode::device, "out of memory"};
+      }
+    }
+    return ir::Tensor::borrow(dtype, dims, zeros_, {zeros_.get(), bytes});
+  }
+
+ private:
+  std::size_t size_ = 0;
+  std::shared_ptr<const std::byte> zeros_;
+};
+
 }  // namespace
 
-/// Fills one probe node by node.
+Index run_memory(const ir::Graph& graph) {
+  constexpr Index kAtLeast = Index{128} << 20;
+  constexpr Index kTimesWeights = 16;
+  return kAtLeast + kTimesWeights * ir::footprint(graph).bytes;
+}
+
+/// Fills one probe node by node. `bytes_left` of memory are for all probes.
 class Tracer {
  public:
-  Tracer(const ir::Graph& graph, Probe& probe) : graph_(graph), probe_(probe) {
+  Tracer(const ir::Graph& graph, Probe& probe, Index& bytes_left)
+      : graph_(graph), probe_(probe), bytes_left_(bytes_left) {
     probe_.values_.resize(graph.value_count());
     probe_.known_.resize(graph.value_count(), false);
   }
 
   Result<void> run(std::span<const ir::Tensor> inputs, const Interface& interface) {
     for (std::size_t i = 0; i < inputs.size(); ++i) {
-      set(graph_.inputs()[i], inputs[i], interface.inputs[i].role != Role::hidden);
+      const bool known = interface.inputs[i].role != Role::hidden;
+      RTAI_TRY_VOID(set(graph_.inputs()[i], inputs[i], known));
     }
-    for (const ValueId id : graph_.constants())
-      set(id, *graph_.constant(id), true);
+    for (const ValueId id : graph_.constants()) {
+      probe_.values_[static_cast<std::size_t>(id)] = *graph_.constant(id);
+      probe_.known_[static_cast<std::size_t>(id)] = true;
+    }
     for (const ir::NodeId id : graph_.order()) {
       const ir::Node& node = graph_.node(id);
       RTAI_TRY_VOID(
@@ -120,9 +158,18 @@ class Tracer {
   }
 
  private:
-  void set(ValueId id, ir::Tensor value, bool known) {
+  Result<void> set(ValueId id, ir::Tensor value, bool known) {
+    if (known) {
+      bytes_left_ -= std::ssize(value.bytes());
+      if (bytes_left_ < 0) {
+        return Error{ErrorCode::unsupported, "takes more memory than fits a model of this size"};
+      }
+    } else {
+      RTAI_TRY(value, zeros_.tensor(value.dtype(), value.dims(), bytes_left_));
+    }
     probe_.values_[static_cast<std::size_t>(id)] = std::move(value);
     probe_.known_[static_cast<std::size_t>(id)] = known;
+    return {};
   }
 
   Result<void> run_node(const ir::Node& node) {
@@ -137,7 +184,7 @@ class Tracer {
                    fmt::format("has {} outputs, makes {}", node.outputs().size(), results.size())};
     }
     for (std::size_t i = 0; i < node.outputs().size(); ++i)
-      set(node.outputs()[i], results[i], known);
+      RTAI_TRY_VOID(set(node.outputs()[i], results[i], known));
     return {};
   }
 
@@ -146,19 +193,18 @@ class Tracer {
     for (const ValueId id : node.inputs())
       inputs.push_back(id == ir::kNoValue ? nullptr : &probe_.at(id));
     return reference::evaluate(
-        node, inputs,
-        {.memory_limit_bytes = kMostBytesOfOneNode, .work_limit = kMostWorkOfOneNode});
+        node, inputs, {.memory_limit_bytes = bytes_left_, .work_limit = kMostWorkOfOneNode});
   }
 
   /// Results of the right dimensions and type whose elements mean nothing. Products, which take
   /// nearly all the time of a real run, and the most frequent others are not computed.
-  Result<std::vector<ir::Tensor>> shape_of(const ir::Node& node) const {
+  Result<std::vector<ir::Tensor>> shape_of(const ir::Node& node) {
     if (keeps_type(node.op())) return std::vector{probe_.at(node.input(0))};
     if (node.op() == Op::layer_normalization && node.outputs().size() == 1) {
       return std::vector{probe_.at(node.input(0))};
     }
     if (const auto dims = dims_of_product(node)) {
-      RTAI_TRY(ir::Tensor result, placeholder(probe_.dtype(node.input(0)), *dims));
+      RTAI_TRY(ir::Tensor result, zeros_.tensor(probe_.dtype(node.input(0)), *dims, bytes_left_));
       return std::vector{std::move(result)};
     }
     return evaluate(node);
@@ -173,16 +219,10 @@ class Tracer {
                      node.input(2) == ir::kNoValue ? nullptr : &probe_.dims(node.input(2)));
   }
 
-  static Result<ir::Tensor> placeholder(DType dtype, const ir::Dims& dims) {
-    RTAI_TRY(const Index elements, ir::element_count(dims));
-    if (elements > kMostBytesOfOneNode / dtype_bytes(dtype)) {
-      return Error{ErrorCode::unsupported, fmt::format("makes {}", ir::to_string(dims))};
-    }
-    return ir::Tensor::zeros(dtype, dims);
-  }
-
   const ir::Graph& graph_;
   Probe& probe_;
+  Index& bytes_left_;
+  Zeros zeros_;
 };
 
 std::vector<ir::Tensor> make_inputs(const ir::Graph& graph,
@@ -248,7 +288,7 @@ Result<Probe> probe_values(const ir::Graph& graph,
            reference::interpret(graph, inputs,
                                 {.given = std::move(given),
                                  .wanted = {wanted.begin(), wanted.end()},
-                                 .memory_limit_bytes = kMostBytesOfOneNode,
+                                 .memory_limit_bytes = run_memory(graph),
                                  .work_limit = kMostWorkOfOneNode}));
   probe.values_.resize(graph.value_count());
   probe.known_.resize(graph.value_count(), false);
@@ -266,6 +306,7 @@ Result<Trace> trace(const ir::Graph& graph) {
     Index length;
     std::vector<Index> lengths;
   };
+  Index bytes_left = run_memory(graph);
   // Batch, length and their products differ, so that each dimension tells what it is.
   const std::vector<Sizes> kSizes = {{5, {3, 5}}, {7, {7, 7, 7}}, {6, {4, 0, 6, 1}}};
   for (std::size_t i = 0; i < kSizes.size(); ++i) {
@@ -282,7 +323,7 @@ Result<Trace> trace(const ir::Graph& graph) {
     probe.batch = std::ssize(probe.lengths);
     const std::vector<ir::Tensor> inputs =
         make_inputs(graph, result.interface, probe.lengths, probe.length, i + 1);
-    Tracer tracer(graph, probe);
+    Tracer tracer(graph, probe, bytes_left);
     RTAI_TRY_VOID(tracer.run(inputs, result.interface)
                       .in(fmt::format("on a batch of [{}, {}]", probe.batch, probe.length)));
     result.probes.push_back(std::move(probe));

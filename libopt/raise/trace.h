@@ -13,6 +13,11 @@
 
 namespace rtai::raise {
 
+/// Bytes that a run of `graph` on invented inputs may take beside the weights. Where batch and
+/// length are fixed scores can be large, and so they may be where the weights are; a small file
+/// shall not take all memory.
+Index run_memory(const ir::Graph& graph);
+
 /// One run.
 class Probe {
  public:
@@ -35,7 +40,7 @@ class Probe {
                                     std::map<ir::ValueId, ir::Tensor> given);
   const ir::Tensor& at(ir::ValueId id) const { return values_[static_cast<std::size_t>(id)]; }
 
-  std::vector<ir::Tensor> values_;  // of what is not known: of the right dimensions and type
+  std::vector<ir::Tensor> values_;  // of what is not known: zeros of the right dimensions and type
   std::vector<bool> known_;
 };
 
@@ -47,7 +52,8 @@ struct Trace {
 /// Runs `graph`, whose inputs recognize_inputs() understands, on three batches: ragged, full, and
 /// with an empty sequence (without a mask, all are full).
 ///
-/// Errors: as recognize_inputs; invalid_input or unsupported, naming the node that cannot run.
+/// Errors: as recognize_inputs; invalid_input or unsupported, naming the node that cannot run or
+/// takes more than run_memory().
 Result<Trace> trace(const ir::Graph& graph);
 
 /// A probe of sequences of `length` without padding, in which only `wanted` is known. `given` need

@@ -20,7 +20,7 @@ using wire::tag;
 using wire::varint;
 
 [[maybe_unused]] constexpr Index kMostBeyondFile = Index{256} << 20;
-[[maybe_unused]] constexpr double kMostSeconds = 1;              // of computing: others may use the machine, too
+[[maybe_unused]] constexpr double kMostSeconds = 1;  // of computing: others use the machine, too
 
 void expect_refused(const std::string& name,
                     const std::vector<std::string>& words,
@@ -67,11 +67,25 @@ TEST_CASE("ONNX files that ask for much memory are refused at once") {
   const std::string made =
       model_with(field(1, field(1, "s") + field(2, "y") + field(4, "ConstantOfShape")) + shape +
                  input("ids") + field(12, field(1, "y")));
+  const auto size = [](Index n) {
+    return field(1, tag(1, 0) + varint(static_cast<std::uint64_t>(n)));
+  };
+  // The scores of 64 sequences of 1024 positions, 256 MiB.
+  const auto node = [](const std::string& op, const std::string& names) {
+    return field(1, names + field(4, op));
+  };
+  const std::string turn = field(5, field(1, "perm") + tag(8, 0) + varint(0) + tag(8, 0) +
+                                        varint(2) + tag(8, 0) + varint(1) + tag(20, 0) + varint(7));
+  const std::string scores = model_with(
+      node("Transpose", field(1, "x") + field(2, "t") + turn) +
+      node("MatMul", field(1, "x") + field(1, "t") + field(2, "s")) +
+      node("Softmax", field(1, "s") + field(2, "p")) +
+      node("MatMul", field(1, "p") + field(1, "x") + field(2, "y")) +
+      field(11, field(1, "x") + field(2, field(1, tag(1, 0) + varint(1) +
+                                                      field(2, size(64) + size(1024) + size(4))))) +
+      field(12, field(1, "y")));
   // Hidden states [b, n, width] that one softmax reads.
-  const auto wide_input = [](Index batch, Index width) {
-    const auto size = [](Index n) {
-      return field(1, tag(1, 0) + varint(static_cast<std::uint64_t>(n)));
-    };
+  const auto wide_input = [size](Index batch, Index width) {
     const std::string sizes = size(batch) + field(1, field(2, "n")) + size(width);
     return model_with(
         field(1, field(1, "x") + field(2, "y") + field(4, "Softmax")) +
@@ -81,6 +95,7 @@ TEST_CASE("ONNX files that ask for much memory are refused at once") {
   std::vector<std::pair<std::string, std::string>> bombs = {
       {"hidden states of 2^40 columns", wide_input(2, Index{1} << 40)},
       {"hidden states of 2^20 sequences and 2^16 columns", wide_input(1 << 20, 1 << 16)},
+      {"scores of 64 sequences of 1024 positions", scores},
       {"nodes", model_with(repeated(field(1, ""), kTimes))},
       {"tensors", model_with(repeated(field(5, ""), kTimes))},
       {"names", model_with(field(1, repeated(field(1, ""), kTimes)))},
