@@ -95,6 +95,14 @@ std::optional<ir::Dims> gemm_dims(const ir::Node& node,
   return dims;
 }
 
+}  // namespace
+
+Index run_memory(const ir::Graph& graph) {
+  constexpr Index kAtLeast = Index{128} << 20;
+  constexpr Index kTimesWeights = 16;
+  return kAtLeast + kTimesWeights * ir::footprint(graph).bytes;
+}
+
 /// Zeros that nothing was written to: the system gives them memory of their own only then.
 class Zeros {
  public:
@@ -122,14 +130,6 @@ class Zeros {
   std::size_t size_ = 0;
   std::shared_ptr<const std::byte> zeros_;
 };
-
-}  // namespace
-
-Index run_memory(const ir::Graph& graph) {
-  constexpr Index kAtLeast = Index{128} << 20;
-  constexpr Index kTimesWeights = 16;
-  return kAtLeast + kTimesWeights * ir::footprint(graph).bytes;
-}
 
 /// Fills one probe node by node. `bytes_left` of memory are for all probes.
 class Tracer {
