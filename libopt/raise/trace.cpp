@@ -143,7 +143,8 @@ class Tracer {
   Result<void> run(std::span<const ir::Tensor> inputs, const Interface& interface) {
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       const bool known = interface.inputs[i].role != Role::hidden;
-      RTAI_TRY_VOID(set(graph_.inputs()[i], inputs[i], known));
+      const ValueId id = graph_.inputs()[i];
+      RTAI_TRY_VOID(set(id, inputs[i], known).in(fmt::format("input '{}'", graph_.name(id))));
     }
     for (const ValueId id : graph_.constants()) {
       probe_.values_[static_cast<std::size_t>(id)] = *graph_.constant(id);
