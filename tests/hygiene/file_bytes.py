@@ -28,7 +28,6 @@ ALLOWED = {
     "libopt/onnx/model_writer.cpp": (1, "writes"),
     "libopt/onnx/export.cpp": (1, "writes"),
     "tools/machine.cpp": (3, "numbers that it made itself, to be measured with"),
-    "tools/sentencepiece_file.cpp": (2, "bytes as text; the bits of a score"),
     "tools/sentencepiece_file.cpp": (2, "a file's bytes as text; a float from bits that were read byte by byte"),
     "tools/python/module.cpp": (1, "an address, for its alignment"),
     "tools/serve/cache.h": (1, "a digest as a key"),
