@@ -87,7 +87,7 @@ class FoldConstants final : public PassWith<Options> {
     for (const ValueId input : node.inputs())
       inputs.push_back(graph.constant(input));
     constexpr Index kMostWork = Index{1} << 34;
-    auto results = reference::evaluate(
+    auto results = reference::try_evaluate(
         node, inputs, {.memory_limit_bytes = budget_bytes, .work_limit = kMostWork});
     if (!results || results->size() < node.outputs().size()) return {};
     results->resize(node.outputs().size());

@@ -212,7 +212,7 @@ class Sampler {
       }
       inputs.push_back(samples);
     }
-    const auto results = reference::evaluate(node, inputs);
+    const auto results = reference::try_evaluate(node, inputs);
     if (!results || results->at(0).dims() != points_.dims()) return std::nullopt;
     return results->at(0);
   }

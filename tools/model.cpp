@@ -18,6 +18,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <fstream>
 #include <future>
 
@@ -86,13 +87,17 @@ Result<Sha256Digest> digest_of(const fs::path& path) {
                  fmt::format("{}: expected a regular file", path.string())};
   std::vector<char> piece(kPieceBytes);
   Sha256 digest;
+  errno = 0;
   std::ifstream file(path, std::ios::binary);
   while (file) {
     file.read(piece.data(), std::ssize(piece));
     const auto read = static_cast<std::size_t>(file.gcount());
     digest.update(std::as_bytes(std::span(piece).first(read)));
   }
-  if (!file.eof()) return Error{ErrorCode::io, fmt::format("{}: cannot be read", path.string())};
+  if (!file.eof()) {  // the C library opens files with memory of its own
+    return Error{errno == ENOMEM ? ErrorCode::device : ErrorCode::io,
+                 fmt::format("{}: cannot be read", path.string())};
+  }
   return digest.finish();
 }
 

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <new>
 
 namespace rtai::raise {
 namespace {
@@ -102,6 +103,8 @@ const Opaque* first_opaque(const Reading& reading, const ir::Node& node) {
   return nullptr;
 }
 
+/// What a node means; Opaque if that is not understood. Throws std::bad_alloc where memory is what
+/// was missing.
 Meanings meanings_of(Reading& reading, const ir::Node& node) {
   const bool has_meaning =
       std::any_of(node.inputs().begin(), node.inputs().end(), [&](ValueId input) {
@@ -111,7 +114,11 @@ Meanings meanings_of(Reading& reading, const ir::Node& node) {
   const bool reads_dims_only = node.op() == Op::shape || node.op() == Op::size;
   if (reads_dims_only) return Meanings(node.outputs().size(), Plain{});
 
+  const auto expect_memory = [](const auto& result) {
+    if (!result && result.error().code() == ErrorCode::device) throw std::bad_alloc();
+  };
   Result<Meaning> lookup = read_lookup(reading, node);
+  expect_memory(lookup);
   if (lookup && !is_plain(*lookup)) return Meanings{*std::move(lookup)};
   const Opaque* earlier = first_opaque(reading, node);
   if (!has_meaning && reading.is_known(node.output())) {
@@ -119,6 +126,7 @@ Meanings meanings_of(Reading& reading, const ir::Node& node) {
     return Meanings(node.outputs().size(), same);
   }
   Result<Meanings> meanings = read_node(reading, node);
+  expect_memory(meanings);
   if (meanings) return *std::move(meanings);
   const std::string reason =
       earlier != nullptr ? earlier->reason : meanings.error().in(place_of(node)).message();

@@ -349,4 +349,13 @@ Result<std::vector<ir::Tensor>> evaluate(const ir::Node& node,
   return evaluate_within(node, inputs, run.offsets, budget);
 }
 
+std::optional<std::vector<ir::Tensor>> try_evaluate(const ir::Node& node,
+                                                    std::span<const ir::Tensor* const> inputs,
+                                                    const Run& run) {
+  Result<std::vector<ir::Tensor>> results = evaluate(node, inputs, run);
+  if (results) return *std::move(results);
+  if (results.error().code() == ErrorCode::device) throw std::bad_alloc();
+  return std::nullopt;
+}
+
 }  // namespace rtai::reference

@@ -8,6 +8,7 @@
 #include "libopt/ir/graph.h"
 
 #include <map>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -56,5 +57,11 @@ Result<std::map<ir::ValueId, ir::Tensor>> interpret_all(const ir::Graph& graph,
 Result<std::vector<ir::Tensor>> evaluate(const ir::Node& node,
                                          std::span<const ir::Tensor* const> inputs,
                                          const Run& run = {});
+
+/// evaluate() for who leaves a node that cannot run as it is: nothing then. Without memory
+/// std::bad_alloc is thrown: that says nothing of the node.
+std::optional<std::vector<ir::Tensor>> try_evaluate(const ir::Node& node,
+                                                    std::span<const ir::Tensor* const> inputs,
+                                                    const Run& run = {});
 
 }  // namespace rtai::reference

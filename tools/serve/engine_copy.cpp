@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cerrno>
 #include <fstream>
 #include <memory>
 
@@ -15,9 +16,13 @@ Result<AlignedBuffer> read_engine_bytes(const fs::path& path) {
   if (status)
     return Error{ErrorCode::not_found, fmt::format("{}: {}", path.string(), status.message())};
   RTAI_TRY(AlignedBuffer buffer, AlignedBuffer::make(size));
+  errno = 0;
   std::ifstream file(path, std::ios::binary);
   file.read(reinterpret_cast<char*>(buffer.data()), static_cast<std::streamsize>(size));
-  if (!file) return Error{ErrorCode::io, fmt::format("{}: cannot be read", path.string())};
+  if (!file) {
+    return Error{errno == ENOMEM ? ErrorCode::device : ErrorCode::io,
+                 fmt::format("{}: cannot be read", path.string())};
+  }
   return buffer;
 }
 
