@@ -67,19 +67,36 @@ __device__ float logarithm(float scale) {
   return fma_f32(sum, u, exponent);
 }
 
-constexpr std::int32_t kUnitsApartBits = 0x4b400000;  // of kUnitsApart
+// Floats from here to twice as much are one apart: adding rounds, and leaves the integer in the low
+// bits.
+constexpr float kUnitsApart = 12582912.0f;
+constexpr std::int32_t kUnitsApartBits = 0x4b400000;  // its bits
 
-/// Of numbers; whether a score is none, `score` notes.
-__device__ float power_of_two(float y) {
+/// Of numbers; whether a score is none, `score` notes. Of several step by step, so that none waits
+/// for itself.
+template <int kCount>
+__device__ void power_of_two(float (&y)[kCount]) {
   constexpr float kPower[4] = {0.999928057f, 0.693260968f, 0.242611125f, 0.0551716685f};
-  y = fmaxf(y, -126.0f);
-  const float shifted = y + kUnitsApart;
-  const float r = y - (shifted - kUnitsApart);
-  float sum = kPower[3];
+  float shifted[kCount];
+  float sum[kCount];
 #pragma unroll
-  for (int i = 2; i >= 0; --i)
-    sum = fma_f32(sum, r, kPower[i]);
-  return bits_float(float_bits(sum) + (float_bits(shifted) << 23));
+  for (int i = 0; i < kCount; ++i) {
+    y[i] = fmaxf(y[i], -126.0f);
+    shifted[i] = y[i] + kUnitsApart;
+    sum[i] = kPower[3];
+  }
+#pragma unroll
+  for (int i = 0; i < kCount; ++i)
+    y[i] -= shifted[i] - kUnitsApart;
+#pragma unroll
+  for (int c = 2; c >= 0; --c) {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i)
+      sum[i] = fma_f32(sum[i], y[i], kPower[c]);
+  }
+#pragma unroll
+  for (int i = 0; i < kCount; ++i)
+    y[i] = bits_float(float_bits(sum[i]) + (float_bits(shifted[i]) << 23));
 }
 
 /// Not a number if the scale is infinite.
@@ -186,6 +203,27 @@ __device__ void score(float (&x)[S::kTiles][4],
   }
 }
 
+/// What the next step of 32 keys needs comes to where that of this one was, so that steps are a
+/// loop: registers have no index, and straight code for all of them would fill the instruction
+/// cache.
+template <int kSteps, int kTiles>
+__device__ void go_on_to_next_step(float (&sums)[kSteps][2], float (&x)[kTiles][4]) {
+#pragma unroll
+  for (int j = 0; j + 4 < kTiles; ++j) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      x[j][i] = x[j + 4][i];
+  }
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const float first = sums[0][h];
+#pragma unroll
+    for (int s = 0; s + 1 < kSteps; ++s)
+      sums[s][h] = sums[s + 1][h];
+    sums[kSteps - 1][h] = first;
+  }
+}
+
 /// results += weights of the scores . values; sums += what the weights stand for.
 ///
 /// Of sixteen keys, lane t of four has the scores of 2 t, 2 t + 1, 2 t + 8 and 2 t + 9: the order
@@ -195,39 +233,42 @@ __device__ void score(float (&x)[S::kTiles][4],
 template <class S, bool kAllVisible, int kHead>
 __device__ void weigh(std::int32_t (&results)[kHead / 8][4],
                       float (&sums)[S::kSteps][2],
-                      const float (&x)[S::kTiles][4],
+                      float (&x)[S::kTiles][4],
                       const float (&largest)[2],
                       const Chunk<kHead>& chunk,
                       const Queries<kHead>& queries,
                       int first,
                       int tokens) {
   const int lane = thread_index() % 32;
-#pragma unroll
-  for (int s = 0; s < S::kSteps; ++s) {
+#pragma unroll 1
+  for (int s = 0; s < S::kSteps; ++s, go_on_to_next_step(sums, x)) {
     const int step = S::part() * S::kSteps + s;
     if (!kAllVisible && first + 32 * step >= tokens) continue;
-    std::uint32_t pair[4][2];  // integers of two keys for each row, in the low bytes
-#pragma unroll
-    for (int n = 0; n < 4; ++n) {
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        std::uint32_t bits[2];
-#pragma unroll
-        for (int e = 0; e < 2; ++e) {
-          const int key = 32 * step + 8 * n + lane % 4 * 2 + e;
-          bits[e] = 0;
-          if (!kAllVisible && first + key >= queries.visible[h]) continue;
-          const float weight = power_of_two(x[4 * s + n][2 * h + e] - largest[h]);
-          sums[s][h] = fma_f32(weight, chunk.value_inverse[key], sums[s][h]);
-          bits[e] = float_bits(fminf(weight, 255.0f) + kUnitsApart);
-        }
-        pair[n][h] = permute_bytes(bits[0], bits[1], 0x0040);
-      }
-    }
     std::uint32_t weights[4];
 #pragma unroll
-    for (int i = 0; i < 4; ++i)
-      weights[i] = permute_bytes(pair[i / 2 * 2][i % 2], pair[i / 2 * 2 + 1][i % 2], 0x5410);
+    for (int half = 0; half < 2; ++half) {  // sixteen keys
+      float weight[8];                      // [row, eight keys, key]
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        const int h = i / 4;
+        weight[i] = x[2 * half + i / 2 % 2][2 * h + i % 2] - largest[h];
+      }
+      power_of_two(weight);
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        const int h = i / 4;
+        const int key = 32 * step + 16 * half + 8 * (i / 2 % 2) + lane % 4 * 2 + i % 2;
+        if (kAllVisible || first + key < queries.visible[h])
+          sums[0][h] = fma_f32(weight[i], chunk.value_inverse[key], sums[0][h]);
+        else
+          weight[i] = 0.0f;
+      }
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        weights[2 * half + h] =
+            to_u8(weight[4 * h], weight[4 * h + 1], weight[4 * h + 2], weight[4 * h + 3]);
+      }
+    }
 #pragma unroll
     for (int p = 0; p < kHead / 16; ++p) {
       std::uint32_t pairs[4];
@@ -261,7 +302,7 @@ struct LaneValues {
   static constexpr int kFours = kHead / 16;
   static constexpr bool kTogether = false;
   const std::int32_t (&results)[kHead / 8][4];
-  const float* factors;  // of the head's columns
+  const float* factors;  // of the head's columns; null: none
   int columns;
   float inverse[2];
 
@@ -270,20 +311,22 @@ struct LaneValues {
   }
   __device__ static int column(int, int q) { return 16 * q + thread_index() % 4 * 4; }
   __device__ Four<float> factor(int, int q) const {
+    if (factors == nullptr) return all_four(1.0f);
     return load_four(factors + column(0, q), columns - column(0, q));
   }
   template <bool kWhole>
-  __device__ void finish(int, Four<float> (&x)[kFours][2]) const {
+  __device__ void finish(int group, Four<float> (&x)[kFours][2]) const {
 #pragma unroll
-    for (int q = 0; q < kFours; ++q) {
+    for (int q = 0; q < kFours; ++q)
+      finish_four(group, q, x[q]);
+  }
+  __device__ void to_next_group() const {}
+  __device__ void finish_four(int, int q, Four<float> (&x)[2]) const {
 #pragma unroll
-      for (int h = 0; h < 2; ++h) {
+    for (int h = 0; h < 2; ++h) {
 #pragma unroll
-        for (int j = 0; j < 4; ++j) {
-          x[q][h].values[j] =
-              static_cast<float>(results[2 * q + j % 2][2 * h + j / 2]) * inverse[h];
-        }
-      }
+      for (int j = 0; j < 4; ++j)
+        x[h].values[j] = static_cast<float>(results[2 * q + j % 2][2 * h + j / 2]) * inverse[h];
     }
   }
 };
@@ -432,7 +475,9 @@ __global__ void __launch_bounds__(kThreads, Shape<kHead, kKeyParts>::kBlocks)
                         first,
                         args.heads};
   if constexpr (S::kParts == 1) {
-    LaneValues<kHead> source{results, args.dst.column_factor + place.column, args.head_dim, {}};
+    const float* factors = args.dst.column_factor;
+    LaneValues<kHead> source{
+        results, factors == nullptr ? nullptr : factors + place.column, args.head_dim, {}};
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       float sum = sums[0][h];

@@ -1,3 +1,4 @@
+#include "runtime/cuda/internal/linear_relay.cuh"
 #include "runtime/cuda/internal/linear_wgmma.cuh"
 #include "runtime/cuda/kernel.h"
 
@@ -20,12 +21,29 @@ void launch_tile(const LinearArgs& args, Stream stream) {
   launch_wgmma<F16, kTile>(&linear_f16_wgmma_kernel<kTile>, args, stream);
 }
 
+template <LinearTile kTile>
+__global__ void __launch_bounds__(tile_shape(kTile).threads, tile_shape(kTile).blocks)
+    linear_f16_relay_kernel(const __grid_constant__ WgmmaArgs args) {
+#ifdef RTAI_HAS_WGMMA
+  linear_relay<RelayShape<kTile>, LaneForm::floats, float, F16>(args);
+#endif
+}
+
+template <LinearTile kTile, LinearTile kOtherwise>
+void launch_relay_or(const LinearArgs& args, Stream stream) {
+  if (!can_relay<kTile>(args) || lane_form(args) != LaneForm::floats)
+    return launch_tile<kOtherwise>(args, stream);
+  launch_relay<F16, kTile>(&linear_f16_relay_kernel<kTile>, args, stream);
+}
+
 void run(const LinearArgs& args, Stream stream) {
   switch (args.tile) {
     case LinearTile::w64x64:
       return launch_tile<LinearTile::w64x64>(args, stream);
     case LinearTile::w128x128:
       return launch_tile<LinearTile::w128x128>(args, stream);
+    case LinearTile::r128x128:
+      return launch_relay_or<LinearTile::r128x128, LinearTile::w128x128>(args, stream);
     default:
       return linear_f16_mma.run(args, stream);
   }

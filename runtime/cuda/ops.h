@@ -78,20 +78,30 @@ constexpr int padded_head_dim(int head_dim) {
 inline constexpr int kLargestHeadDim = 128;
 
 /// Tiles that linear layers are cut into; which one is a matter of speed alone. Those that begin
-/// with w are Hopper's, of four warps for each 64 rows.
-enum class LinearTile : std::uint8_t { t32x32, t32x64, t64x64, t128x128, w64x64, w128x128 };
+/// with w are Hopper's, of four warps for each 64 rows; with r, those of blocks that stay.
+enum class LinearTile : std::uint8_t {
+  t32x32,
+  t32x64,
+  t64x64,
+  t128x128,
+  w64x64,
+  w128x128,
+  r128x128,
+};
 inline constexpr LinearTile kLinearTiles[] = {LinearTile::t32x32, LinearTile::t32x64,
                                               LinearTile::t64x64, LinearTile::t128x128};
 /// Of capability 9.0, and no other.
 inline constexpr LinearTile kHopperTiles[] = {LinearTile::t32x32, LinearTile::t32x64,
-                                              LinearTile::w64x64, LinearTile::w128x128};
+                                              LinearTile::w64x64, LinearTile::w128x128,
+                                              LinearTile::r128x128};
 struct TileShape {
   int rows;
   int columns;
   int threads;
-  int stages;  // blocks of 128 bytes of k that are on their way
-  int blocks;  // of a multiprocessor that registers and shared memory are meant for
-  int worth;   // blocks of a multiprocessor from which on it beats the next smaller tile
+  int stages;          // blocks of 128 bytes of k that are on their way
+  int blocks;          // of a multiprocessor that registers and shared memory are meant for
+  int worth;           // tiles of a multiprocessor from which on it beats the next smaller tile
+  bool stays = false;  // blocks compute one tile after the other
 };
 constexpr TileShape tile_shape(LinearTile tile) {
   switch (tile) {
@@ -106,7 +116,9 @@ constexpr TileShape tile_shape(LinearTile tile) {
     case LinearTile::w64x64:
       return {64, 64, 128, 4, 3, 1};
     case LinearTile::w128x128:
-      return {128, 128, 256, 3, 2, 1};
+      return {128, 128, 256, 3, 2, 2};
+    case LinearTile::r128x128:
+      return {128, 128, 640, 6, 1, 2, true};
   }
   return {};
 }

@@ -1,5 +1,6 @@
 #include "runtime/cuda/internal/four.cuh"
 #include "runtime/cuda/internal/numbers.cuh"
+#include "runtime/cuda/internal/row_parts.cuh"
 #include "runtime/cuda/kernel.h"
 
 namespace rtai::cuda::RTAI_GRID {
@@ -62,6 +63,13 @@ struct RowThreads {
   }
 };
 
+/// What the threads of rows tell each other.
+template <class R>
+struct RowShared {
+  std::uint64_t parts[2 * R::kWarps * R::kVectors];  // of a row: to_word
+  float words[kThreads / 32];                        // of each warp
+};
+
 /// Elements [column, column + 4) of a row, zeros from `columns` on.
 template <bool kWhole = false>
 __device__ void load_columns(float (&x)[4], const float* row, int column, int columns) {
@@ -72,6 +80,7 @@ __device__ void load_columns(float (&x)[4], const float* row, int column, int co
 }
 
 /// Adds a row of a table, as `index` says; an index outside is row 0 and a fault.
+template <bool kWhole>
 __device__ void add_table_row(float (&x)[4],
                               const LookupTable& table,
                               std::int32_t index,
@@ -86,7 +95,7 @@ __device__ void add_table_row(float (&x)[4],
   const std::int64_t first = static_cast<std::int64_t>(index) * columns;
   if (table.scale == nullptr) {
     float row[4];
-    load_columns(row, static_cast<const float*>(table.data) + first, column, columns);
+    load_columns<kWhole>(row, static_cast<const float*>(table.data) + first, column, columns);
 #pragma unroll
     for (int i = 0; i < 4; ++i)
       x[i] += row[i];
@@ -94,10 +103,10 @@ __device__ void add_table_row(float (&x)[4],
   }
   const auto* row = static_cast<const std::int8_t*>(table.data) + first + column;
   const float scale = table.scale[index];
+  const Four<std::int8_t> four = load_four<kWhole>(row, columns - column);
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    if (column + i < columns) x[i] += static_cast<float>(row[i]) * scale;
-  }
+  for (int i = 0; i < 4; ++i)
+    x[i] += static_cast<float>(four.values[i]) * scale;
 }
 
 template <Rows::Source kSource, bool kWhole>
@@ -115,9 +124,9 @@ __device__ void load_source(float (&x)[4], const Rows::Args& args, int row, int 
 #pragma unroll
     for (int i = 0; i < 4; ++i)
       x[i] = 0.0f;
-    add_table_row(x, args.word, args.ids[row], args.fault, column, args.columns);
-    add_table_row(x, args.position, args.positions[row], args.fault, column, args.columns);
-    add_table_row(x, args.segment, args.segments[row], args.fault, column, args.columns);
+    add_table_row<kWhole>(x, args.word, args.ids[row], args.fault, column, args.columns);
+    add_table_row<kWhole>(x, args.position, args.positions[row], args.fault, column, args.columns);
+    add_table_row<kWhole>(x, args.segment, args.segments[row], args.fault, column, args.columns);
   } else {
     const std::int32_t begin = args.offsets[row];
     const std::int32_t end = args.offsets[row + 1];
@@ -164,29 +173,72 @@ struct NormColumns {
   }
 };
 
+/// Sixteen lanes have a part of the row: lane 4 q + t of them.
+__device__ float sum_of_part(float four) {
+#pragma unroll
+  for (const int mask : {4, 8, 1, 2})
+    four += shuffle_xor(four, mask);
+  return four;
+}
+
+template <class R>
+__device__ RowNorm layer_norm(const float (&x)[R::kVectors][4],
+                              const Rows::Args& args,
+                              RowShared<R>& shared) {
+  const int half = thread_index() % 32 / 16;
+  std::uint64_t own[R::kVectors];  // the part that each four is in
+#pragma unroll
+  for (int v = 0; v < R::kVectors; ++v) {
+    const int number = R::column(v) / kPartColumns;
+    const float sum = sum_of_part(add_four(x[v][0], x[v][1], x[v][2], x[v][3]));
+    const float mean =
+        part_mean(sum, R::kWhole ? kPartColumns : part_columns(number, args.columns));
+    float distances[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const bool exists = R::kWhole || R::column(v) + i < args.columns;
+      distances[i] = exists ? square(x[v][i] - mean) : 0.0f;
+    }
+    const float squares =
+        sum_of_part(add_four(distances[0], distances[1], distances[2], distances[3]));
+    own[v] = to_word({sum, squares});
+    if (R::kWarps > 1 && thread_index() % 16 == 0) shared.parts[number] = own[v];
+  }
+  if constexpr (R::kWarps > 1) {
+    sync_block();
+    const RowNorm norm = norm_of_parts<0>(args.columns, args.epsilon,
+                                          [&](int i) { return to_part(shared.parts[i]); });
+    sync_block();
+    return norm;
+  } else {
+    std::uint64_t parts[2 * R::kVectors];
+#pragma unroll
+    for (int v = 0; v < R::kVectors; ++v) {
+      const std::uint64_t other = shuffle_xor(own[v], 16);
+      parts[2 * v] = half == 0 ? own[v] : other;
+      parts[2 * v + 1] = half == 0 ? other : own[v];
+    }
+    return norm_of_parts<2 * R::kVectors>(args.columns, args.epsilon,
+                                          [&](int i) { return to_part(parts[i]); });
+  }
+}
+
 template <class R>
 __device__ void normalize(float (&x)[R::kVectors][4],
                           const Rows::Args& args,
                           const NormColumns<R>& norm,
-                          float* shared) {
+                          RowShared<R>& shared) {
   if (args.norm == Rows::Norm::none) return;
   float squares = 0.0f;
   if (args.norm == Rows::Norm::l2) {
     R::for_each_element(args.columns, [&](int v, int i, int) { squares += x[v][i] * x[v][i]; });
-    const float inverse = divide(1.0f, fmaxf(square_root(R::sum(squares, shared)), 1e-12f));
+    const float inverse = divide(1.0f, fmaxf(square_root(R::sum(squares, shared.words)), 1e-12f));
     R::for_each_element(args.columns, [&](int v, int i, int) { x[v][i] *= inverse; });
     return;
   }
-  const auto count = static_cast<float>(args.columns);
-  float sum = 0.0f;
-  R::for_each_element(args.columns, [&](int v, int i, int) { sum += x[v][i]; });
-  const float mean = divide(R::sum(sum, shared), count);
-  R::for_each_element(args.columns,
-                      [&](int v, int i, int) { squares += (x[v][i] - mean) * (x[v][i] - mean); });
-  const float variance = divide(R::sum(squares, shared), count);
-  const float inverse = divide(1.0f, square_root(variance + args.epsilon));
+  const RowNorm of_row = layer_norm<R>(x, args, shared);
   R::for_each_element(args.columns, [&](int v, int i, int column) {
-    x[v][i] = norm.apply((x[v][i] - mean) * inverse, v, i, column);
+    x[v][i] = norm.apply((x[v][i] - of_row.mean) * of_row.inverse, v, i, column);
   });
 }
 
@@ -242,7 +294,7 @@ __device__ void write(float (&x)[R::kVectors][4],
     if (!R::kWhole && column >= stride) continue;
     // Beyond the columns x is zero.
     *reinterpret_cast<std::uint32_t*>(out.i8 + row * stride + column) =
-        pack_integers(x[v], q.factor);
+        pack_integers<false>(x[v], q.factor);
   }
 }
 
@@ -283,17 +335,24 @@ __global__ void __launch_bounds__(kThreads, R::kWarps == 1 ? kBlocks : 1)
   let_next_grid_start();
   const NormColumns<R> norm(args);
   const int count = *args.rows.count;
-  auto* shared = shared_memory<float>();
+  auto& shared = *shared_memory<RowShared<R>>();
   if (R::first_row() < count) wait_for_grid_in_front();
   for (int row = R::first_row(); row < count; row += blocks_of<R>(args) * R::kRowsOfBlock) {
     float x[R::kVectors][4];
     read<kSource, R>(x, args, row);
     if (args.function != Function::none) {
-      R::for_each_element(args.columns,
-                          [&](int v, int i, int) { x[v][i] = apply(args.function, x[v][i]); });
+#pragma unroll
+      for (int v = 0; v < R::kVectors; ++v) {
+        apply(args.function, x[v]);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          if (!R::kWhole && R::column(v) + i >= args.columns)
+            x[v][i] = 0.0f;  // f(0) may be another
+        }
+      }
     }
     normalize<R>(x, args, norm, shared);
-    write<R>(x, args.dst, row, args.columns, reinterpret_cast<std::uint32_t*>(shared));
+    write<R>(x, args.dst, row, args.columns, reinterpret_cast<std::uint32_t*>(shared.words));
   }
 }
 
@@ -302,7 +361,7 @@ void launch_rows(const Rows::Args& args, Stream stream) {
   launch(&rows_kernel<kSource, R>,
          {.blocks = blocks_of<R>(args),
           .threads = kThreads,
-          .shared_bytes = kThreads / 32 * sizeof(float),
+          .shared_bytes = sizeof(RowShared<R>),
           .follows_grid = kSource != Rows::Source::embedding},
          stream, args);
 }
@@ -318,8 +377,8 @@ void launch_blocks(const Rows::Args& args, Stream stream) {
 }
 
 /// Of many rows a warp takes one each, for the hidden sizes that most models have.
+template <Rows::Source kSource>
 void launch_warps_or_blocks(const Rows::Args& args, Stream stream) {
-  constexpr Rows::Source kSource = Rows::Source::rows;
   constexpr int kManyRows = 1024;
   if (args.rows.most >= kManyRows && args.first_column % 4 == 0) {
     if (args.columns == 384) return launch_rows<kSource, RowThreads<1, 3, true>>(args, stream);
@@ -332,9 +391,9 @@ void launch_warps_or_blocks(const Rows::Args& args, Stream stream) {
 void run(const Rows::Args& args, Stream stream) {
   switch (args.source) {
     case Rows::Source::rows:
-      return launch_warps_or_blocks(args, stream);
+      return launch_warps_or_blocks<Rows::Source::rows>(args, stream);
     case Rows::Source::embedding:
-      return launch_blocks<Rows::Source::embedding>(args, stream);
+      return launch_warps_or_blocks<Rows::Source::embedding>(args, stream);
     case Rows::Source::mean:
       return launch_blocks<Rows::Source::mean>(args, stream);
   }

@@ -309,7 +309,7 @@ namespace {
 
 bool fits(cuda::LinearTile tile, const TileNeeds& needs, const cuda::DeviceInfo& device) {
   const cuda::TileShape shape = cuda::tile_shape(tile);
-  if (shape.columns % needs.whole != 0) return false;
+  if (shape.columns % needs.whole != 0 || (needs.meets && shape.stays)) return false;
   return !needs.meets ||
          can_meet(div_up<Index>(needs.columns, shape.columns), resident_blocks(shape, device));
 }

@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <utility>
 
 #define __global__
@@ -32,6 +33,11 @@ namespace rtai::cuda::host {
 template <class Args>
 void launch(void (*kernel)(Args), const LaunchShape& shape, void* /*stream*/, const Args& args) {
   run_grid(shape, [&] { kernel(args); });
+}
+
+/// Few, so that blocks that stay have several tiles.
+inline int multiprocessors() {
+  return 2;
 }
 
 [[noreturn]] inline void fail_launch() {
@@ -76,6 +82,11 @@ T shuffle_xor(T value, int mask) {
       },
       &lane);
   return lane.result;
+}
+
+/// What all lanes have.
+inline int uniform(int value) {
+  return value;
 }
 
 inline void sync_warp() {
@@ -264,6 +275,29 @@ inline float square_root(float x) {
 /// To the nearest integer, ties to even; x is in range.
 inline int nearest_int(float x) {
   return static_cast<int>(std::nearbyint(x));
+}
+/// Not a number if one of them is not.
+inline float max_or_nan(float a, float b) {
+  return std::isnan(a) || std::isnan(b) ? std::numeric_limits<float>::quiet_NaN() : std::fmax(a, b);
+}
+/// The nearest integers, ties to even, as bytes from the lowest on; what is beyond them becomes the
+/// last of them, and what is not a number 0.
+template <class Byte>
+std::uint32_t to_bytes(const std::array<float, 4>& x) {
+  std::uint32_t bytes = 0;
+  for (std::size_t i = 0; i < 4; ++i) {
+    using Limits = std::numeric_limits<Byte>;
+    const float near = std::isnan(x[i]) ? 0.0f : std::nearbyint(x[i]);
+    const float within = std::clamp<float>(near, Limits::min(), Limits::max());
+    bytes |= std::uint32_t{std::bit_cast<std::uint8_t>(static_cast<Byte>(within))} << 8 * i;
+  }
+  return bytes;
+}
+inline std::uint32_t to_s8(float a, float b, float c, float d) {
+  return to_bytes<std::int8_t>({a, b, c, d});
+}
+inline std::uint32_t to_u8(float a, float b, float c, float d) {
+  return to_bytes<std::uint8_t>({a, b, c, d});
 }
 
 }  // namespace rtai::cuda::host

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <memory>
@@ -40,6 +41,7 @@ namespace {
 constexpr std::size_t kStackBytes = 64 * 1024;
 constexpr std::size_t kPageBytes = 4096;
 constexpr int kWarp = 32;
+constexpr std::size_t kBarriers = 16;  // of a block
 
 /// Memory that ends at a page nobody may touch.
 class GuardedPages {
@@ -82,6 +84,12 @@ struct Warp {
   int arrived = 0;
 };
 
+/// Where some threads of a block meet.
+struct Meeting {
+  int arrived = 0;
+  int times = 0;  // that all had come
+};
+
 struct Block;
 
 struct Thread {
@@ -100,6 +108,7 @@ struct Block {
   std::vector<Thread> threads;
   std::vector<Warp> warps;
   int at_barrier = 0;
+  std::array<Meeting, kBarriers> meetings;
   int running = 0;
   std::size_t shared_bytes = 0;
   std::unique_ptr<GuardedPages> shared;
@@ -169,6 +178,7 @@ void start(Block& block, int index, const LaunchShape& shape) {
   block.threads.resize(threads);
   block.warps.assign(threads / kWarp, Warp{});
   block.at_barrier = 0;
+  block.meetings = {};
   block.running = shape.threads;
   block.deferred.clear();
   if (!block.shared || block.shared_bytes != shape.shared_bytes)
@@ -266,6 +276,9 @@ int thread_index() {
 int block_index() {
   return grid->current->block->index;
 }
+int grid_blocks() {
+  return grid->shape.blocks;
+}
 std::byte* shared_bytes() {
   return grid->current->block->shared_begin;
 }
@@ -275,6 +288,17 @@ void sync_block() {
   ++block.at_barrier;
   if (block.at_barrier < block.running) return leave(State::at_block);
   release_block_if_all_wait(block);
+}
+
+void sync_threads(int number, int threads) {
+  Meeting& meeting = grid->current->block->meetings[static_cast<std::size_t>(number)];
+  const int before = meeting.times;
+  if (++meeting.arrived == threads) {
+    meeting = {0, before + 1};
+    ++grid->events;
+  }
+  while (meeting.times == before)
+    pause();
 }
 
 void pause() {

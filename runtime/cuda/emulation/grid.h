@@ -36,8 +36,11 @@ std::vector<std::string> take_faults();
 
 int thread_index();
 int block_index();
+int grid_blocks();
 std::byte* shared_bytes();
 void sync_block();
+/// Of `threads` of the block that meet at barrier `number`, from 1 on.
+void sync_threads(int number, int threads);
 /// Lets other threads run: the body of a loop that waits for another block.
 void pause();
 

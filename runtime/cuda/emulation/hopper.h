@@ -106,11 +106,17 @@ inline void copy_weight(
   });
 }
 
+template <int kRegisters>
+void take_registers() {}
+template <int kRegisters>
+void give_registers() {}
+
 /// An address, as GPUs have it in a word of their own.
-inline std::uint64_t describe_rows(const void* shared) {
+using Described = std::uint64_t;
+inline Described describe_rows(const void* shared) {
   return reinterpret_cast<std::uint64_t>(shared);
 }
-inline std::uint64_t at_byte(std::uint64_t rows, int byte) {
+inline Described at_byte(Described rows, int byte) {
   return rows + static_cast<std::uint64_t>(byte);
 }
 

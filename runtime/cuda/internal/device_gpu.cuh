@@ -24,6 +24,14 @@ inline bool grids_overlap() {
          major >= 9;
 }
 
+inline int multiprocessors() {
+  int device = 0;
+  int count = 1;
+  if (cudaGetDevice(&device) == cudaSuccess)
+    cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device);
+  return count;
+}
+
 /// Errors stay with the runtime until the graph that is being recorded ends.
 template <class Args>
 void launch(void (*kernel)(Args), const LaunchShape& shape, void* stream, const Args& args) {
@@ -72,6 +80,9 @@ __device__ inline int thread_index() {
 __device__ inline int block_index() {
   return static_cast<int>(blockIdx.x);
 }
+__device__ inline int grid_blocks() {
+  return static_cast<int>(gridDim.x);
+}
 
 extern __shared__ __align__(1024) uint4 all_shared_memory[];  // what a swizzle repeats after
 template <class T>
@@ -96,6 +107,10 @@ __device__ inline void wait_for_grid_in_front() {
 __device__ inline void sync_block() {
   __syncthreads();
 }
+/// Of `threads` of the block that meet at barrier `number` from 1 on; whole warps.
+__device__ inline void sync_threads(int number, int threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
+}
 __device__ inline void sync_warp() {
   __syncwarp();
 }
@@ -106,6 +121,11 @@ __device__ inline void pause() {
 template <class T>
 __device__ T shuffle_xor(T value, int mask) {
   return __shfl_xor_sync(0xffffffffu, value, mask);
+}
+
+/// `value`, which all lanes of a warp have, for the compiler to know.
+__device__ inline int uniform(int value) {
+  return __shfl_sync(0xffffffffu, value, 0);
 }
 
 __device__ inline std::uint32_t shared_address(const void* pointer) {
@@ -226,6 +246,32 @@ __device__ inline float square_root(float x) {
 }
 __device__ inline int nearest_int(float x) {
   return __float2int_rn(x);
+}
+__device__ inline float max_or_nan(float a, float b) {
+  float result;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
+  return result;
+}
+// Two instructions of sm_86 and later: F2IP rounds two floats and packs them.
+__device__ inline std::uint32_t to_s8(float a, float b, float c, float d) {
+  std::uint32_t bytes;
+  asm("cvt.pack.sat.s8.s32.b32 %0, %1, %2, 0;"
+      : "=r"(bytes)
+      : "r"(nearest_int(d)), "r"(nearest_int(c)));
+  asm("cvt.pack.sat.s8.s32.b32 %0, %1, %2, %0;"
+      : "+r"(bytes)
+      : "r"(nearest_int(b)), "r"(nearest_int(a)));
+  return bytes;
+}
+__device__ inline std::uint32_t to_u8(float a, float b, float c, float d) {
+  std::uint32_t bytes;
+  asm("cvt.pack.sat.u8.s32.b32 %0, %1, %2, 0;"
+      : "=r"(bytes)
+      : "r"(nearest_int(d)), "r"(nearest_int(c)));
+  asm("cvt.pack.sat.u8.s32.b32 %0, %1, %2, %0;"
+      : "+r"(bytes)
+      : "r"(nearest_int(b)), "r"(nearest_int(a)));
+  return bytes;
 }
 
 }  // namespace rtai::cuda::gpu

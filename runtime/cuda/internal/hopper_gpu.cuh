@@ -69,15 +69,30 @@ __device__ inline void copy_weight(
       : "memory");
 }
 
+/// By all of four warps that begin at a multiple of four: what they have from here on.
+template <int kRegisters>
+__device__ void take_registers() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+template <int kRegisters>
+__device__ void give_registers() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+
 /// A matrix of rows of 128 bytes in shared memory, swizzled, at a multiple of 1024 bytes: eight
 /// rows are 1024 bytes apart from the next eight.
-__device__ inline std::uint64_t describe_rows(const void* shared) {
-  return (shared_address(shared) & 0x3ffffu) >> 4 | std::uint64_t{1} << 16 |
-         std::uint64_t{1024 >> 4} << 32 | std::uint64_t{1} << 62;
+using Described = std::uint32_t;  // what is not the same for all of them
+__device__ inline Described describe_rows(const void* shared) {
+  return (shared_address(shared) & 0x3ffffu) >> 4 | 1u << 16;
 }
-/// The same, from another byte of the rows on.
-__device__ inline std::uint64_t at_byte(std::uint64_t rows, int byte) {
-  return rows + static_cast<std::uint64_t>(byte >> 4);
+/// The same, some bytes further; a multiple of 1024, or within the rows.
+__device__ inline Described at_byte(Described rows, int byte) {
+  return rows + static_cast<std::uint32_t>(byte >> 4);
+}
+/// 1024 bytes from eight rows to the next, swizzled by 128 bytes.
+__device__ inline std::uint64_t whole_description(Described rows) {
+  constexpr std::uint64_t kSame = std::uint64_t{1024 >> 4} << 32 | std::uint64_t{1} << 62;
+  return rows | kSame;
 }
 
 __device__ inline void begin_products() {
@@ -125,13 +140,13 @@ __device__ void settle(float (&sums)[kN][4]) {
 // sums = (keep ? sums : 0) + 64 rows of a with as many rows of b, 32 bytes of each. Warp w of four
 // has rows 16 w to 16 w + 15, in fragments as mma's.
 #define RTAI_MULTIPLY_GROUP(Sum, in_out, count, instruction, a_name, b_name, keep_name, flags) \
-  __device__ inline void multiply_group(Sum(&sums)[count / 4][4], std::uint64_t a,             \
-                                        std::uint64_t b, bool keep) {                          \
+  __device__ inline void multiply_group(Sum(&sums)[count / 4][4], Described a, Described b,    \
+                                        bool keep) {                                           \
     asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " keep_name                                 \
                  ", 0;\nwgmma.mma_async.sync.aligned." instruction " {" RTAI_##count##_NAMES   \
                  "}, " a_name ", " b_name ", p" flags ";\n}"                                   \
                  : RTAI_##count##_SUMS(in_out, 0)                                              \
-                 : "l"(a), "l"(b), "r"(keep ? 1 : 0));                                         \
+                 : "l"(whole_description(a)), "l"(whole_description(b)), "r"(keep ? 1 : 0));   \
   }
 RTAI_MULTIPLY_GROUP(std::int32_t, "+r", 32, "m64n64k32.s32.s8.s8", "%32", "%33", "%34", "")
 RTAI_MULTIPLY_GROUP(std::int32_t, "+r", 64, "m64n128k32.s32.s8.s8", "%64", "%65", "%66", "")

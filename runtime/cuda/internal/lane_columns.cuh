@@ -14,15 +14,18 @@ struct alignas(16) Sixteen {
 /// What a lane has of a tile: `Source` says where, and computes it. Its rows are source.row(0) and
 /// row(1) of the tile; of columns it has kGroups groups of kFours fours, the first column of each
 /// of which is source.column(group, four). kTogether: the four fours of a group follow each other.
-/// source.finish<kWhole>(group, x) computes a group, source.factor(group, four) is what integers
-/// are multiplied by first; kWhole: all of the tile exists, and is aligned.
+/// source.finish<kWhole>(group, x) computes a group, finish_four(group, four, x) one four of both
+/// rows and finish_row(group, h, x) all fours of one; source.factor(group, four) is what integers
+/// are multiplied by first, ones if there is none. Groups are computed in their order; integers in
+/// a loop that goes on with to_next_group(), as straight code for all of a tile would fill the
+/// instruction cache: the launches of a layer share it, and one that finds nothing of its own there
+/// takes microseconds longer. kWhole: all of the tile exists, and is aligned.
 template <class Source>
 class LaneColumns {
  public:
   using Group = Four<float>[Source::kFours][2];
 
-  __device__ LaneColumns(const Source& source, const TilePlace& place)
-      : source_(source), place_(place) {}
+  __device__ LaneColumns(Source& source, const TilePlace& place) : source_(source), place_(place) {}
 
   /// In the forms of RowsOut.
   template <bool kWhole>
@@ -45,19 +48,28 @@ class LaneColumns {
     }
   }
 
-  /// Integers alone, of a scale that is known.
+  /// Integers alone, of a scale that is known: few values at a time, so that registers are left for
+  /// steps of several side by side.
   template <bool kWhole>
   __device__ void write_integers(const RowsOut& out) const {
     const float factor = divide(1.0f, out.fixed_scale);
-#pragma unroll
+#pragma unroll 1
     for (int group = 0; group < Source::kGroups; ++group) {
-      Group x;
-      source_.template finish<kWhole>(group, x);
-      if (out.column_factor != nullptr) multiply_by_factor(x, group);
+      std::uint32_t words[2][Source::kFours];
+#pragma unroll
+      for (int q = 0; q < Source::kFours; ++q) {
+        Four<float> x[2];
+        source_.finish_four(group, q, x);
+        multiply_by_factor(x, group, q);
+#pragma unroll
+        for (int h = 0; h < 2; ++h)
+          words[h][q] = pack_integers<false>(x[h].values, factor);
+      }
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        if (exists<kWhole>(h)) store_integers<kWhole>(out.i8, x, group, h, factor);
+        if (exists<kWhole>(h)) store_words<kWhole>(out.i8, words[h], group, h);
       }
+      source_.to_next_group();
     }
     if (place_.column != 0 || thread_index() % 4 != 0) return;
 #pragma unroll
@@ -73,19 +85,28 @@ class LaneColumns {
     static_assert(Source::kTogether);
 #pragma unroll
     for (int group = 0; group < Source::kGroups; ++group) {
-      Group x;
-      source_.template finish<kWhole>(group, x);
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        const std::uint32_t most = max_lanes<kHead / 16>(max_of_group<kWhole>(x, group, h, 0));
+        Four<float> x[Source::kFours];
+        source_.finish_row(group, h, x);
+        float largest = 0.0f;
+#pragma unroll
+        for (int q = 0; q < Source::kFours; ++q)
+          largest = largest_of<kWhole>(x[q], group, q, largest);
+        const std::uint32_t most = max_lanes<kHead / 16>(magnitude_bits(largest));
         if (!exists<kWhole>(h) || left(group, 0) <= 0) continue;
         const Quantization quantization = dynamic_quantization(most);
         if (source_.column(group, 0) % kHead == 0) {
           out.scale[global_row(h) * out.heads +
                     (place_.column + source_.column(group, 0)) / kHead] = quantization.scale;
         }
-        store_integers<kWhole>(out.data, x, group, h, quantization.factor);
+        std::uint32_t words[Source::kFours];
+#pragma unroll
+        for (int q = 0; q < Source::kFours; ++q)
+          words[q] = pack_integers<true>(x[q].values, quantization.factor);
+        store_words<kWhole>(out.data, words, group, h);
       }
+      source_.to_next_group();
     }
   }
 
@@ -101,15 +122,14 @@ class LaneColumns {
     return place_.columns - source_.column(group, q);
   }
 
+  /// Not a number if one of them is not.
   template <bool kWhole>
-  __device__ std::uint32_t max_of_group(const Group& x,
-                                        int group,
-                                        int h,
-                                        std::uint32_t most) const {
+  __device__ float largest_of(const Four<float>& x, int group, int q, float largest) const {
 #pragma unroll
-    for (int q = 0; q < Source::kFours; ++q)
-      most = max_of(x[q][h], kWhole ? 4 : left(group, q), most);
-    return most;
+    for (int i = 0; i < 4; ++i) {
+      if (kWhole || i < left(group, q)) largest = max_or_nan(largest, fabsf(x.values[i]));
+    }
+    return largest;
   }
 
   template <bool kWhole>
@@ -137,34 +157,34 @@ class LaneColumns {
     }
   }
 
-  __device__ void multiply_by_factor(Group& x, int group) const {
+  __device__ void multiply_by_factor(Four<float> (&x)[2], int group, int q) const {
+    const Four<float> factor = source_.factor(group, q);
 #pragma unroll
-    for (int q = 0; q < Source::kFours; ++q) {
-      const Four<float> factor = source_.factor(group, q);
+    for (int h = 0; h < 2; ++h) {
 #pragma unroll
-      for (int h = 0; h < 2; ++h) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i)
-          x[q][h].values[i] *= factor.values[i];
-      }
+      for (int i = 0; i < 4; ++i)
+        x[h].values[i] *= factor.values[i];
     }
   }
 
+  /// Fours of integers of a row.
   template <bool kWhole>
-  __device__ void store_integers(
-      std::int8_t* rows, const Group& x, int group, int h, float factor) const {
+  __device__ void store_words(std::int8_t* rows,
+                              const std::uint32_t (&words)[Source::kFours],
+                              int group,
+                              int h) const {
     std::int8_t* dst = at_of_tile(rows, place_, source_.row(h), source_.column(group, 0));
     if (Source::kTogether && (kWhole || left(group, 0) >= 16)) {
       Sixteen integers;
 #pragma unroll
-      for (int q = 0; q < 4; ++q)
-        integers.words[q] = pack_integers(x[q][h].values, factor);
+      for (int q = 0; q < Source::kFours; ++q)
+        integers.words[q] = words[q];
       *reinterpret_cast<Sixteen*>(dst) = integers;
     } else {
 #pragma unroll
       for (int q = 0; q < Source::kFours; ++q) {
         store_four_bytes<kWhole>(dst + source_.column(group, q) - source_.column(group, 0),
-                                 pack_integers(x[q][h].values, factor), left(group, q));
+                                 words[q], left(group, q));
       }
     }
   }
@@ -173,20 +193,23 @@ class LaneColumns {
   template <bool kWhole>
   __device__ void write_dynamic(const RowsOut& out) const {
     Group x[Source::kGroups];
-    std::uint32_t most[2] = {};
+    float largest[2] = {};
 #pragma unroll
     for (int group = 0; group < Source::kGroups; ++group) {
       source_.template finish<kWhole>(group, x[group]);
-      if (out.column_factor != nullptr) multiply_by_factor(x[group], group);
 #pragma unroll
-      for (int h = 0; h < 2; ++h)
-        most[h] = max_of_group<kWhole>(x[group], group, h, most[h]);
+      for (int q = 0; q < Source::kFours; ++q) {
+        multiply_by_factor(x[group][q], group, q);
+#pragma unroll
+        for (int h = 0; h < 2; ++h)
+          largest[h] = largest_of<kWhole>(x[group][q][h], group, q, largest[h]);
+      }
     }
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      most[h] = max_lanes<4>(most[h]);
+      const std::uint32_t most = max_lanes<4>(magnitude_bits(largest[h]));
       if (exists<kWhole>(h) && thread_index() % 4 == 0)
-        atomic_max(&out.team.absmax[global_row(h)], most[h]);
+        atomic_max(&out.team.absmax[global_row(h)], most);
     }
     meet_team(out.team, place_);
 #pragma unroll
@@ -195,12 +218,17 @@ class LaneColumns {
       const Quantization q = dynamic_quantization(load_fresh(&out.team.absmax[global_row(h)]));
       if (place_.column == 0 && thread_index() % 4 == 0) out.scale[global_row(h)] = q.scale;
 #pragma unroll
-      for (int group = 0; group < Source::kGroups; ++group)
-        store_integers<kWhole>(out.i8, x[group], group, h, q.factor);
+      for (int group = 0; group < Source::kGroups; ++group) {
+        std::uint32_t words[Source::kFours];
+#pragma unroll
+        for (int i = 0; i < Source::kFours; ++i)
+          words[i] = pack_integers<true>(x[group][i][h].values, q.factor);
+        store_words<kWhole>(out.i8, words, group, h);
+      }
     }
   }
 
-  const Source& source_;
+  Source& source_;
   const TilePlace& place_;
 };
 

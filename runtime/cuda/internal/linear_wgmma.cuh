@@ -25,9 +25,9 @@ struct ColumnConstants {
   alignas(16) float bias[kColumns];
   alignas(16) float factor[kColumns];
 
-  /// Before a block's barrier.
-  __device__ void read(const LinearArgs& args, const TilePlace& place, int threads) {
-    for (int i = thread_index(); i < kColumns; i += threads) {
+  /// By `threads` that follow each other, of which this is number `thread`; before their barrier.
+  __device__ void read(const LinearArgs& args, const TilePlace& place, int thread, int threads) {
+    for (int i = thread; i < kColumns; i += threads) {
       const bool exists = i < place.columns;
       const int column = place.column + i;
       weight_scale[i] = args.weight_scale != nullptr && exists ? args.weight_scale[column] : 1.0f;
@@ -39,69 +39,105 @@ struct ColumnConstants {
 };
 
 /// What a layer makes of the sums that wgmma leaves in a lane: see LaneColumns.
-template <class Shape, class Sum, WeightOrder kOrder>
+template <int kN, class Sum, WeightOrder kOrder, Function kFunction>
 class LaneSums {
  public:
-  static constexpr int kGroups = Shape::kColumns / 64;
-  static constexpr int kFours = 4;
   static constexpr bool kTogether = kOrder == WeightOrder::sixteens;
+  static constexpr int kColumns = 8 * kN;
+  // A group of floats is small: residuals take as many registers again.
+  static constexpr int kFours = kTogether ? 4 : 2;
+  static constexpr int kGroups = kColumns / 16 / kFours;
   using Group = Four<float>[kFours][2];
 
-  __device__ LaneSums(const Sum (&sums)[Shape::kN][4],
+  /// `warp`: the tile's rows from 16 `warp` on are this warp's.
+  __device__ LaneSums(Sum (&sums)[kN][4],
                       const TilePlace& place,
                       const LinearArgs& args,
-                      const ColumnConstants<Shape::kColumns>& constants)
-      : sums_(sums), place_(place), args_(args), constants_(constants) {
+                      const ColumnConstants<kColumns>& constants,
+                      int warp)
+      : sums_(sums),
+        place_(place),
+        args_(args),
+        constants_(constants),
+        first_row_(warp * 16 + thread_index() % 32 / 4) {
 #pragma unroll
-    for (int h = 0; h < 2; ++h)
-      src_scale_[h] = args.src_scale != nullptr ? args.src_scale[place.row + row(h)] : 1.0f;
+    for (int h = 0; h < 2; ++h) {
+      const bool known = args.src_scale != nullptr && row(h) < place.rows;
+      src_scale_[h] = known ? args.src_scale[place.row + row(h)] : 1.0f;
+    }
   }
 
-  __device__ static int row(int h) {
-    return thread_index() / 32 * 16 + thread_index() % 32 / 4 + 8 * h;
+  __device__ int row(int h) const {
+    return first_row_ + 8 * h;
   }
   __device__ static int column(int group, int q) {
     const int lane = thread_index() % 4;
-    return 64 * group + (kTogether ? 16 * lane + 4 * q : 16 * q + 4 * lane);
+    return 16 * kFours * group + (kTogether ? 16 * lane + 4 * q : 16 * q + 4 * lane);
   }
 
   __device__ Four<float> factor(int group, int q) const {
     return *reinterpret_cast<const Four<float>*>(constants_.factor + column(group, q));
   }
 
-  /// x = f(sums * scales + bias) + residual
+  /// x = f(sums * scales + bias) + residual. Not kWhole: rows may be missing, columns may not.
   template <bool kWhole>
   __device__ void finish(int group, Group& x) const {
-    static_assert(kWhole);
     const bool adds = kOrder == WeightOrder::fours && args_.residual.exist();
     Group residual;
     if (adds) {
       for_each_four([&](int q, int h) {
-        residual[q][h] = load_four<true>(args_.residual, place_.row + row(h), place_.all_columns,
+        const int existing = kWhole || row(h) < place_.rows ? row(h) : 0;
+        residual[q][h] = load_four<true>(args_.residual, place_.row + existing, place_.all_columns,
                                          place_.column + column(group, q), 4);
       });
     }
-    for_each_four([&](int q, int h) {
-      const auto bias = *reinterpret_cast<const Four<float>*>(constants_.bias + column(group, q));
-      const auto scale =
-          *reinterpret_cast<const Four<float>*>(constants_.weight_scale + column(group, q));
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const auto sum = static_cast<float>(sums_[8 * group + 2 * q + i / 2][2 * h + i % 2]);
-        if constexpr (std::is_same_v<Sum, std::int32_t>)
-          x[q][h].values[i] = fma_f32(sum * src_scale_[h], scale.values[i], bias.values[i]);
-        else
-          x[q][h].values[i] = sum + bias.values[i];
-      }
-    });
-    if (args_.function == Function::gelu)
-      for_each_value([&](int q, int h, int i) { x[q][h].values[i] = gelu(x[q][h].values[i]); });
+    for (int q = 0; q < kFours; ++q)
+      finish_four(group, q, kFours * group + q, x[q]);
     if (adds) {
-      for_each_value([&](int q, int h, int i) { x[q][h].values[i] += residual[q][h].values[i]; });
+      for_each_four([&](int q, int h) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+          x[q][h].values[i] += residual[q][h].values[i];
+      });
+    }
+  }
+  /// The same of both rows, or of all fours of one, where there is no residual. Of the group that
+  /// to_next_group() has come to.
+  __device__ void finish_four(int group, int q, Four<float> (&x)[2]) const {
+    finish_four(group, q, q, x);
+  }
+  __device__ void finish_row(int group, int h, Four<float> (&x)[kFours]) const {
+    float values[4 * kFours];
+#pragma unroll
+    for (int q = 0; q < kFours; ++q)
+      scale(group, q, h, q, values + 4 * q);
+    if constexpr (kFunction == Function::gelu) gelu(values);
+#pragma unroll
+    for (int i = 0; i < 4 * kFours; ++i)
+      x[i / 4].values[i % 4] = values[i];
+  }
+  /// Sums move to where those of the group before were: registers have no index.
+  __device__ void to_next_group() {
+#pragma unroll
+    for (int n = 0; n + 2 * kFours < kN; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        sums_[n][i] = sums_[n + 2 * kFours][i];
     }
   }
 
  private:
+  __device__ void finish_four(int group, int q, int from, Four<float> (&x)[2]) const {
+    float values[8];
+#pragma unroll
+    for (int h = 0; h < 2; ++h)
+      scale(group, q, h, from, values + 4 * h);
+    if constexpr (kFunction == Function::gelu) gelu(values);
+#pragma unroll
+    for (int i = 0; i < 8; ++i)
+      x[i / 4].values[i % 4] = values[i];
+  }
   template <class Use>
   __device__ static void for_each_four(Use&& use) {
 #pragma unroll
@@ -111,60 +147,115 @@ class LaneSums {
         use(q, h);
     }
   }
-  template <class Use>
-  __device__ static void for_each_value(Use&& use) {
-    for_each_four([&](int q, int h) {
+
+  /// sums * scales + bias; the sums are those of four `from`.
+  __device__ void scale(int group, int q, int h, int from, float* x) const {
+    const auto bias = *reinterpret_cast<const Four<float>*>(constants_.bias + column(group, q));
+    const auto scale =
+        *reinterpret_cast<const Four<float>*>(constants_.weight_scale + column(group, q));
 #pragma unroll
-      for (int i = 0; i < 4; ++i)
-        use(q, h, i);
-    });
+    for (int i = 0; i < 4; ++i) {
+      const auto sum = static_cast<float>(sums_[2 * from + i / 2][2 * h + i % 2]);
+      if constexpr (std::is_same_v<Sum, std::int32_t>)
+        x[i] = fma_f32(sum * src_scale_[h], scale.values[i], bias.values[i]);
+      else
+        x[i] = sum + bias.values[i];
+    }
   }
 
-  const Sum (&sums_)[Shape::kN][4];
+  Sum (&sums_)[kN][4];
   const TilePlace& place_;
   const LinearArgs& args_;
-  const ColumnConstants<Shape::kColumns>& constants_;
+  const ColumnConstants<kColumns>& constants_;
+  int first_row_;
   float src_scale_[2];
 };
 
-/// Integers want long stretches, floats whole sectors of four lanes.
-constexpr WeightOrder weight_order(const LinearArgs& args) {
-  return args.heads.data != nullptr || args.dst.i8 != nullptr ? WeightOrder::sixteens
-                                                              : WeightOrder::fours;
+/// Forms that lanes write.
+enum class LaneForm : std::uint8_t { floats, integers, heads };
+constexpr LaneForm lane_form(const LinearArgs& args) {
+  if (args.heads.data != nullptr) return LaneForm::heads;
+  return args.dst.i8 != nullptr ? LaneForm::integers : LaneForm::floats;
 }
 
-/// True for what models are mostly made of: whole tiles, of which one form is wanted. Code that can
-/// do all else as well would not fit the instruction cache.
-template <class Shape>
-__device__ bool can_write_lanes(const TilePlace& place, const LinearArgs& args) {
+/// Integers want long stretches, floats whole sectors of four lanes.
+constexpr WeightOrder weight_order(LaneForm form) {
+  return form == LaneForm::floats ? WeightOrder::fours : WeightOrder::sixteens;
+}
+constexpr WeightOrder weight_order(const LinearArgs& args) {
+  return weight_order(lane_form(args));
+}
+
+/// What gelu is fused with: integers, and the floats of f16 layers.
+constexpr bool has_gelu(LaneForm form, DType type) {
+  return form == LaneForm::integers || (form == LaneForm::floats && type == DType::f16);
+}
+
+/// True where every result is one that lanes write themselves: plain functions, one form.
+constexpr bool is_common(const LinearArgs& args) {
   const RowsOut& out = args.dst;
-  const bool plain = args.function == Function::none || args.function == Function::gelu;
+  const bool is_i8 = args.weight_scale != nullptr;
+  const bool plain = args.function == Function::none ||
+                     (args.function == Function::gelu &&
+                      has_gelu(lane_form(args), is_i8 ? DType::i8 : DType::f16));
   const bool floats = out.i8 == nullptr;
   const bool integers =
       out.fixed_scale > 0.0f && out.f32 == nullptr && out.f16 == nullptr && !args.residual.exist();
-  return place.rows == Shape::kRows && place.columns == Shape::kColumns && plain &&
-         (floats || integers);
+  return plain && (floats || integers);
 }
-template <class Shape, class Sum>
-__device__ void write_lanes(const Sum (&sums)[Shape::kN][4],
+/// What models are mostly made of: whole tiles, too. Code that can do all else as well would not
+/// fit the instruction cache.
+template <class Shape>
+__device__ bool can_write_lanes(const TilePlace& place, const LinearArgs& args) {
+  return place.rows == Shape::kRows && place.columns == Shape::kColumns && is_common(args);
+}
+
+template <LaneForm kForm, Function kFunction, bool kWhole, int kN, class Sum>
+__device__ void write_function(Sum (&sums)[kN][4],
+                               const TilePlace& place,
+                               const LinearArgs& args,
+                               const ColumnConstants<8 * kN>& constants,
+                               int warp) {
+  using Source = LaneSums<kN, Sum, weight_order(kForm), kFunction>;
+  Source source(sums, place, args, constants, warp);
+  const LaneColumns<Source> columns(source, place);
+  if constexpr (kForm == LaneForm::floats)
+    columns.template write_floats<kWhole>(args.dst);
+  else if constexpr (kForm == LaneForm::integers)
+    columns.template write_integers<kWhole>(args.dst);
+  else if (args.heads.head_dim == 64)
+    columns.template write_heads<kWhole, 64>(args.heads);
+  else
+    columns.template write_heads<kWhole, 32>(args.heads);
+}
+/// By all warps of a tile, of which this is number `warp`. The columns are whole.
+template <LaneForm kForm, bool kWhole, int kN, class Sum>
+__device__ void write_form(Sum (&sums)[kN][4],
+                           const TilePlace& place,
+                           const LinearArgs& args,
+                           const ColumnConstants<8 * kN>& constants,
+                           int warp) {
+  constexpr DType kType = std::is_same_v<Sum, std::int32_t> ? DType::i8 : DType::f16;
+  if constexpr (has_gelu(kForm, kType)) {
+    if (args.function == Function::gelu)
+      return write_function<kForm, Function::gelu, kWhole>(sums, place, args, constants, warp);
+  }
+  write_function<kForm, Function::none, kWhole>(sums, place, args, constants, warp);
+}
+template <int kN, class Sum>
+__device__ void write_lanes(Sum (&sums)[kN][4],
                             const TilePlace& place,
                             const LinearArgs& args,
-                            const ColumnConstants<Shape::kColumns>& constants) {
-  if (weight_order(args) == WeightOrder::fours) {
-    using Source = LaneSums<Shape, Sum, WeightOrder::fours>;
-    const Source source(sums, place, args, constants);
-    LaneColumns<Source>(source, place).template write_floats<true>(args.dst);
-    return;
+                            const ColumnConstants<8 * kN>& constants,
+                            int warp) {
+  switch (lane_form(args)) {
+    case LaneForm::floats:
+      return write_form<LaneForm::floats, true>(sums, place, args, constants, warp);
+    case LaneForm::integers:
+      return write_form<LaneForm::integers, true>(sums, place, args, constants, warp);
+    case LaneForm::heads:
+      return write_form<LaneForm::heads, true>(sums, place, args, constants, warp);
   }
-  using Source = LaneSums<Shape, Sum, WeightOrder::sixteens>;
-  const Source source(sums, place, args, constants);
-  const LaneColumns<Source> columns(source, place);
-  if (args.heads.data == nullptr)
-    columns.template write_integers<true>(args.dst);
-  else if (args.heads.head_dim == 64)
-    columns.template write_heads<true, 64>(args.heads);
-  else
-    columns.template write_heads<true, 32>(args.heads);
 }
 
 /// A tile: 64 rows for each group of warps, all columns for every one.
@@ -199,64 +290,103 @@ __device__ void put_lanes(float* tile, const Sum (&sums)[kN][4], WeightOrder ord
   }
 }
 
+/// Stages are used one after the other, over and over: which one it is, and in which phase its
+/// barriers are.
+template <int kStages>
+struct StageUse {
+  int stage = 0;
+  int parity = 0;
+
+  /// The `number`th use of all.
+  __device__ static StageUse at(int number) { return {number % kStages, number / kStages % 2}; }
+  __device__ StageUse next() const {
+    return stage + 1 < kStages ? StageUse{stage + 1, parity} : StageUse{0, 1 - parity};
+  }
+  /// The same stage, a round earlier.
+  __device__ StageUse before() const { return {stage, 1 - parity}; }
+};
+
 /// Stages of both operands, and who may use them when.
 template <class Shape>
 class Stages {
  public:
-  __device__ Stages(std::byte* stages,
-                    Barrier* barriers,
-                    const WgmmaArgs& args,
-                    const TilePlace& place)
+  using Use = StageUse<Shape::kStages>;
+
+  __device__ Stages(std::byte* stages, Barrier* barriers, const WgmmaArgs& args, WeightOrder order)
       : stages_(stages),
         full_(barriers),
         empty_(barriers + Shape::kStages),
         args_(args),
-        place_(place) {}
+        apart_(order == WeightOrder::sixteens ? 64 : 16) {}
 
-  /// By one thread, before the block's barrier.
-  __device__ void init() {
+  /// By one thread, before the block's barrier. `readers`: warps that read a stage.
+  __device__ void init(int readers) const {
     for (int i = 0; i < Shape::kStages; ++i) {
       init_barrier(&full_[i], 1);
-      init_barrier(&empty_[i], Shape::kThreads / 32);
+      init_barrier(&empty_[i], readers);
     }
     publish_barriers();
   }
 
-  __device__ std::byte* src(int block) const {
-    return stages_ + block % Shape::kStages * Shape::kStageBytes;
+  // By one thread: 128 bytes of rows from the `block`th on. The copy of weights announces all bytes
+  // of the stage.
+  __device__ void copy_weight(Use use, int block, int column) const {
+    arrive_and_expect(&full_[use.stage], Shape::kStageBytes);
+    RTAI_GRID::copy_weight(weight(use), args_.weight, block * kRowAlignment, column / apart_,
+                           &full_[use.stage]);
   }
-  __device__ std::byte* weight(int block) const {
-    return src(block) + Shape::kRows * kRowAlignment;
-  }
-
-  // By one thread. The copy of weights announces all bytes of the stage.
-  __device__ void copy_weight(int block) const {
-    Barrier* full = &full_[block % Shape::kStages];
-    arrive_and_expect(full, Shape::kStageBytes);
-    const int apart = weight_order(args_.linear) == WeightOrder::sixteens ? 64 : 16;
-    RTAI_GRID::copy_weight(weight(block), args_.weight, block * kRowAlignment,
-                           place_.column / apart, full);
-  }
-  __device__ void copy_src(int block) const {
-    RTAI_GRID::copy_src(src(block), args_.src, block * kRowAlignment, place_.row,
-                        &full_[block % Shape::kStages]);
+  __device__ void copy_src(Use use, int block, int row) const {
+    RTAI_GRID::copy_src(src(use), args_.src, block * kRowAlignment, row, &full_[use.stage]);
   }
 
-  __device__ void wait_until_full(int block) const {
-    wait_for_phase(&full_[block % Shape::kStages], block / Shape::kStages % 2);
-  }
   /// By one lane of every warp, when the warp has read what the stage held.
-  __device__ void release(int block) const { arrive(&empty_[block % Shape::kStages]); }
-  __device__ void wait_until_empty(int block) const {
-    wait_for_phase(&empty_[block % Shape::kStages], block / Shape::kStages % 2);
+  __device__ void release(Use use) const { arrive(&empty_[use.stage]); }
+  __device__ void wait_until_empty(Use use) const {
+    wait_for_phase(&empty_[use.stage], use.parity);
+  }
+
+  /// sums = products of 64 rows, from `row` of the tile on, with kN eights of columns: of `count`
+  /// uses from `use` on. Calls done(i, use) when what the i-th read may be overwritten, and
+  /// all_begun() when the products of all are on their way.
+  template <class Sum, int kN, class Done, class Begun>
+  __device__ void multiply(
+      Sum (&sums)[kN][4], int row, Use use, int count, Done&& done, Begun&& all_begun) const {
+    const Described a = describe_rows(stages_ + row * kRowAlignment);
+    const Described b = describe_rows(stages_ + Shape::kRows * kRowAlignment);
+    Use last;
+    for (int i = 0; i < count; ++i, use = use.next()) {
+      wait_for_phase(&full_[use.stage], use.parity);
+      const int byte = use.stage * Shape::kStageBytes;
+      begin_products();
+#pragma unroll
+      for (int step = 0; step < kRowAlignment / 32; ++step) {
+        multiply_group(sums, at_byte(a, byte + 32 * step), at_byte(b, byte + 32 * step),
+                       i > 0 || step > 0);
+      }
+      commit_products();
+      wait_products<1>();  // the products before these are done
+      if (i > 0) done(i - 1, last);
+      last = use;
+    }
+    all_begun();
+    wait_products<0>();
+    settle(sums);
+    done(count - 1, last);
   }
 
  private:
+  __device__ std::byte* src(Use use) const {
+    return stages_ + use.stage * Shape::kStageBytes;
+  }
+  __device__ std::byte* weight(Use use) const {
+    return src(use) + Shape::kRows * kRowAlignment;
+  }
+
   std::byte* stages_;
   Barrier* full_;
   Barrier* empty_;
   const WgmmaArgs& args_;
-  const TilePlace& place_;
+  int apart_;  // columns that a lane's stretches are apart
 };
 
 template <class Shape, class Sum, class Element>
@@ -271,50 +401,38 @@ __device__ void linear_wgmma(const WgmmaArgs& args) {
   constexpr TileShape kShape = Shape::kShape;
   std::byte* behind = shared + stage_bytes(kShape, stages_used(kShape, row_bytes));
   auto& constants = *reinterpret_cast<ColumnConstants<Shape::kColumns>*>(behind + kBarrierBytes);
-  Stages<Shape> stages(shared, reinterpret_cast<Barrier*>(behind), args, place);
-  if (thread_index() == 0) stages.init();
-  constants.read(args.linear, place, Shape::kThreads);
+  const Stages<Shape> stages(shared, reinterpret_cast<Barrier*>(behind), args,
+                             weight_order(args.linear));
+  if (thread_index() == 0) stages.init(Shape::kThreads / 32);
+  constants.read(args.linear, place, thread_index(), Shape::kThreads);
   sync_block();
 
+  using Use = typename Stages<Shape>::Use;
   const int ahead = blocks < Shape::kStages ? blocks : Shape::kStages;
   if (thread_index() == 0) {
     for (int block = 0; block < ahead; ++block)
-      stages.copy_weight(block);
+      stages.copy_weight({block}, block, place.column);
   }
   wait_for_grid_in_front();
   if (thread_index() == 0) {
     for (int block = 0; block < ahead; ++block)
-      stages.copy_src(block);
+      stages.copy_src({block}, block, place.row);
   }
 
   Sum sums[Shape::kN][4];
-  const int group = thread_index() / 128;
-  for (int block = 0; block < blocks; ++block) {
-    stages.wait_until_full(block);
-    const std::uint64_t a = describe_rows(stages.src(block) + group * 64 * kRowAlignment);
-    const std::uint64_t b = describe_rows(stages.weight(block));
-    begin_products();
-#pragma unroll
-    for (int step = 0; step < kRowAlignment / 32; ++step)
-      multiply_group(sums, at_byte(a, 32 * step), at_byte(b, 32 * step), block > 0 || step > 0);
-    commit_products();
-    // The products before these are done: what they read may be overwritten once every warp says
-    // so.
-    wait_products<1>();
-    if (block == 0) continue;
-    const int last = block - 1;
-    if (thread_index() % 32 == 0) stages.release(last);
-    if (thread_index() == 0 && last + Shape::kStages < blocks) {
-      stages.wait_until_empty(last);
-      stages.copy_weight(last + Shape::kStages);
-      stages.copy_src(last + Shape::kStages);
+  const auto copy_next = [&](int block, Use use) {
+    if (thread_index() % 32 == 0) stages.release(use);
+    const int next = block + Shape::kStages;
+    if (thread_index() == 0 && next < blocks) {
+      stages.wait_until_empty(use);
+      stages.copy_weight(use, next, place.column);
+      stages.copy_src(use, next, place.row);
     }
-  }
-  wait_products<0>();
-  settle(sums);
+  };
+  stages.multiply(sums, uniform(thread_index() / 128) * 64, {}, blocks, copy_next, [] {});
 
   if (can_write_lanes<Shape>(place, args.linear)) {
-    write_lanes<Shape>(sums, place, args.linear, constants);
+    write_lanes(sums, place, args.linear, constants, thread_index() / 32);
     if (args.linear.heads.data == nullptr) clear_padding(args.linear.dst, place, Shape::kThreads);
     return;
   }
@@ -328,17 +446,24 @@ __device__ void linear_wgmma(const WgmmaArgs& args) {
 
 #endif  // RTAI_HAS_WGMMA
 
+/// Where tiles are copied from. Errors: false.
+template <class Element, TileShape kShape>
+bool make_sources(WgmmaArgs& made) {
+  const LinearArgs& args = made.linear;
+  const int row_bytes = row_stride(args.k, sizeof(Element)) * static_cast<int>(sizeof(Element));
+  return make_src_source(made.src, args.src, args.rows.most, row_bytes, kShape.rows) &&
+         make_weight_source(made.weight, args.weight, args.columns, row_bytes, kShape.columns,
+                            weight_order(args));
+}
+
 template <class Element, LinearTile kTile>
 void launch_wgmma(void (*kernel)(WgmmaArgs), const LinearArgs& args, Stream stream) {
   constexpr TileShape kShape = tile_shape(kTile);
-  const int row_bytes = row_stride(args.k, sizeof(Element)) * static_cast<int>(sizeof(Element));
   WgmmaArgs made{.linear = args, .src = {}, .weight = {}};
-  if (!make_src_source(made.src, args.src, args.rows.most, row_bytes, kShape.rows) ||
-      !make_weight_source(made.weight, args.weight, args.columns, row_bytes, kShape.columns,
-                          weight_order(args))) {
-    return fail_launch();
-  }
-  LaunchShape shape = linear_launch(args, row_bytes);
+  made.linear.tile = kTile;
+  if (!make_sources<Element, kShape>(made)) return fail_launch();
+  LaunchShape shape = linear_launch(
+      made.linear, row_stride(args.k, sizeof(Element)) * static_cast<int>(sizeof(Element)));
   shape.shared_bytes += sizeof(ColumnConstants<kShape.columns>);
   launch(kernel, shape, stream, made);
 }

@@ -32,21 +32,28 @@ __device__ RTAI_NOINLINE inline float apply_rare(Function function, float x) {
 /// x Phi(x) = max(x, 0) - a Q(a) with a = |x| and Q the normal distribution's upper tail. log2 Q is
 /// smooth: a polynomial of degree 5 (least largest error of a Q(a), found by weighted least
 /// squares) leaves 5e-7. Goes to -0 for large a, as its leading coefficient is negative.
-__device__ inline float gelu(float x) {
+///
+/// Of several values step by step, so that none waits for itself.
+template <int kCount>
+__device__ void gelu(float (&x)[kCount]) {
   constexpr float kLog2Tail[6] = {-1.00003767f,   -1.15078783f,   -0.459992439f,
                                   -0.0518273823f, 0.00708455686f, -0.000473309250f};
-  const float a = fabsf(x);
-  float power = kLog2Tail[5];
+  float power[kCount];
 #pragma unroll
-  for (int i = 4; i >= 0; --i)
-    power = fma_f32(power, a, kLog2Tail[i]);
-  return fma_f32(-a, power_of_2(power), fmaxf(x, 0.0f));
-}
-
-__device__ inline float apply(Function function, float x) {
-  if (function == Function::none) return x;
-  if (function == Function::gelu) return gelu(x);
-  return apply_rare(function, x);
+  for (int i = 0; i < kCount; ++i)
+    power[i] = kLog2Tail[5];
+#pragma unroll
+  for (int c = 4; c >= 0; --c) {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i)
+      power[i] = fma_f32(power[i], fabsf(x[i]), kLog2Tail[c]);
+  }
+#pragma unroll
+  for (int i = 0; i < kCount; ++i)
+    power[i] = power_of_2(power[i]);
+#pragma unroll
+  for (int i = 0; i < kCount; ++i)
+    x[i] = fma_f32(-fabsf(x[i]), power[i], fmaxf(x[i], 0.0f));
 }
 
 /// To several values, which asks once what the function is.
@@ -54,9 +61,7 @@ template <int kCount>
 __device__ void apply(Function function, float (&x)[kCount]) {
   if (function == Function::none) return;
   if (function == Function::gelu) {
-#pragma unroll
-    for (int i = 0; i < kCount; ++i)
-      x[i] = gelu(x[i]);
+    gelu(x);
   } else {
 #pragma unroll
     for (int i = 0; i < kCount; ++i)
@@ -85,18 +90,15 @@ __device__ inline Quantization dynamic_quantization(std::uint32_t absmax_bits) {
 __device__ inline std::int8_t to_integer(float scaled) {
   return static_cast<std::int8_t>(nearest_int(fminf(127.0f, fmaxf(-127.0f, scaled))));
 }
-/// Floats from here to twice as much are one apart: adding rounds, and leaves the integer in the
-/// low bits.
-inline constexpr float kUnitsApart = 12582912.0f;
-
-/// The nearest integers to values * factor, at most 127 in magnitude, as four bytes.
-__device__ inline std::uint32_t pack_integers(const float (&values)[4], float factor) {
-  std::uint32_t bits[4];
+/// The nearest integers to values * factor, at most 127 in magnitude, as four bytes. kFit: none is
+/// larger, as the factor is that of a scale which was found from them.
+template <bool kFit>
+__device__ std::uint32_t pack_integers(const float (&values)[4], float factor) {
+  float scaled[4];
 #pragma unroll
   for (int i = 0; i < 4; ++i)
-    bits[i] = float_bits(fminf(127.0f, fmaxf(-127.0f, values[i] * factor)) + kUnitsApart);
-  return permute_bytes(permute_bytes(bits[0], bits[1], 0x0040),
-                       permute_bytes(bits[2], bits[3], 0x0040), 0x5410);
+    scaled[i] = kFit ? values[i] * factor : fmaxf(-127.0f, values[i] * factor);
+  return to_s8(scaled[0], scaled[1], scaled[2], scaled[3]);
 }
 
 __device__ inline std::uint32_t pack(F16 low, F16 high) {

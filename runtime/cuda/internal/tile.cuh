@@ -165,8 +165,8 @@ __device__ void store_integers_of_tile(std::int8_t* rows,
                                        int column,
                                        const Four<float>& x,
                                        float factor) {
-  store_four_bytes<kWhole>(at_of_tile(rows, place, row, column), pack_integers(x.values, factor),
-                           place.columns - column);
+  store_four_bytes<kWhole>(at_of_tile(rows, place, row, column),
+                           pack_integers<false>(x.values, factor), place.columns - column);
 }
 
 template <bool kWhole>
@@ -177,11 +177,12 @@ __device__ void write_floats(
 }
 
 __device__ inline std::uint32_t max_of(const Four<float>& x, int count, std::uint32_t most) {
+  float of_four = 0.0f;
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    if (i < count) most = larger(most, magnitude_bits(x.values[i]));
+    if (i < count) of_four = max_or_nan(of_four, fabsf(x.values[i]));
   }
-  return most;
+  return larger(most, magnitude_bits(of_four));
 }
 
 /// The fours of a row that this lane has.

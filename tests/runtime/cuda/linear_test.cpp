@@ -282,7 +282,9 @@ TEST_CASE("linear_i8 on a GPU writes floats alone, or integers of a known scale"
   for (const LinearCase& c :
        {LinearCase{.rows = 130, .columns = 144, .k = 820, .function = Function::gelu},
         LinearCase{.rows = 129, .columns = 130, .k = 300, .residual = true},
-        LinearCase{.rows = 128, .columns = 256, .k = 200, .bias = false, .most = 300}}) {
+        LinearCase{.rows = 128, .columns = 256, .k = 200, .bias = false, .most = 300},
+        LinearCase{.rows = 300, .columns = 256, .k = 300, .residual = true, .most = 520},
+        LinearCase{.rows = 257, .columns = 384, .k = 1000, .function = Function::gelu}}) {
     const I8Data data(c);
     GuardedRows<float> factor(1, c.columns);
     Random random(5);

@@ -76,6 +76,37 @@ TEST_CASE("rows on a GPU gives layer_norm's floats and their other forms") {
   }
 }
 
+TEST_CASE("rows on a GPU gives a row the same norm in small and large batches") {
+  for (const int columns : {384, 768, 1024}) {  // whose rows warps take in large ones
+    Random random(7);
+    const DeviceRows<float> src(kRowCount, columns);
+    fill(src, random, -3.0f, 5.0f);
+    GuardedRows<float> weight(1, columns);
+    GuardedRows<float> bias(1, columns);
+    random.fill(weight.row_span(0), 0.5f, 1.5f);
+    random.fill(bias.row_span(0), -1.0f, 1.0f);
+    const DeviceCount rows(kRowCount);
+    std::vector<std::vector<float>> results;
+    for (const int most : {kRowCount, kManyRows}) {
+      const DeviceRows<float> dst(kRowCount, columns);
+      rows_kernel().run({.rows = rows.bound(most),
+                         .columns = columns,
+                         .source = Rows::Source::rows,
+                         .src = {.f32 = src.data()},
+                         .src_columns = columns,
+                         .norm = Rows::Norm::layer,
+                         .weight = weight.data(),
+                         .bias = bias.data(),
+                         .epsilon = 1e-5f,
+                         .dst = {.f32 = dst.data()}},
+                        nullptr);
+      REQUIRE(first_fault() == kNothing);
+      results.push_back(dst.values());
+    }
+    CHECK(same_bits<float>(results[0], results[1]));
+  }
+}
+
 TEST_CASE("rows on a GPU gives embedding's sums of i8 and f32 tables, normalized or not") {
   constexpr int kVocabulary = 50;
   for (const int columns : {3, 64, 384, 1030}) {
@@ -117,7 +148,7 @@ TEST_CASE("rows on a GPU gives embedding's sums of i8 and f32 tables, normalized
     const DeviceCount rows(kRowCount);
     const auto run = [&](const Results& results) {
       fault.data()[0] = 0;
-      rows_kernel().run({.rows = rows.bound(kRowCount),
+      rows_kernel().run({.rows = rows.bound(columns == 384 ? kManyRows : kRowCount),
                          .columns = columns,
                          .source = Rows::Source::embedding,
                          .ids = ids.data(),
