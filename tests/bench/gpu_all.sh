@@ -6,7 +6,8 @@
 # NAME says what is measured: base, base-f16, large, minilm, ... One engine may stand under several.
 # environment:
 #   RTAI     the program to measure, instead of building one; RTAI_TESTS: a folder with its tests
-#   RIVALS   a folder with a config.json: PyTorch is measured on that model, too, in turn with ours
+#   RIVALS   a folder with a config.json: PyTorch is measured on that model, too
+#   RUNS     of each row; 500 unless said
 set -eu
 cd "$(dirname "$0")/../.."
 result=${1:?usage: gpu_all.sh RESULT.json NAME=MODEL...}
@@ -21,6 +22,7 @@ if [ -z "${RTAI:-}" ]; then
   RTAI=$PWD/build-gpu/rtai
   RTAI_TESTS=$PWD/build-gpu/tests
 fi
+runs=${RUNS:-500}
 "$RTAI" devices
 if command -v nvidia-smi >/dev/null; then
   nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.max.sm,power.limit --format=csv,noheader | tee "$work/gpu"
@@ -32,17 +34,26 @@ if [ -n "${RTAI_TESTS:-}" ]; then
   "$RTAI_TESTS/test_passes" '*on the GPU of this machine*'
 fi
 "$RTAI" quantize models/demo-snips -o "$work/demo.rtai" --mode dynamic --quiet
+sanitize() {  # TOOL ENGINE BATCH SEQ
+  timeout 90 compute-sanitizer --tool "$1" --error-exitcode 1 "$RTAI" bench "$2" --device cuda --batch "$3" --seq "$4" --warmup 0 --iterations 1 --quiet >"$work/out" 2>&1 ||
+    echo "$1 $(basename "$2") $3 x $4: exit code $?" | tee -a "$work/sanitized"
+  echo "$1 $(basename "$2") $3 x $4: $(tail -1 "$work/out")" | tee -a "$work/sanitized"
+}
 if command -v compute-sanitizer >/dev/null; then
   for tool in memcheck racecheck synccheck; do
-    compute-sanitizer --tool $tool --error-exitcode 1 "$RTAI" bench "$work/demo.rtai" --device cuda --seq 33 --warmup 0 --iterations 1 --quiet >"$work/$tool.txt"
-    echo "$tool: $(tail -1 "$work/$tool.txt")" | tee -a "$work/sanitized"
+    sanitize $tool "$work/demo.rtai" 1 33
   done
+  # The first model takes kernels that the small one does not.
+  case ${1#*=} in
+    *.rtai) sanitize memcheck "${1#*=}" 16 128 && sanitize racecheck "${1#*=}" 16 128 ;;
+  esac
 else
   echo "skipped: compute-sanitizer is not here" >&2
 fi
 
 # batch x tokens of the table of docs/gpu.md, then mixed lengths against the same padded to 128.
 awk 'BEGIN { for (i = 0; i < 32; i++) print 16 + int(i * 112 / 31) }' >"$work/mixed"
+engines=
 for model in "$@"; do
   name=${model%%=*}
   engine=${model#*=}
@@ -50,11 +61,17 @@ for model in "$@"; do
     *.rtai) ;;
     *) "$RTAI" quantize "$engine" -o "$work/$name.rtai" --mode dynamic --quiet && engine=$work/$name.rtai ;;
   esac
-  "$RTAI" bench "$engine" --device cuda --sweep 'batch=1,8,32,128 seq=128' --warmup 100 --iterations 500 --json "$work/$name.128.json" --quiet >/dev/null
-  "$RTAI" bench "$engine" --device cuda --seq 384 --warmup 100 --iterations 500 --json "$work/$name.384.json" --quiet >/dev/null
-  "$RTAI" bench "$engine" --device cuda --lengths "$work/mixed" --batch 32 --warmup 100 --iterations 500 --json "$work/$name.mixed.json" --quiet >/dev/null
+  "$RTAI" bench "$engine" --device cuda --sweep 'batch=1,8,32,128 seq=128' --warmup 100 --iterations "$runs" --json "$work/$name.128.json" --quiet >/dev/null
+  "$RTAI" bench "$engine" --device cuda --seq 384 --warmup 100 --iterations "$runs" --json "$work/$name.384.json" --quiet >/dev/null
+  "$RTAI" bench "$engine" --device cuda --lengths "$work/mixed" --batch 32 --warmup 100 --iterations "$runs" --json "$work/$name.mixed.json" --quiet >/dev/null
+  engines="$engines $engine"
   "$RTAI" bench "$engine" --device cuda --batch 1 --seq 128 --profile --warmup 10 --iterations 50 --json "$work/$name.profile.json" --quiet >/dev/null
 done
+# All in turn: what one had in the second-level cache is gone when it runs again.
+if [ $# -gt 1 ]; then
+  # shellcheck disable=SC2086 # names of files, made above
+  "$RTAI" bench $engines --device cuda --batch 1 --seq 128 --warmup 20 --iterations "$runs" --json "$work/in-turn.json" --quiet >/dev/null
+fi
 write() {
   python3 - "$result" "$work" "$@" <<'PY'
 import json, pathlib, sys
@@ -69,7 +86,11 @@ pathlib.Path(result).write_text(json.dumps(document, indent=1) + "\n")
 for name, one in measured.items():
     for r in one["results"]:
         device = r.get("device_latency_ms") or {}
-        print(f"{name:20} {r['batch']:4} x {r['seq']:<4} device p50 {device.get('p50', 0):.4f} p99 {device.get('p99', 0):.4f} ms,"
+        if name == "in-turn":
+            name_of_row = "in-turn " + pathlib.Path(r["model"]).stem
+        else:
+            name_of_row = name
+        print(f"{name_of_row:20} {r['batch']:4} x {r['seq'] or 'mixed':<5} device p50 {device.get('p50', 0):.4f} p99 {device.get('p99', 0):.4f} ms,"
               f" whole p50 {r['latency_ms']['p50']:.4f} ms, load {r['load_ms']:.0f} ms")
 for r in rivals:
     print(f"{r['name']:20} {r['batch']:4} x {r['seq']:<4} device p50 {r['device_latency_ms']['p50']:.4f} ms")
