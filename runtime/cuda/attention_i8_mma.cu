@@ -261,7 +261,7 @@ struct LaneValues {
   static constexpr int kFours = kHead / 16;
   static constexpr bool kTogether = false;
   const std::int32_t (&results)[kHead / 8][4];
-  const float* factors;  // of the head's columns
+  const float* factors;  // of the head's columns; null: none
   int columns;
   float inverse[2];
 
@@ -432,7 +432,9 @@ __global__ void __launch_bounds__(kThreads, Shape<kHead, kKeyParts>::kBlocks)
                         first,
                         args.heads};
   if constexpr (S::kParts == 1) {
-    LaneValues<kHead> source{results, args.dst.column_factor + place.column, args.head_dim, {}};
+    const float* factors = args.dst.column_factor;
+    if (factors != nullptr) factors += place.column;
+    LaneValues<kHead> source{results, factors, args.head_dim, {}};
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       float sum = sums[0][h];
