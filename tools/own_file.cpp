@@ -28,7 +28,11 @@ Result<void> expect_own_file(const fs::path& folder, const fs::path& name) {
   const fs::path target = failed ? fs::path() : fs::canonical(path, failed);
   if (failed == std::errc::no_such_file_or_directory)
     return Error{ErrorCode::not_found, path.string() + ": no such file"};
-  if (failed) return Error{ErrorCode::io, path.string() + ": " + failed.message()};
+  if (failed) {  // the C library resolves paths with memory of its own
+    const bool is_memory = failed == std::errc::not_enough_memory;
+    return Error{is_memory ? ErrorCode::device : ErrorCode::io,
+                 path.string() + ": " + failed.message()};
+  }
   if (!lies_in(target, root) && !is_blob_of(target, root)) {
     return Error{ErrorCode::invalid_input,
                  path.string() + ": a symbolic link that leads out of the model's folder"};

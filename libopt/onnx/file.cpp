@@ -20,7 +20,9 @@ namespace fs = std::filesystem;
 constexpr int kRead = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
 
 Error system_error(std::string_view what, int number) {
-  const ErrorCode code = number == ENOENT ? ErrorCode::not_found : ErrorCode::io;
+  const ErrorCode code = number == ENOENT   ? ErrorCode::not_found
+                         : number == ENOMEM ? ErrorCode::device
+                                            : ErrorCode::io;
   return {code, fmt::format("{}: {}", what, std::strerror(number))};
 }
 

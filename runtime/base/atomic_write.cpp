@@ -13,7 +13,9 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <new>
 #include <string>
+#include <string_view>
 
 namespace rtai {
 namespace {
@@ -39,42 +41,49 @@ TemporaryNames& temporary_names() {
   return instance;
 }
 
-/// Removes a folder of plain files, and does so without memory of its own: handlers call it.
-void remove_flat_folder(const char* path) noexcept {
-  const int folder = ::open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-  if (folder < 0) return;
+/// Calls visit(name) for every entry of a folder, without memory of its own: handlers call it, and
+/// std::filesystem's iterators end the program where memory is missing.
+template <class Visit>
+void for_each_entry(int folder, Visit&& visit) noexcept {
   alignas(dirent64) char entries[4096];
   ssize_t bytes = 0;
   while ((bytes = ::getdents64(folder, entries, sizeof entries)) > 0) {
     for (ssize_t at = 0; at < bytes;) {
       const auto* entry = reinterpret_cast<const dirent64*>(entries + at);
-      ::unlinkat(folder, entry->d_name, 0);  // refused for "." and ".."
+      visit(entry->d_name);
       at += entry->d_reclen;
     }
   }
+}
+
+/// Removes a folder of plain files.
+void remove_flat_folder(int parent, const char* path) noexcept {
+  const int folder = ::openat(parent, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (folder < 0) return;
+  // Refused for "." and "..".
+  for_each_entry(folder, [folder](const char* name) { ::unlinkat(folder, name, 0); });
   ::close(folder);
-  ::rmdir(path);
+  ::unlinkat(parent, path, AT_REMOVEDIR);
 }
 
 /// Removes what killed processes have left in `folder`. Whoever writes holds a lock on what it
 /// writes, and the system lets go of it when the process ends.
-void remove_leftovers(const fs::path& folder) {
-  std::error_code failed;
-  for (fs::directory_iterator entry(folder, failed), end; !failed && entry != end;
-       entry.increment(failed)) {
-    const fs::path& path = entry->path();
-    if (!path.filename().string().starts_with(kTemporaryPrefix)) continue;
+void remove_leftovers(const fs::path& path) noexcept {
+  const FileDescriptor folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (folder.get() < 0) return;
+  for_each_entry(folder.get(), [&folder](const char* name) {
+    if (!std::string_view(name).starts_with(kTemporaryPrefix)) return;
     const FileDescriptor leftover(
-        ::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+        ::openat(folder.get(), name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
     struct stat status {};
-    if (leftover.get() < 0 || ::fstat(leftover.get(), &status) != 0) continue;
-    if (status.st_uid != ::geteuid() || ::flock(leftover.get(), LOCK_EX | LOCK_NB) != 0) continue;
+    if (leftover.get() < 0 || ::fstat(leftover.get(), &status) != 0) return;
+    if (status.st_uid != ::geteuid() || ::flock(leftover.get(), LOCK_EX | LOCK_NB) != 0) return;
     if (S_ISDIR(status.st_mode)) {
-      remove_flat_folder(path.c_str());
+      remove_flat_folder(folder.get(), name);
     } else {
-      ::unlink(path.c_str());
+      ::unlinkat(folder.get(), name, 0);
     }
-  }
+  });
 }
 
 bool lock(const FileDescriptor& file) {
@@ -192,6 +201,7 @@ fs::path destination(const fs::path& path) {
   std::error_code status;
   if (!fs::is_symlink(path, status)) return path;
   const fs::path resolved = fs::canonical(path, status);
+  if (status == std::errc::not_enough_memory) throw std::bad_alloc();  // the link is not the file
   return status ? path : resolved;
 }
 
@@ -200,7 +210,7 @@ fs::path destination(const fs::path& path) {
 void discard_unfinished_writes() noexcept {
   TemporaryNames& names = temporary_names();
   discard(names.file);
-  if (names.folder.owned.exchange(false)) remove_flat_folder(names.folder.path);
+  if (names.folder.owned.exchange(false)) remove_flat_folder(AT_FDCWD, names.folder.path);
 }
 
 Result<void> write_file_atomically(const fs::path& path,

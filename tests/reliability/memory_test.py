@@ -10,6 +10,7 @@ import http.client
 import os
 import pathlib
 import resource
+import shutil
 import struct
 import sys
 import tempfile
@@ -100,15 +101,41 @@ class MemoryTest(unittest.TestCase):
         step = 1 if ALL else 97
         self.every(command, [*range(1, version, step), *range(version, calls + 1)], expected)
 
-    def import_and_write(self, *command):
+    def test_reading_the_files_beside_a_model(self):
+        model = self.tiny.folder / "with a wrong file"
+        shutil.copytree(self.tiny.model, model)
+        (model / "tokenizer_config.json").write_text("[]")  # the last that is read
+        command = ["compile", model, "-o", self.out / "w.rtai"]
+        control = self.control()
+        control.fail(0)
+        whole = self.tiny.run(*command, env=control.environment())
+        calls = control.counts()[0]
+        self.assertEqual(whole.returncode, 3)
+        version, _ = self.calls_of("--version")
+
+        def check(number, more):
+            control = self.control()
+            control.fail(number, more)
+            result = self.tiny.run(*command, env=control.environment())
+            is_right = result.returncode == OUT_OF_MEMORY or (result.returncode, result.stderr) == (3, whole.stderr)
+            return "" if is_right else f"call {number} and {more} more: {result.returncode} {result.stderr}"
+
+        jobs = [(number, more) for number in range(version, calls + 1) for more in (ANOTHER_TRY, FOR_GOOD)]
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            problems = [problem for problem in pool.map(lambda job: check(*job), jobs) if problem]
+        print(f"files beside a model: {len(jobs)} runs")
+        self.assertEqual(problems, [])
+
+    def import_and_write(self, *command, last=0):
+        """`last`: how many calls before the end, which are those of writing, are all tried."""
         calls, _ = self.calls_of(*command)
         step = 1 if ALL else calls // 25
         # What is printed of times differs from run to run.
-        self.every([*command, "--quiet"], range(1 + step // 2, calls + 1, step), "")
+        self.every([*command, "--quiet"], [*range(1 + step // 2, calls + 1 - last, step), *range(calls + 1 - last, calls + 1)], "")
         self.assertEqual([name for name in os.listdir(self.out) if name.startswith(".")], [])
 
     def test_importing_and_compiling(self):
-        self.import_and_write("compile", self.tiny.model, "-o", self.out / "a.rtai")
+        self.import_and_write("compile", self.tiny.model, "-o", self.out / "a.rtai", last=60)
 
     def test_quantizing(self):
         self.import_and_write("quantize", self.tiny.model, "-o", self.out / "q", "--calib", self.tiny.texts, "--seq", "8",

@@ -69,6 +69,8 @@ def cases(tiny):
         Case("compare", ["compare", str(tiny.engine), str(tiny.engine), "--data", texts, "--json", "OUT/c.json", *work], ["c.json"],
              same=False),
         Case("inspect", ["inspect", str(tiny.engine), "--json", "OUT/i.json", "--svg", "OUT/i.svg"], ["i.json", "i.svg"]),
+        Case("devices", ["devices", "--json", "OUT/d.json"], ["d.json"], over=True, same=False),
+        Case("passes", ["passes", "--json", "OUT/p.json"], ["p.json"], over=True),
         Case("init", ["init", "OUT/rtai.json"], ["rtai.json"]),
         Case("man", ["man", "--write", "OUT"], ["rtai.1", "rtai-prune.1", "rtai-serve.1"]),
     ]
