@@ -20,7 +20,7 @@ import time
 import unittest
 
 from malformed import SMUGGLED, post, vectors
-from server import TEXT, Load, Server, bytes_tensor, until
+from server import TEXT, Load, Server, until
 
 RTAI = str(pathlib.Path(sys.argv[1]).resolve())
 DEMO = pathlib.Path(sys.argv[2]).resolve() / "models" / "demo-snips"
@@ -107,49 +107,6 @@ class ServeTest(unittest.TestCase):
         size = int(found.get("Inference-Header-Content-Length", len(data)))
         return status, json.loads(data[:size]), data[size:]
 
-    @unittest.skip("wants a model that classifies texts; the demo model labels words")
-    def test_inference_protocol(self):
-        expected = self.run_lines[:5]
-        text = {"name": "text", "shape": [5], "datatype": "BYTES", "data": TEXTS[:5]}
-        status, body, _ = self.infer([text], id="seven")
-        self.assertEqual((status, body["model_name"], body["model_version"], body["id"]), (200, "full", "1", "seven"))
-        outputs = {o["name"]: o for o in body["outputs"]}
-        self.assertEqual(set(outputs), {"logits", "label", "score"})
-        self.assertEqual((outputs["logits"]["shape"], outputs["logits"]["datatype"]), ([5, 7], "FP32"))
-        logits = [value for line in expected for value in line["logits"]]
-        self.assertEqual(outputs["logits"]["data"], logits)
-        self.assertEqual(outputs["label"]["data"], [line["label"] for line in expected])
-        # Ids with padding and mask, in 64 and 32 bits, give the same.
-        longest = max(len(line["input_ids"]) for line in expected)
-        ids, mask = [], []
-        for line in expected:
-            ids += line["input_ids"] + [0] * (longest - len(line["input_ids"]))
-            mask += [1] * len(line["input_ids"]) + [0] * (longest - len(line["input_ids"]))
-        for kind in ("INT64", "INT32"):
-            tensors = [{"name": "input_ids", "shape": [5, longest], "datatype": kind, "data": ids},
-                       {"name": "attention_mask", "shape": [5, longest], "datatype": kind, "data": mask}]
-            status, body, _ = self.infer(tensors, [{"name": "logits"}])
-            self.assertEqual((status, body["outputs"][0]["data"]), (200, logits))
-            # The binary extension, in and out.
-            code = "q" if kind == "INT64" else "i"
-            parts = [struct.pack(f"<{len(ids)}{code}", *values) for values in (ids, mask)]
-            tensors = [{"name": name, "shape": [5, longest], "datatype": kind, "parameters": {"binary_data_size": len(part)}}
-                       for name, part in zip(("input_ids", "attention_mask"), parts)]
-            status, body, binary = self.infer(tensors, [{"name": "logits", "parameters": {"binary_data": True}}, {"name": "label"}],
-                                              binary=b"".join(parts))
-            self.assertEqual((status, body["outputs"][0]["parameters"]["binary_data_size"]), (200, len(binary)))
-            self.assertEqual(list(struct.unpack("<35f", binary)), [struct.unpack("<f", struct.pack("<f", v))[0] for v in logits])
-            self.assertEqual(body["outputs"][1]["data"], [line["label"] for line in expected])
-        packed = bytes_tensor(TEXTS[:5])
-        status, body, binary = self.infer(
-            [{"name": "text", "shape": [5, 1], "datatype": "BYTES", "parameters": {"binary_data_size": len(packed)}}],
-            [{"name": "answer"}, {"name": "label"}], binary=packed, parameters={"binary_data_output": True})
-        self.assertEqual(status, 200, body)
-        first = body["outputs"][0]["parameters"]["binary_data_size"]
-        self.assertEqual(binary[first:], bytes_tensor([line["label"] for line in expected]))
-        answer = json.loads(binary[4:4 + struct.unpack("<I", binary[:4])[0]])
-        self.assertEqual(answer["scores"], expected[0]["scores"])
-
     def test_inference_errors(self):
         text = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a"]}
         ids = {"name": "input_ids", "shape": [1, 2], "datatype": "INT64", "data": [101, 102]}
@@ -194,20 +151,6 @@ class ServeTest(unittest.TestCase):
         self.assertEqual((status, body["error"]["type"]), (400, "validation"))
         for path in ("/embed", "/predict", "/v1/embeddings", "/v2/models/full/infer"):
             self.assertEqual(self.server.ask("POST", path, b'{"inputs": 7}')[0], 400, path)
-
-    @unittest.skip("wants a model that classifies texts; the demo model labels words")
-    def test_tei_endpoints(self):
-        _, _, body = self.server.post("/predict", {"inputs": TEXT})
-        self.assertEqual(len(body), 7)
-        self.assertEqual(sorted((one["score"] for one in body), reverse=True), [one["score"] for one in body])
-        self.assertEqual(body[0]["label"], self.predict(TEXT)[1]["label"])
-        _, _, raw = self.server.post("/predict", {"inputs": [[TEXT], [TEXTS[0]]], "raw_scores": True})
-        self.assertEqual([one["label"] for one in raw[0]], [one["label"] for one in body])
-        self.assertEqual(raw[1][0]["score"], max(self.run_lines[0]["logits"]))
-        info = json.loads(self.server.get("/info")[2])
-        self.assertEqual(info["model_id"], "full")
-        self.assertEqual(len(info["model_type"]["classifier"]["id2label"]), 7)
-        self.assertEqual(self.server.post("/embed", {"inputs": TEXT})[0], 400)
 
     def test_embeddings(self):
         model = self.folder / "embedder"
