@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 import triton_server
@@ -274,6 +275,13 @@ class TritonTest(unittest.TestCase):
         # One request may have more: it is run all the same.
         self.check_answer(self.ask("bounded", TEXTS * 8), self.lines * 8)
 
+    def counted(self, name, model, expected):
+        """A counter, when it has come to `expected`: what a request was is reported after its answer."""
+        end = time.monotonic() + 5
+        while self.server.metric(name, model) < expected and time.monotonic() < end:
+            time.sleep(0.01)
+        return self.server.metric(name, model)
+
     def test_without_delay_and_with_two_instances(self):
         self.load("two", self.engine, PLAIN + tokens(20) + "instance_group { count: 2 kind: KIND_CPU }\n")
         for _ in range(5):
@@ -283,15 +291,15 @@ class TritonTest(unittest.TestCase):
         self.load("cached", self.engine, PLAIN + "response_cache { enable: true }\n")
         for _ in range(3):
             self.check_answer(self.ask("cached", TEXTS), self.lines)
-        self.assertEqual(self.server.metric("nv_cache_num_hits_per_model", "cached"), 2)
-        self.assertEqual(self.server.metric("nv_cache_num_misses_per_model", "cached"), 1)
+        self.assertEqual(self.counted("nv_cache_num_hits_per_model", "cached", 2), 2)
+        self.assertEqual(self.counted("nv_cache_num_misses_per_model", "cached", 1), 1)
 
     def test_counters(self):
         self.load("counted", self.engine, PLAIN)
         for over in self.clients:
             self.ask("counted", TEXTS, over=over)
         for name, expected in (("nv_inference_request_success", 2), ("nv_inference_count", 8), ("nv_inference_exec_count", 2)):
-            self.assertEqual(self.server.metric(name, "counted"), expected, name)
+            self.assertEqual(self.counted(name, "counted", expected), expected, name)
         for phase in ("input", "infer", "output"):
             self.assertGreater(self.server.metric(f"nv_inference_compute_{phase}_duration_us", "counted"), 0, phase)
 
