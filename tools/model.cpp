@@ -7,6 +7,7 @@
 #include "runtime/base/atomic_write.h"
 #include "runtime/base/digest.h"
 #include "runtime/base/mapped_file.h"
+#include "runtime/base/system_error.h"
 #include "tools/model_files.h"
 #include "tools/tokenizer_files.h"
 #include "tools/understanding.h"
@@ -95,8 +96,7 @@ Result<Sha256Digest> digest_of(const fs::path& path) {
     digest.update(std::as_bytes(std::span(piece).first(read)));
   }
   if (!file.eof()) {  // the C library opens files with memory of its own
-    return Error{errno == ENOMEM ? ErrorCode::device : ErrorCode::io,
-                 fmt::format("{}: cannot be read", path.string())};
+    return Error{error_code(errno), fmt::format("{}: cannot be read", path.string())};
   }
   return digest.finish();
 }

@@ -1,5 +1,7 @@
 #include "tools/own_file.h"
 
+#include "runtime/base/system_error.h"
+
 #include <algorithm>
 #include <system_error>
 
@@ -29,9 +31,7 @@ Result<void> expect_own_file(const fs::path& folder, const fs::path& name) {
   if (failed == std::errc::no_such_file_or_directory)
     return Error{ErrorCode::not_found, path.string() + ": no such file"};
   if (failed) {  // the C library resolves paths with memory of its own
-    const bool is_memory = failed == std::errc::not_enough_memory;
-    return Error{is_memory ? ErrorCode::device : ErrorCode::io,
-                 path.string() + ": " + failed.message()};
+    return Error{error_code(failed.value()), path.string() + ": " + failed.message()};
   }
   if (!lies_in(target, root) && !is_blob_of(target, root)) {
     return Error{ErrorCode::invalid_input,

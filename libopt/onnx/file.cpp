@@ -1,5 +1,7 @@
 #include "libopt/onnx/internal/file.h"
 
+#include "runtime/base/system_error.h"
+
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -20,10 +22,8 @@ namespace fs = std::filesystem;
 constexpr int kRead = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
 
 Error system_error(std::string_view what, int number) {
-  const ErrorCode code = number == ENOENT   ? ErrorCode::not_found
-                         : number == ENOMEM ? ErrorCode::device
-                                            : ErrorCode::io;
-  return {code, fmt::format("{}: {}", what, std::strerror(number))};
+  const ErrorCode otherwise = number == ENOENT ? ErrorCode::not_found : ErrorCode::io;
+  return {error_code(number, otherwise), fmt::format("{}: {}", what, std::strerror(number))};
 }
 
 Error unsafe(std::string_view why) {

@@ -1,5 +1,7 @@
 #include "tools/serve/engine_copy.h"
 
+#include "runtime/base/system_error.h"
+
 #include <fmt/format.h>
 
 #include <cerrno>
@@ -19,10 +21,7 @@ Result<AlignedBuffer> read_engine_bytes(const fs::path& path) {
   errno = 0;
   std::ifstream file(path, std::ios::binary);
   file.read(reinterpret_cast<char*>(buffer.data()), static_cast<std::streamsize>(size));
-  if (!file) {
-    return Error{errno == ENOMEM ? ErrorCode::device : ErrorCode::io,
-                 fmt::format("{}: cannot be read", path.string())};
-  }
+  if (!file) return Error{error_code(errno), fmt::format("{}: cannot be read", path.string())};
   return buffer;
 }
 

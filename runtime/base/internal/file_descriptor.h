@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime/base/result.h"
+#include "runtime/base/system_error.h"
 
 #include <unistd.h>
 
@@ -19,8 +20,7 @@ inline Error system_error(ErrorCode code,
                           std::string_view what) {
   const int number = errno;
   const std::string reason = std::generic_category().message(number);
-  if (number == ENOMEM) code = ErrorCode::device;
-  return {code, path.string() + ": " + std::string(what) + ": " + reason};
+  return {error_code(number, code), path.string() + ": " + std::string(what) + ": " + reason};
 }
 
 class FileDescriptor {
