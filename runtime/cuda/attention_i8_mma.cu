@@ -204,8 +204,7 @@ __device__ void score(float (&x)[S::kTiles][4],
 }
 
 /// What the next step of 32 keys needs comes to where that of this one was, so that steps are a
-/// loop: registers have no index, and straight code for all of them would fill the instruction
-/// cache.
+/// loop of short code: registers have no index.
 template <int kSteps, int kTiles>
 __device__ void go_on_to_next_step(float (&sums)[kSteps][2], float (&x)[kTiles][4]) {
 #pragma unroll

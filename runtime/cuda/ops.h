@@ -29,6 +29,12 @@ constexpr int row_stride(int columns, int element_bytes) {
   return round_up(columns * element_bytes, kRowAlignment) / element_bytes;
 }
 
+/// Bytes from one row to the next.
+template <class Element>
+constexpr int row_bytes_of(int columns) {
+  return row_stride(columns, sizeof(Element)) * static_cast<int>(sizeof(Element));
+}
+
 /// Rows whose number is in device memory.
 struct RowCount {
   const int* count = nullptr;

@@ -253,25 +253,19 @@ __device__ inline float max_or_nan(float a, float b) {
   return result;
 }
 // Two instructions of sm_86 and later: F2IP rounds two floats and packs them.
-__device__ inline std::uint32_t to_s8(float a, float b, float c, float d) {
-  std::uint32_t bytes;
-  asm("cvt.pack.sat.s8.s32.b32 %0, %1, %2, 0;"
-      : "=r"(bytes)
-      : "r"(nearest_int(d)), "r"(nearest_int(c)));
-  asm("cvt.pack.sat.s8.s32.b32 %0, %1, %2, %0;"
-      : "+r"(bytes)
-      : "r"(nearest_int(b)), "r"(nearest_int(a)));
-  return bytes;
-}
-__device__ inline std::uint32_t to_u8(float a, float b, float c, float d) {
-  std::uint32_t bytes;
-  asm("cvt.pack.sat.u8.s32.b32 %0, %1, %2, 0;"
-      : "=r"(bytes)
-      : "r"(nearest_int(d)), "r"(nearest_int(c)));
-  asm("cvt.pack.sat.u8.s32.b32 %0, %1, %2, %0;"
-      : "+r"(bytes)
-      : "r"(nearest_int(b)), "r"(nearest_int(a)));
-  return bytes;
-}
+#define RTAI_TO_BYTES(name, type)                                            \
+  __device__ inline std::uint32_t name(float a, float b, float c, float d) { \
+    std::uint32_t bytes;                                                     \
+    asm("cvt.pack.sat." type ".s32.b32 %0, %1, %2, 0;"                       \
+        : "=r"(bytes)                                                        \
+        : "r"(nearest_int(d)), "r"(nearest_int(c)));                         \
+    asm("cvt.pack.sat." type ".s32.b32 %0, %1, %2, %0;"                      \
+        : "+r"(bytes)                                                        \
+        : "r"(nearest_int(b)), "r"(nearest_int(a)));                         \
+    return bytes;                                                            \
+  }
+RTAI_TO_BYTES(to_s8, "s8")
+RTAI_TO_BYTES(to_u8, "u8")
+#undef RTAI_TO_BYTES
 
 }  // namespace rtai::cuda::gpu

@@ -17,9 +17,8 @@ struct alignas(16) Sixteen {
 /// source.finish<kWhole>(group, x) computes a group, finish_four(group, four, x) one four of both
 /// rows and finish_row(group, h, x) all fours of one; source.factor(group, four) is what integers
 /// are multiplied by first, ones if there is none. Groups are computed in their order; integers in
-/// a loop that goes on with to_next_group(), as straight code for all of a tile would fill the
-/// instruction cache: the launches of a layer share it, and one that finds nothing of its own there
-/// takes microseconds longer. kWhole: all of the tile exists, and is aligned.
+/// a loop that goes on with to_next_group(), which measured faster than straight code for a whole
+/// tile (docs/gpu.md). kWhole: all of the tile exists, and is aligned.
 template <class Source>
 class LaneColumns {
  public:

@@ -167,7 +167,7 @@ template <class Shape, class Sum, class Element>
 __device__ void linear(const LinearArgs& args) {
   const TilePlace place = linear_place<Shape>(args);
   let_next_grid_start();
-  const int row_bytes = row_stride(args.k, sizeof(Element)) * static_cast<int>(sizeof(Element));
+  const int row_bytes = row_bytes_of<Element>(args.k);
   using T = Tile<Shape::kRows, Shape::kColumns, Shape::kThreads>;
   auto* tile = shared_memory<float>();
   SumSource<T, Sum, Shape::kParts> source(tile, place, args);

@@ -1,5 +1,5 @@
-// Linear layers by blocks that stay: one warp has tiles copied, one after the other, and two groups
-// of warps take them in turn, so that one group multiplies while the other writes.
+// Linear layers by blocks that stay: one thread has tiles copied, one after the other, and two
+// groups of warps take them in turn, so that one group multiplies while the other writes.
 #pragma once
 
 #include "runtime/cuda/internal/linear_wgmma.cuh"
@@ -11,14 +11,9 @@ inline constexpr int kRelayGroups = 2;
 /// A tile of a group; and the block's threads: after those of the groups four warps, one thread of
 /// which copies. They are as many as can give registers to the others.
 template <LinearTile kTile>
-struct RelayShape {
-  static constexpr TileShape kShape = tile_shape(kTile);
-  static constexpr int kRows = kShape.rows;
-  static constexpr int kColumns = kShape.columns;
-  static constexpr int kGroupThreads = kRows / 64 * 128;
-  static constexpr int kN = kColumns / 8;
-  static constexpr int kStageBytes = (kRows + kColumns) * kRowAlignment;
-  static constexpr int kStages = kShape.stages;
+struct RelayShape : StagedTile<kTile> {
+  using StagedTile<kTile>::kShape;
+  static constexpr int kGroupThreads = StagedTile<kTile>::kTileThreads;
   static constexpr int kCopyThreads = 128;
   static_assert(kShape.threads == kRelayGroups * kGroupThreads + kCopyThreads);
   static_assert(kShape.stays);
@@ -30,7 +25,7 @@ struct RelayShape {
       (kRelayGroups * kGroupThreads) / 8 * 8;
 
   // Constants of a group's tile are written while its warps may still read those before them.
-  using Constants = ColumnConstants<kColumns>[kRelayGroups][2];
+  using Constants = ColumnConstants<kShape.columns>[kRelayGroups][2];
 };
 
 #ifdef RTAI_HAS_WGMMA
@@ -155,9 +150,7 @@ __device__ void linear_relay(const WgmmaArgs& args) {
   const RelayTiles<Shape> tiles(args.linear);
   let_next_grid_start();
   if (!tiles.exists(0)) return;
-  const int row_bytes =
-      row_stride(args.linear.k, sizeof(Element)) * static_cast<int>(sizeof(Element));
-  const int blocks = row_bytes / kRowAlignment;
+  const int blocks = row_bytes_of<Element>(args.linear.k) / kRowAlignment;
   auto* shared = shared_memory<std::byte>();
   std::byte* behind = shared + stage_bytes(Shape::kShape, Shape::kStages);
   auto& constants = *reinterpret_cast<typename Shape::Constants*>(behind + kBarrierBytes);

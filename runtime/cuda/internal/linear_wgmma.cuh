@@ -258,17 +258,23 @@ __device__ void write_lanes(Sum (&sums)[kN][4],
   }
 }
 
-/// A tile: 64 rows for each group of warps, all columns for every one.
+/// A tile that is multiplied from stages: four warps for each 64 rows, all columns for every one.
 template <LinearTile kTile>
-struct WgmmaShape {
+struct StagedTile {
   static constexpr TileShape kShape = tile_shape(kTile);
   static constexpr int kRows = kShape.rows;
   static constexpr int kColumns = kShape.columns;
-  static constexpr int kThreads = kRows / 64 * 128;
+  static constexpr int kTileThreads = kRows / 64 * 128;
   static constexpr int kN = kColumns / 8;
   static constexpr int kStageBytes = (kRows + kColumns) * kRowAlignment;
   static constexpr int kStages = kShape.stages;
-  static_assert(kShape.threads == kThreads);
+};
+
+/// A block for each tile.
+template <LinearTile kTile>
+struct WgmmaShape : StagedTile<kTile> {
+  static constexpr int kThreads = StagedTile<kTile>::kTileThreads;
+  static_assert(tile_shape(kTile).threads == kThreads);
 };
 
 #ifdef RTAI_HAS_WGMMA
@@ -394,8 +400,7 @@ __device__ void linear_wgmma(const WgmmaArgs& args) {
   const TilePlace place = linear_place<Shape>(args.linear);
   let_next_grid_start();
   if (place.rows <= 0) return;
-  const int row_bytes =
-      row_stride(args.linear.k, sizeof(Element)) * static_cast<int>(sizeof(Element));
+  const int row_bytes = row_bytes_of<Element>(args.linear.k);
   const int blocks = row_bytes / kRowAlignment;
   auto* shared = shared_memory<std::byte>();
   constexpr TileShape kShape = Shape::kShape;
@@ -450,7 +455,7 @@ __device__ void linear_wgmma(const WgmmaArgs& args) {
 template <class Element, TileShape kShape>
 bool make_sources(WgmmaArgs& made) {
   const LinearArgs& args = made.linear;
-  const int row_bytes = row_stride(args.k, sizeof(Element)) * static_cast<int>(sizeof(Element));
+  const int row_bytes = row_bytes_of<Element>(args.k);
   return make_src_source(made.src, args.src, args.rows.most, row_bytes, kShape.rows) &&
          make_weight_source(made.weight, args.weight, args.columns, row_bytes, kShape.columns,
                             weight_order(args));
@@ -462,8 +467,7 @@ void launch_wgmma(void (*kernel)(WgmmaArgs), const LinearArgs& args, Stream stre
   WgmmaArgs made{.linear = args, .src = {}, .weight = {}};
   made.linear.tile = kTile;
   if (!make_sources<Element, kShape>(made)) return fail_launch();
-  LaunchShape shape = linear_launch(
-      made.linear, row_stride(args.k, sizeof(Element)) * static_cast<int>(sizeof(Element)));
+  LaunchShape shape = linear_launch(made.linear, row_bytes_of<Element>(args.k));
   shape.shared_bytes += sizeof(ColumnConstants<kShape.columns>);
   launch(kernel, shape, stream, made);
 }

@@ -26,6 +26,22 @@ const cuda::Kernel<Rows>& rows_kernel() {
   return *selected.rows;
 }
 
+/// A norm of `src`, all but its result.
+Rows::Args norm_args(const cuda::RowCount& rows,
+                     const DeviceRows<float>& src,
+                     const GuardedRows<float>& weight,
+                     const GuardedRows<float>& bias) {
+  return {.rows = rows,
+          .columns = src.columns(),
+          .source = Rows::Source::rows,
+          .src = {.f32 = src.data()},
+          .src_columns = src.columns(),
+          .norm = Rows::Norm::layer,
+          .weight = weight.data(),
+          .bias = bias.data(),
+          .epsilon = 1e-5f};
+}
+
 TEST_CASE("rows on a GPU gives layer_norm's floats and their other forms") {
   for (const int columns : kColumns) {
     Random random(static_cast<std::uint64_t>(columns));
@@ -56,17 +72,9 @@ TEST_CASE("rows on a GPU gives layer_norm's floats and their other forms") {
       const float fixed_scale = plain ? 0.0f : 0.02f;
       const Results results(kRowCount, columns);
       const DeviceCount rows(kRowCount);
-      rows_kernel().run({.rows = rows.bound(plain ? kRowCount + 3 : kManyRows),
-                         .columns = columns,
-                         .source = Rows::Source::rows,
-                         .src = {.f32 = src.data()},
-                         .src_columns = columns,
-                         .norm = Rows::Norm::layer,
-                         .weight = weight.data(),
-                         .bias = bias.data(),
-                         .epsilon = 1e-5f,
-                         .dst = results.view(fixed_scale, plain ? nullptr : factor.data())},
-                        nullptr);
+      Rows::Args args = norm_args(rows.bound(plain ? kRowCount + 3 : kManyRows), src, weight, bias);
+      args.dst = results.view(fixed_scale, plain ? nullptr : factor.data());
+      rows_kernel().run(args, nullptr);
       INFO(columns << " columns");
       REQUIRE(first_fault() == kNothing);
       CHECK(first_difference(results.f32.values(), expected.values(),
@@ -89,17 +97,9 @@ TEST_CASE("rows on a GPU gives a row the same norm in small and large batches") 
     std::vector<std::vector<float>> results;
     for (const int most : {kRowCount, kManyRows}) {
       const DeviceRows<float> dst(kRowCount, columns);
-      rows_kernel().run({.rows = rows.bound(most),
-                         .columns = columns,
-                         .source = Rows::Source::rows,
-                         .src = {.f32 = src.data()},
-                         .src_columns = columns,
-                         .norm = Rows::Norm::layer,
-                         .weight = weight.data(),
-                         .bias = bias.data(),
-                         .epsilon = 1e-5f,
-                         .dst = {.f32 = dst.data()}},
-                        nullptr);
+      Rows::Args args = norm_args(rows.bound(most), src, weight, bias);
+      args.dst.f32 = dst.data();
+      rows_kernel().run(args, nullptr);
       REQUIRE(first_fault() == kNothing);
       results.push_back(dst.values());
     }
