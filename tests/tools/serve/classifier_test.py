@@ -34,18 +34,10 @@ class ClassifierTest(unittest.TestCase):
         lines = subprocess.run([RTAI, "run", cls.engine, "--json", "--logits", *cls.texts], check=True, capture_output=True, text=True)
         cls.run_lines = [json.loads(line) for line in lines.stdout.splitlines()]
 
-    def infer(self, inputs, outputs=None, binary=b"", **more):
-        """(status, document, binary tensors)"""
-        body = json.dumps({"inputs": inputs, **({"outputs": outputs} if outputs else {}), **more}).encode()
-        headers = {"Inference-Header-Content-Length": str(len(body))} if binary else {}
-        status, found, data = self.server.ask("POST", "/v2/models/model/infer", body + binary, headers)
-        size = int(found.get("Inference-Header-Content-Length", len(data)))
-        return status, json.loads(data[:size]), data[size:]
-
     def test_texts(self):
         expected = self.run_lines[:5]
         text = {"name": "text", "shape": [5], "datatype": "BYTES", "data": self.texts[:5]}
-        status, body, _ = self.infer([text], id="seven")
+        status, body, _ = self.server.infer("model", [text], id="seven")
         self.assertEqual((status, body["model_name"], body["model_version"], body["id"]), (200, "model", "1", "seven"))
         outputs = {o["name"]: o for o in body["outputs"]}
         self.assertEqual(set(outputs), {"logits", "label", "score"})
@@ -67,15 +59,15 @@ class ClassifierTest(unittest.TestCase):
         for kind, code in (("INT64", "q"), ("INT32", "i")):
             tensors = [{"name": name, "shape": [5, longest], "datatype": kind, "data": data}
                        for name, data in (("input_ids", ids), ("attention_mask", mask))]
-            status, body, _ = self.infer(tensors, [{"name": "logits"}])
+            status, body, _ = self.server.infer("model", tensors, [{"name": "logits"}])
             self.assertEqual((status, body["outputs"][0]["data"]), (200, logits))
             # The binary extension, in and out.
             parts = [struct.pack(f"<{len(ids)}{code}", *values) for values in (ids, mask)]
             for tensor, part in zip(tensors, parts):
                 del tensor["data"]
                 tensor["parameters"] = {"binary_data_size": len(part)}
-            status, body, binary = self.infer(tensors, [{"name": "logits", "parameters": {"binary_data": True}}, {"name": "label"}],
-                                              binary=b"".join(parts))
+            outputs = [{"name": "logits", "parameters": {"binary_data": True}}, {"name": "label"}]
+            status, body, binary = self.server.infer("model", tensors, outputs, binary=b"".join(parts))
             self.assertEqual((status, body["outputs"][0]["parameters"]["binary_data_size"]), (200, len(binary)))
             self.assertEqual(list(struct.unpack(f"<{5 * LABELS}f", binary)), [as_f32(value) for value in logits])
             self.assertEqual(body["outputs"][1]["data"], [line["label"] for line in expected])
@@ -83,8 +75,8 @@ class ClassifierTest(unittest.TestCase):
     def test_texts_as_bytes(self):
         expected = self.run_lines[:5]
         packed = bytes_tensor(self.texts[:5])
-        status, body, binary = self.infer(
-            [{"name": "text", "shape": [5, 1], "datatype": "BYTES", "parameters": {"binary_data_size": len(packed)}}],
+        status, body, binary = self.server.infer(
+            "model", [{"name": "text", "shape": [5, 1], "datatype": "BYTES", "parameters": {"binary_data_size": len(packed)}}],
             [{"name": "answer"}, {"name": "label"}], binary=packed, parameters={"binary_data_output": True})
         self.assertEqual(status, 200, body)
         first = body["outputs"][0]["parameters"]["binary_data_size"]

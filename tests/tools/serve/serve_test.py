@@ -98,15 +98,6 @@ class ServeTest(unittest.TestCase):
         _, _, body = self.server.post("/v1/predict", {"text": "play " * 2000})
         self.assertTrue(body["truncated"])
 
-    def infer(self, inputs, outputs=None, headers=None, binary=b"", **more):
-        body = json.dumps({"inputs": inputs, **({"outputs": outputs} if outputs else {}), **more}).encode()
-        headers = dict(headers or {})
-        if binary:
-            headers["Inference-Header-Content-Length"] = str(len(body))
-        status, found, data = self.server.ask("POST", "/v2/models/full/infer", body + binary, headers)
-        size = int(found.get("Inference-Header-Content-Length", len(data)))
-        return status, json.loads(data[:size]), data[size:]
-
     def test_inference_errors(self):
         text = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a"]}
         ids = {"name": "input_ids", "shape": [1, 2], "datatype": "INT64", "data": [101, 102]}
@@ -121,15 +112,15 @@ class ServeTest(unittest.TestCase):
             [{**ids, "shape": [1, 2000], "data": [101] * 2000}], [{**text, "parameters": {"binary_data_size": 5}}],
             [{**text, "parameters": {"binary_data_size": "5"}}], [{**text, "parameters": {"binary_data_size": -5}}]]
         for inputs in bad:
-            status, body, _ = self.infer(inputs)
+            status, body, _ = self.server.infer("full", inputs)
             self.assertEqual(status, 400, inputs)
             self.assertIn("error", body)
-        self.assertEqual(self.infer([text], [{"name": "nothing"}])[0], 400)
-        self.assertEqual(self.infer([text], [{"name": "label"}, {"name": "label"}])[0], 400)
-        self.assertEqual(self.infer([text], binary=b"left over")[0], 400)
+        self.assertEqual(self.server.infer("full", [text], [{"name": "nothing"}])[0], 400)
+        self.assertEqual(self.server.infer("full", [text], [{"name": "label"}, {"name": "label"}])[0], 400)
+        self.assertEqual(self.server.infer("full", [text], binary=b"left over")[0], 400)
         for packed in (b"\x05\0\0\0abc", b"\xff\xff\xff\xff", b"\1", b"\0\0\0\0\0\0\0\0"):
-            self.assertEqual(self.infer([{"name": "text", "shape": [1], "datatype": "BYTES",
-                                          "parameters": {"binary_data_size": len(packed)}}], binary=packed)[0], 400)
+            sized = {"name": "text", "shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": len(packed)}}
+            self.assertEqual(self.server.infer("full", [sized], binary=packed)[0], 400)
         for size in ("-1", "x", "999999", "1e3", "0x10"):
             status, _, _ = self.server.ask("POST", "/v2/models/full/infer", "{}", {"Inference-Header-Content-Length": size})
             self.assertEqual(status, 400, size)

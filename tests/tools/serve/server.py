@@ -73,6 +73,14 @@ class Server:
             if own:
                 connection.close()
 
+    def infer(self, model, inputs, outputs=None, binary=b"", **more):
+        """(status, document, binary tensors) of the Open Inference Protocol."""
+        body = json.dumps({"inputs": inputs, **({"outputs": outputs} if outputs else {}), **more}).encode()
+        headers = {"Inference-Header-Content-Length": str(len(body))} if binary else {}
+        status, found, data = self.ask("POST", f"/v2/models/{model}/infer", body + binary, headers)
+        size = int(found.get("Inference-Header-Content-Length", len(data)))
+        return status, json.loads(data[:size]), data[size:]
+
     def get(self, path, **options):
         return self.ask("GET", path, **options)
 
