@@ -129,7 +129,10 @@ __device__ void load_chunk(Chunk<kHead>& chunk,
                            int first,
                            bool with_values) {
   constexpr int kPieces = kHead / 16;
-  for (int i = thread_index(); i < kKeys * kPieces; i += kThreads) {
+  static_assert(kKeys == kThreads);
+#pragma unroll
+  for (int p = 0; p < kPieces; ++p) {
+    const int i = p * kThreads + thread_index();
     const int key = i / kPieces;
     const int byte = i % kPieces * 16;
     const bool valid = first + key < job.tile.tokens;
@@ -138,13 +141,12 @@ __device__ void load_chunk(Chunk<kHead>& chunk,
     if (with_values) copy_async16(&chunk.values[key][byte], job.row(token, 2) + byte, valid);
   }
   commit_copies();
-  for (int key = thread_index(); key < kKeys; key += kThreads) {
-    const bool valid = first + key < job.tile.tokens;
-    chunk.key_scale[key] = valid ? job.scale_of(first + key, 1) : 0.0f;
-    const float value_scale = valid ? job.scale_of(first + key, 2) : 1.0f;
-    chunk.value_log2[key] = logarithm(value_scale);
-    chunk.value_inverse[key] = divide(1.0f, value_scale);
-  }
+  const int key = thread_index();
+  const bool valid = first + key < job.tile.tokens;
+  chunk.key_scale[key] = valid ? job.scale_of(first + key, 1) : 0.0f;
+  const float value_scale = valid ? job.scale_of(first + key, 2) : 1.0f;
+  chunk.value_log2[key] = logarithm(value_scale);
+  chunk.value_inverse[key] = divide(1.0f, value_scale);
 }
 
 /// What a warp holds: 16 queries, two rows of a lane.
@@ -361,10 +363,32 @@ struct WeightedValues {
   }
 };
 
+/// True of encoders: all keys are seen, heads are not padded, and only integers of a scale that is
+/// known are written.
+bool is_plain(const AttentionArgs& args) {
+  const RowsOut& out = args.dst;
+  return !args.causal && args.head_dim == padded_head_dim(args.head_dim) && out.f32 == nullptr &&
+         out.f16 == nullptr && out.i8 != nullptr && out.fixed_scale > 0.0f;
+}
+/// The same arguments, of which the compiler knows what is_plain() says: see LinearForm.
+template <int kHead, bool kPlain>
+__device__ AttentionArgs known(AttentionArgs args) {
+  if constexpr (kPlain) {
+    args.causal = false;
+    args.head_dim = kHead;
+    args.dst.f32 = nullptr;
+    args.dst.f16 = nullptr;
+    args.dst.team = {};
+    assume(args.dst.i8 != nullptr && args.dst.fixed_scale > 0.0f);
+  }
+  return args;
+}
+
 /// A block computes some queries of one tile for one head.
-template <int kHead, int kKeyParts>
+template <int kHead, int kKeyParts, bool kPlain>
 __global__ void __launch_bounds__(kThreads, Shape<kHead, kKeyParts>::kBlocks)
-    attention_i8_kernel(const __grid_constant__ AttentionArgs args) {
+    attention_i8_kernel(const __grid_constant__ AttentionArgs all) {
+  const AttentionArgs args = known<kHead, kPlain>(all);
   using S = Shape<kHead, kKeyParts>;
   const int index = place_in_grid(args.dst.team, shared_memory<int>());
   const int head = index % args.heads;
@@ -409,11 +433,6 @@ __global__ void __launch_bounds__(kThreads, Shape<kHead, kKeyParts>::kBlocks)
       }
     }
   }
-  load_chunk(shared.chunks[0], job, 0, count == 1);
-#pragma unroll
-  for (int h = 0; h < 2; ++h)
-    queries.factor[h] = checked_scale(query_scale[h]) * (args.scale * 1.44269504f);
-
   float check[2] = {};
   float largest[2] = {-INFINITY, -INFINITY};
   float sums[S::kSteps][2] = {};
@@ -421,12 +440,19 @@ __global__ void __launch_bounds__(kThreads, Shape<kHead, kKeyParts>::kBlocks)
   float x[S::kTiles][4];
   // First all chunks for the largest score, then all again for the weights; one chunk only once.
   const int loads = count == 1 ? 1 : 2 * count;
-  for (int i = 0; i < loads; ++i) {
+  for (int i = -1; i < loads; ++i) {
     const int first = i % count * kKeys;
-    if (i + 1 < loads)
-      load_chunk(shared.chunks[(i + 1) % 2], job, (i + 1) % count * kKeys, i + 1 >= count);
+    const int next = i + 1;
+    if (next < loads)
+      load_chunk(shared.chunks[next % 2], job, next % count * kKeys, count == 1 || next >= count);
     else
       commit_copies();
+    if (i < 0) {
+#pragma unroll
+      for (int h = 0; h < 2; ++h)
+        queries.factor[h] = checked_scale(query_scale[h]) * (args.scale * 1.44269504f);
+      continue;
+    }
     wait_copies<1>();
     sync_block();
     const Chunk<kHead>& chunk = shared.chunks[i % 2];
@@ -517,17 +543,23 @@ __global__ void __launch_bounds__(kThreads, Shape<kHead, kKeyParts>::kBlocks)
   }
 }
 
-template <int kHead, int kKeyParts>
+template <int kHead, int kKeyParts, bool kPlain>
 void launch_shape(const AttentionArgs& args, Stream stream) {
   using S = Shape<kHead, kKeyParts>;
   static_assert(S::kSteps * S::kParts == S::kClasses);
   static_assert(S::kParts * S::Result::kWords * 4 <= 2 * sizeof(Chunk<kHead>));
-  launch(&attention_i8_kernel<kHead, kKeyParts>,
+  launch(&attention_i8_kernel<kHead, kKeyParts, kPlain>,
          {.blocks = args.heads * args.tiles.most * S::kParts,
           .threads = kThreads,
           .shared_bytes = sizeof(Shared<kHead>),
           .team = args.heads},
          stream, args);
+}
+
+template <int kHead, int kKeyParts>
+void launch_shape(const AttentionArgs& args, Stream stream) {
+  if (is_plain(args)) return launch_shape<kHead, kKeyParts, true>(args, stream);
+  launch_shape<kHead, kKeyParts, false>(args, stream);
 }
 
 template <int kHead>

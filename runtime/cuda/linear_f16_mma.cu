@@ -4,15 +4,18 @@
 namespace rtai::cuda::RTAI_GRID {
 namespace {
 
-template <LinearTile kTile>
+template <LinearTile kTile, LinearForm kForm>
 __global__ void __launch_bounds__(tile_shape(kTile).threads, tile_shape(kTile).blocks)
     linear_f16_kernel(const __grid_constant__ LinearArgs args) {
-  linear<Gemm<kTile>, float, F16>(args);
+  linear<Gemm<kTile>, kForm, float, F16>(args);
 }
 
 template <LinearTile kTile>
 void launch_tile(const LinearArgs& args, Stream stream) {
-  launch(&linear_f16_kernel<kTile>, linear_launch(args, row_stride(args.k, 2) * 2), stream, args);
+  with_form<LinearForm::floats>(args, [&]<LinearForm kForm>() {
+    launch(&linear_f16_kernel<kTile, kForm>, linear_launch(args, row_bytes_of<F16>(args.k)), stream,
+           args);
+  });
 }
 
 void run(const LinearArgs& args, Stream stream) {

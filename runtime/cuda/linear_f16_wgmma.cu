@@ -8,32 +8,48 @@ extern const Kernel<LinearF16> linear_f16_mma;
 
 namespace {
 
-template <LinearTile kTile>
+template <LinearTile kTile, LinearForm kForm>
 __global__ void __launch_bounds__(tile_shape(kTile).threads, tile_shape(kTile).blocks)
     linear_f16_wgmma_kernel(const __grid_constant__ WgmmaArgs args) {
 #ifdef RTAI_HAS_WGMMA
-  linear_wgmma<WgmmaShape<kTile>, float, F16>(args);
+  linear_wgmma<WgmmaShape<kTile>, kForm, float, F16>(args);
 #endif
+}
+
+template <LinearTile kTile, LinearForm kForm>
+__global__ void __launch_bounds__(tile_shape(kTile).threads, tile_shape(kTile).blocks)
+    linear_f16_relay_kernel(const __grid_constant__ WgmmaArgs args) {
+#ifdef RTAI_HAS_WGMMA
+  linear_relay<RelayShape<kTile>, kForm, float, F16>(args);
+#endif
+}
+
+template <LinearTile kTile, LinearForm kForm>
+void launch_tile(const LinearArgs& args, Stream stream) {
+  launch_wgmma<F16, kTile, kForm>(&linear_f16_wgmma_kernel<kTile, kForm>, args, stream);
+}
+
+/// Calls use<form>().
+template <LinearTile kTile, class Use>
+void with_kernel_form(const LinearArgs& args, Use&& use) {
+  with_whole_form<kTile, LinearForm::floats>(args, use);
 }
 
 template <LinearTile kTile>
 void launch_tile(const LinearArgs& args, Stream stream) {
-  launch_wgmma<F16, kTile>(&linear_f16_wgmma_kernel<kTile>, args, stream);
+  with_kernel_form<kTile>(args,
+                          [&]<LinearForm kForm>() { launch_tile<kTile, kForm>(args, stream); });
 }
 
-template <LinearTile kTile>
-__global__ void __launch_bounds__(tile_shape(kTile).threads, tile_shape(kTile).blocks)
-    linear_f16_relay_kernel(const __grid_constant__ WgmmaArgs args) {
-#ifdef RTAI_HAS_WGMMA
-  linear_relay<RelayShape<kTile>, LaneForm::floats, float, F16>(args);
-#endif
-}
-
+/// Blocks that stay know no other forms.
 template <LinearTile kTile, LinearTile kOtherwise>
 void launch_relay_or(const LinearArgs& args, Stream stream) {
-  if (!can_relay<kTile>(args) || lane_form(args) != LaneForm::floats)
-    return launch_tile<kOtherwise>(args, stream);
-  launch_relay<F16, kTile>(&linear_f16_relay_kernel<kTile>, args, stream);
+  with_kernel_form<kTile>(args, [&]<LinearForm kForm>() {
+    if constexpr (kForm == LinearForm::any)
+      launch_tile<kOtherwise>(args, stream);
+    else
+      launch_relay<F16, kTile, kForm>(&linear_f16_relay_kernel<kTile, kForm>, args, stream);
+  });
 }
 
 void run(const LinearArgs& args, Stream stream) {

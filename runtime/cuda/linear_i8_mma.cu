@@ -4,15 +4,19 @@
 namespace rtai::cuda::RTAI_GRID {
 namespace {
 
-template <LinearTile kTile>
+template <LinearTile kTile, LinearForm kForm>
 __global__ void __launch_bounds__(tile_shape(kTile).threads, tile_shape(kTile).blocks)
     linear_i8_kernel(const __grid_constant__ LinearArgs args) {
-  linear<Gemm<kTile>, std::int32_t, std::int8_t>(args);
+  linear<Gemm<kTile>, kForm, std::int32_t, std::int8_t>(args);
 }
 
 template <LinearTile kTile>
 void launch_tile(const LinearArgs& args, Stream stream) {
-  launch(&linear_i8_kernel<kTile>, linear_launch(args, row_stride(args.k, 1)), stream, args);
+  with_form<LinearForm::floats, LinearForm::integers, LinearForm::heads>(
+      args, [&]<LinearForm kForm>() {
+        launch(&linear_i8_kernel<kTile, kForm>,
+               linear_launch(args, row_bytes_of<std::int8_t>(args.k)), stream, args);
+      });
 }
 
 void run(const LinearArgs& args, Stream stream) {

@@ -8,20 +8,15 @@ extern const Kernel<LinearI8> linear_i8_mma;
 
 namespace {
 
-template <LinearTile kTile>
+template <LinearTile kTile, LinearForm kForm>
 __global__ void __launch_bounds__(tile_shape(kTile).threads, tile_shape(kTile).blocks)
     linear_i8_wgmma_kernel(const __grid_constant__ WgmmaArgs args) {
 #ifdef RTAI_HAS_WGMMA
-  linear_wgmma<WgmmaShape<kTile>, std::int32_t, std::int8_t>(args);
+  linear_wgmma<WgmmaShape<kTile>, kForm, std::int32_t, std::int8_t>(args);
 #endif
 }
 
-template <LinearTile kTile>
-void launch_tile(const LinearArgs& args, Stream stream) {
-  launch_wgmma<std::int8_t, kTile>(&linear_i8_wgmma_kernel<kTile>, args, stream);
-}
-
-template <LinearTile kTile, LaneForm kForm>
+template <LinearTile kTile, LinearForm kForm>
 __global__ void __launch_bounds__(tile_shape(kTile).threads, tile_shape(kTile).blocks)
     linear_i8_relay_kernel(const __grid_constant__ WgmmaArgs args) {
 #ifdef RTAI_HAS_WGMMA
@@ -29,20 +24,32 @@ __global__ void __launch_bounds__(tile_shape(kTile).threads, tile_shape(kTile).b
 #endif
 }
 
+template <LinearTile kTile, LinearForm kForm>
+void launch_tile(const LinearArgs& args, Stream stream) {
+  launch_wgmma<std::int8_t, kTile, kForm>(&linear_i8_wgmma_kernel<kTile, kForm>, args, stream);
+}
+
+/// Calls use<form>().
+template <LinearTile kTile, class Use>
+void with_kernel_form(const LinearArgs& args, Use&& use) {
+  with_whole_form<kTile, LinearForm::floats, LinearForm::integers, LinearForm::heads>(args, use);
+}
+
+template <LinearTile kTile>
+void launch_tile(const LinearArgs& args, Stream stream) {
+  with_kernel_form<kTile>(args,
+                          [&]<LinearForm kForm>() { launch_tile<kTile, kForm>(args, stream); });
+}
+
+/// Blocks that stay know no other forms.
 template <LinearTile kTile, LinearTile kOtherwise>
 void launch_relay_or(const LinearArgs& args, Stream stream) {
-  if (!can_relay<kTile>(args)) return launch_tile<kOtherwise>(args, stream);
-  switch (lane_form(args)) {
-    case LaneForm::floats:
-      return launch_relay<std::int8_t, kTile>(&linear_i8_relay_kernel<kTile, LaneForm::floats>,
-                                              args, stream);
-    case LaneForm::integers:
-      return launch_relay<std::int8_t, kTile>(&linear_i8_relay_kernel<kTile, LaneForm::integers>,
-                                              args, stream);
-    case LaneForm::heads:
-      return launch_relay<std::int8_t, kTile>(&linear_i8_relay_kernel<kTile, LaneForm::heads>, args,
-                                              stream);
-  }
+  with_kernel_form<kTile>(args, [&]<LinearForm kForm>() {
+    if constexpr (kForm == LinearForm::any)
+      launch_tile<kOtherwise>(args, stream);
+    else
+      launch_relay<std::int8_t, kTile, kForm>(&linear_i8_relay_kernel<kTile, kForm>, args, stream);
+  });
 }
 
 void run(const LinearArgs& args, Stream stream) {

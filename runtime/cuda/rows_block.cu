@@ -6,18 +6,19 @@
 namespace rtai::cuda::RTAI_GRID {
 namespace {
 
-constexpr int kThreads = 128;
 constexpr int kBlocks = 4;  // of a multiprocessor that registers are meant for
 constexpr int kMostBlocks = 132 * kBlocks;
 
-/// A row's threads: one warp, or all of a block. Each holds kVectors times four neighbours of the
-/// row, so that a warp reads 512 bytes at once. kAllColumns: the row has as many columns.
+/// A row's threads: one warp, of four in a block, or all of a block. Each holds kVectors times four
+/// neighbours of the row, so that a warp reads 512 bytes at once. kAllColumns: the row has as many
+/// columns.
 template <int kWarpsOfRow, int kVectorCount, bool kAllColumns>
 struct RowThreads {
   static constexpr bool kWhole = kAllColumns;
   static constexpr int kWarps = kWarpsOfRow;
   static constexpr int kVectors = kVectorCount;
   static constexpr int kRowThreads = 32 * kWarps;
+  static constexpr int kThreads = kWarps == 1 ? 128 : kRowThreads;
   static constexpr int kRowsOfBlock = kThreads / kRowThreads;
 
   __device__ static int first_row() {
@@ -67,7 +68,7 @@ struct RowThreads {
 template <class R>
 struct RowShared {
   std::uint64_t parts[2 * R::kWarps * R::kVectors];  // of a row: to_word
-  float words[kThreads / 32];                        // of each warp
+  float words[R::kThreads / 32];                     // of each warp
 };
 
 /// Elements [column, column + 4) of a row, zeros from `columns` on.
@@ -206,8 +207,9 @@ __device__ RowNorm layer_norm(const float (&x)[R::kVectors][4],
   }
   if constexpr (R::kWarps > 1) {
     sync_block();
-    const RowNorm norm = norm_of_parts<0>(args.columns, args.epsilon,
-                                          [&](int i) { return to_part(shared.parts[i]); });
+    constexpr int kParts = R::kWhole ? 2 * R::kWarps * R::kVectors : 0;
+    const RowNorm norm = norm_of_parts<kParts>(args.columns, args.epsilon,
+                                               [&](int i) { return to_part(shared.parts[i]); });
     sync_block();
     return norm;
   } else {
@@ -328,11 +330,40 @@ constexpr int blocks_of(const Rows::Args& args) {
   return blocks < kMostBlocks ? blocks : kMostBlocks;
 }
 
+/// True of the norms of int8 models: of floats as they lie there, which become floats and integers
+/// of a scale that is known.
+bool is_plain(const Rows::Args& args) {
+  const RowsOut& out = args.dst;
+  const bool as_they_lie = args.row_of == nullptr && args.src.f16 == nullptr &&
+                           args.src_columns == args.columns && args.first_column == 0;
+  return (args.source == Rows::Source::embedding || as_they_lie) && !args.addend.exist() &&
+         args.function == Function::none && args.norm == Rows::Norm::layer && out.f32 != nullptr &&
+         out.f16 == nullptr && out.i8 != nullptr && out.fixed_scale > 0.0f;
+}
+/// The same arguments, of which the compiler knows what is_plain() says: short code. Where rows are
+/// few, each instruction is fetched more often than it is executed.
+template <bool kPlain>
+__device__ Rows::Args known(Rows::Args args) {
+  if constexpr (kPlain) {
+    args.norm = Rows::Norm::layer;
+    args.function = Function::none;
+    args.row_of = nullptr;
+    args.src.f16 = nullptr;
+    args.src_columns = args.columns;
+    args.first_column = 0;
+    args.addend = {};
+    args.dst.f16 = nullptr;
+    assume(args.dst.f32 != nullptr && args.dst.i8 != nullptr && args.dst.fixed_scale > 0.0f);
+  }
+  return args;
+}
+
 /// A row is in registers from the first read to the last write.
-template <Rows::Source kSource, class R>
-__global__ void __launch_bounds__(kThreads, R::kWarps == 1 ? kBlocks : 1)
-    rows_kernel(const __grid_constant__ Rows::Args args) {
+template <Rows::Source kSource, class R, bool kPlain>
+__global__ void __launch_bounds__(R::kThreads, R::kWarps == 1 ? kBlocks : 1)
+    rows_kernel(const __grid_constant__ Rows::Args all) {
   let_next_grid_start();
+  const Rows::Args args = known<kPlain>(all);
   const NormColumns<R> norm(args);
   const int count = *args.rows.count;
   auto& shared = *shared_memory<RowShared<R>>();
@@ -356,11 +387,11 @@ __global__ void __launch_bounds__(kThreads, R::kWarps == 1 ? kBlocks : 1)
   }
 }
 
-template <Rows::Source kSource, class R>
+template <Rows::Source kSource, class R, bool kPlain = false>
 void launch_rows(const Rows::Args& args, Stream stream) {
-  launch(&rows_kernel<kSource, R>,
+  launch(&rows_kernel<kSource, R, kPlain>,
          {.blocks = blocks_of<R>(args),
-          .threads = kThreads,
+          .threads = R::kThreads,
           .shared_bytes = sizeof(RowShared<R>),
           .follows_grid = kSource != Rows::Source::embedding},
          stream, args);
@@ -369,6 +400,7 @@ void launch_rows(const Rows::Args& args, Stream stream) {
 /// All of a block for a row, and registers for as many elements as a thread has of it.
 template <Rows::Source kSource>
 void launch_blocks(const Rows::Args& args, Stream stream) {
+  constexpr int kThreads = RowThreads<4, 2, false>::kThreads;
   // Padding of i8 rows is written too, and reaches further than the columns.
   const int fours = row_stride(args.columns, 1) / 4;
   if (fours <= 2 * kThreads) return launch_rows<kSource, RowThreads<4, 2, false>>(args, stream);
@@ -376,14 +408,27 @@ void launch_blocks(const Rows::Args& args, Stream stream) {
   launch_rows<kSource, RowThreads<4, kMostRowColumns / (4 * kThreads), false>>(args, stream);
 }
 
-/// Of many rows a warp takes one each, for the hidden sizes that most models have.
-template <Rows::Source kSource>
-void launch_warps_or_blocks(const Rows::Args& args, Stream stream) {
+/// Rows of kVectors times 128 columns: of many rows a warp takes one each, of few a block.
+template <Rows::Source kSource, int kVectors>
+void launch_usual(const Rows::Args& args, Stream stream) {
   constexpr int kManyRows = 1024;
-  if (args.rows.most >= kManyRows && args.first_column % 4 == 0) {
-    if (args.columns == 384) return launch_rows<kSource, RowThreads<1, 3, true>>(args, stream);
-    if (args.columns == 768) return launch_rows<kSource, RowThreads<1, 6, true>>(args, stream);
-    if (args.columns == 1024) return launch_rows<kSource, RowThreads<1, 8, true>>(args, stream);
+  using Many = RowThreads<1, kVectors, true>;
+  using Few = RowThreads<kVectors, 1, true>;
+  if (args.rows.most >= kManyRows) {
+    if (is_plain(args)) return launch_rows<kSource, Many, true>(args, stream);
+    return launch_rows<kSource, Many>(args, stream);
+  }
+  if (is_plain(args)) return launch_rows<kSource, Few, true>(args, stream);
+  launch_rows<kSource, Few>(args, stream);
+}
+
+/// The hidden sizes that most models have are known to the compiler.
+template <Rows::Source kSource>
+void launch_usual_or_blocks(const Rows::Args& args, Stream stream) {
+  if (args.first_column % 4 == 0) {
+    if (args.columns == 384) return launch_usual<kSource, 3>(args, stream);
+    if (args.columns == 768) return launch_usual<kSource, 6>(args, stream);
+    if (args.columns == 1024) return launch_usual<kSource, 8>(args, stream);
   }
   launch_blocks<kSource>(args, stream);
 }
@@ -391,9 +436,9 @@ void launch_warps_or_blocks(const Rows::Args& args, Stream stream) {
 void run(const Rows::Args& args, Stream stream) {
   switch (args.source) {
     case Rows::Source::rows:
-      return launch_warps_or_blocks<Rows::Source::rows>(args, stream);
+      return launch_usual_or_blocks<Rows::Source::rows>(args, stream);
     case Rows::Source::embedding:
-      return launch_warps_or_blocks<Rows::Source::embedding>(args, stream);
+      return launch_usual_or_blocks<Rows::Source::embedding>(args, stream);
     case Rows::Source::mean:
       return launch_blocks<Rows::Source::mean>(args, stream);
   }

@@ -85,6 +85,7 @@ T shuffle_xor(T value, int mask) {
 }
 
 /// What all lanes have.
+inline void assume(bool) {}
 inline int uniform(int value) {
   return value;
 }

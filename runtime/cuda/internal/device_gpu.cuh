@@ -123,6 +123,10 @@ __device__ T shuffle_xor(T value, int mask) {
   return __shfl_xor_sync(0xffffffffu, value, mask);
 }
 
+/// For the compiler to know.
+__device__ inline void assume(bool condition) {
+  __builtin_assume(condition);
+}
 /// `value`, which all lanes of a warp have, for the compiler to know.
 __device__ inline int uniform(int value) {
   return __shfl_sync(0xffffffffu, value, 0);

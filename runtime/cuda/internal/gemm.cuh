@@ -77,15 +77,15 @@ __device__ bool multiply_rows(Sum (&sums)[Shape::kM][Shape::kN][4],
   const int warp_row = Shape::warp_row();
   const int warp_column = Shape::warp_column();
 
-  const auto copy_a = [&](int block) {
+  const auto copy_a = [&](int block, int stage) {
     if (block >= blocks) return;
-    copy_rows<Shape::kRows, Shape::kThreads>(shared + block % Shape::kStages * Shape::kStageBytes,
+    copy_rows<Shape::kRows, Shape::kThreads>(shared + stage * Shape::kStageBytes,
                                              a + block * kRowAlignment, a_rows, row_bytes);
   };
-  const auto copy_b = [&](int block) {
+  const auto copy_b = [&](int block, int stage) {
     if (block >= blocks) return;
     copy_rows<Shape::kColumns, Shape::kThreads>(
-        shared + block % Shape::kStages * Shape::kStageBytes + Shape::kRows * kRowAlignment,
+        shared + stage * Shape::kStageBytes + Shape::kRows * kRowAlignment,
         b + block * kRowAlignment, b_rows, row_bytes);
   };
 
@@ -98,27 +98,34 @@ __device__ bool multiply_rows(Sum (&sums)[Shape::kM][Shape::kN][4],
         sums[m][n][i] = 0;
     }
   }
+#pragma unroll 1
   for (int block = 0; block < Shape::kStages - 1; ++block)
-    copy_b(block);
+    copy_b(block, block);
   if (a_rows <= 0) {
     commit_copies();
     wait_copies<0>();
     return false;
   }
   wait_for_grid_in_front();
+#pragma unroll 1
   for (int block = 0; block < Shape::kStages - 1; ++block) {
-    copy_a(block);
+    copy_a(block, block);
     commit_copies();  // an empty group too, so that counting groups stays simple
   }
   meanwhile();
 
+  int stage = 0;
+  int free_stage = Shape::kStages - 1;
+#pragma unroll 1
   for (int block = 0; block < blocks; ++block) {
     wait_copies<Shape::kStages - 2>();
     sync_block();  // all copies of this block are there, and nobody reads the last one any more
-    copy_a(block + Shape::kStages - 1);
-    copy_b(block + Shape::kStages - 1);
+    copy_a(block + Shape::kStages - 1, free_stage);
+    copy_b(block + Shape::kStages - 1, free_stage);
     commit_copies();
-    std::byte* stage_a = shared + block % Shape::kStages * Shape::kStageBytes;
+    std::byte* stage_a = shared + stage * Shape::kStageBytes;
+    free_stage = stage;
+    stage = stage + 1 < Shape::kStages ? stage + 1 : 0;
     std::byte* stage_b = stage_a + Shape::kRows * kRowAlignment;
 #pragma unroll
     for (int i = 0; i < kRowAlignment / 32 / Shape::kParts; ++i) {

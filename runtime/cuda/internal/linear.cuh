@@ -4,7 +4,61 @@
 #include "runtime/cuda/internal/gemm.cuh"
 #include "runtime/cuda/internal/tile.cuh"
 
+#include <type_traits>
+
 namespace rtai::cuda::RTAI_GRID {
+
+/// What most layers of models make of their sums. Kernels are compiled for each, as short as can
+/// be: where rows are few, an instruction is fetched more often than it is executed (docs/gpu.md).
+enum class LinearForm : std::uint8_t { any, floats, integers, heads };
+
+/// What gelu is fused with: integers, and the floats of f16 layers.
+constexpr bool has_gelu(LinearForm form, bool is_i8) {
+  return form == LinearForm::integers || (form == LinearForm::floats && !is_i8);
+}
+
+/// `any` for all but one form of result by a plain function.
+constexpr LinearForm linear_form(const LinearArgs& args) {
+  const RowsOut& out = args.dst;
+  const bool alone = out.f32 == nullptr && out.f16 == nullptr && !args.residual.exist();
+  const LinearForm form = args.heads.data != nullptr ? LinearForm::heads
+                          : out.i8 == nullptr        ? LinearForm::floats
+                                                     : LinearForm::integers;
+  const bool is_plain =
+      args.function == Function::none ||
+      (args.function == Function::gelu && has_gelu(form, args.weight_scale != nullptr));
+  const bool is_one = form == LinearForm::floats || (form == LinearForm::heads && alone) ||
+                      (form == LinearForm::integers && alone && out.fixed_scale > 0.0f);
+  return is_plain && is_one ? form : LinearForm::any;
+}
+
+/// The same arguments, of which the compiler knows what their form says. Sum: of the products.
+template <LinearForm kForm, class Sum>
+__device__ LinearArgs known(LinearArgs args) {
+  if constexpr (kForm == LinearForm::any) return args;
+  if constexpr (!has_gelu(kForm, std::is_same_v<Sum, std::int32_t>)) args.function = Function::none;
+  if constexpr (kForm == LinearForm::floats) {
+    args.dst.i8 = nullptr;
+  } else {
+    args.residual = {};
+    args.dst.f32 = nullptr;
+    args.dst.f16 = nullptr;
+  }
+  if constexpr (kForm == LinearForm::integers) assume(args.dst.fixed_scale > 0.0f);
+  if constexpr (kForm == LinearForm::heads)
+    assume(args.heads.data != nullptr);
+  else
+    args.heads.data = nullptr;
+  return args;
+}
+
+/// Calls use<form>() for the form of the arguments, one of kForms or else `any`.
+template <LinearForm... kForms, class Use>
+void with_form(const LinearArgs& args, Use&& use) {
+  const LinearForm form = linear_form(args);
+  const bool is_known = ((form == kForms && (use.template operator()<kForms>(), true)) || ...);
+  if (!is_known) use.template operator()<LinearForm::any>();
+}
 
 /// How a grid of tiles is launched.
 inline LaunchShape linear_launch(const LinearArgs& args, int row_bytes) {
@@ -36,8 +90,9 @@ __device__ TilePlace linear_place(const LinearArgs& args) {
 }
 
 /// What a layer makes of sums that lie in `kParts` tiles, one after the other, which add up.
-template <class T, class Sum, int kParts>
+template <class T, class Sum, int kParts, LinearForm kForm>
 struct SumSource {
+  static constexpr bool kIsI8 = std::is_same_v<Sum, std::int32_t>;
   const float* tile;
   TilePlace place;
   const LinearArgs& args;
@@ -52,9 +107,7 @@ struct SumSource {
       const int column = place.column + T::column(v);
       const int count = place.columns - T::column(v);
       bias.of[v] = args.bias == nullptr ? all_four(0.0f) : load_four(args.bias + column, count);
-      weight_scale.of[v] = args.weight_scale == nullptr
-                               ? all_four(1.0f)
-                               : load_four(args.weight_scale + column, count);
+      if constexpr (kIsI8) weight_scale.of[v] = load_four(args.weight_scale + column, count);
     }
   }
 
@@ -67,7 +120,7 @@ struct SumSource {
   __device__ RowData read_row(int row, bool exists) const {
     const std::int64_t global_row = place.row + row;
     RowData data;
-    data.src_scale = args.src_scale != nullptr && exists ? args.src_scale[global_row] : 1.0f;
+    data.src_scale = kIsI8 && exists ? args.src_scale[global_row] : 1.0f;
 #pragma unroll
     for (int v = 0; v < T::kFours; ++v) {
       data.residual.of[v] = all_four(0.0f);
@@ -111,12 +164,14 @@ struct SumSource {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const auto sum = static_cast<float>(loaded.sums.of[v].values[i]);
-      x.values[i] = args.weight_scale != nullptr
-                        ? fma_f32(sum * loaded.row.src_scale, weight_scale.of[v].values[i],
-                                  bias.of[v].values[i])
-                        : sum + bias.of[v].values[i];
+      x.values[i] = kIsI8 ? fma_f32(sum * loaded.row.src_scale, weight_scale.of[v].values[i],
+                                    bias.of[v].values[i])
+                          : sum + bias.of[v].values[i];
     }
-    apply(args.function, x.values);
+    if constexpr (kForm == LinearForm::any)
+      apply(args.function, x.values);
+    else if (args.function == Function::gelu)
+      gelu(x.values);
     if (args.residual.exist()) {
 #pragma unroll
       for (int i = 0; i < 4; ++i)
@@ -163,14 +218,15 @@ __device__ void finish_sums(float* tile,
 }
 
 /// A block computes one tile. What a lane holds of its warp's fragments: emulation/device.h.
-template <class Shape, class Sum, class Element>
-__device__ void linear(const LinearArgs& args) {
+template <class Shape, LinearForm kForm, class Sum, class Element>
+__device__ void linear(const LinearArgs& all) {
+  const LinearArgs args = known<kForm, Sum>(all);
   const TilePlace place = linear_place<Shape>(args);
   let_next_grid_start();
   const int row_bytes = row_bytes_of<Element>(args.k);
   using T = Tile<Shape::kRows, Shape::kColumns, Shape::kThreads>;
   auto* tile = shared_memory<float>();
-  SumSource<T, Sum, Shape::kParts> source(tile, place, args);
+  SumSource<T, Sum, Shape::kParts, kForm> source(tile, place, args);
   Sum sums[Shape::kM][Shape::kN][4];
   const bool exists = multiply_rows<Shape>(
       sums,

@@ -110,7 +110,7 @@ __device__ void copy_tiles(const Stages<Shape>& stages,
 }
 
 /// By the groups' threads.
-template <LaneForm kForm, class Sum, class Shape>
+template <LinearForm kForm, class Sum, class Shape>
 __device__ void compute_tiles(const LinearArgs& args,
                               const Stages<Shape>& stages,
                               const Turns& turns,
@@ -145,7 +145,7 @@ __device__ void compute_tiles(const LinearArgs& args,
   }
 }
 
-template <class Shape, LaneForm kForm, class Sum, class Element>
+template <class Shape, LinearForm kForm, class Sum, class Element>
 __device__ void linear_relay(const WgmmaArgs& args) {
   const RelayTiles<Shape> tiles(args.linear);
   let_next_grid_start();
@@ -175,17 +175,12 @@ __device__ void linear_relay(const WgmmaArgs& args) {
 
 #endif  // RTAI_HAS_WGMMA
 
-/// True if tiles are whole in columns, and lanes can write all results.
-template <LinearTile kTile>
-bool can_relay(const LinearArgs& args) {
-  return args.columns % tile_shape(kTile).columns == 0 && is_common(args);
-}
-
-template <class Element, LinearTile kTile>
+/// Of a form that is known, and whole tiles of columns.
+template <class Element, LinearTile kTile, LinearForm kForm>
 void launch_relay(void (*kernel)(WgmmaArgs), const LinearArgs& args, Stream stream) {
   using Shape = RelayShape<kTile>;
   WgmmaArgs made{.linear = args, .src = {}, .weight = {}};
-  if (!make_sources<Element, Shape::kShape>(made)) return fail_launch();
+  if (!make_sources<Element, Shape::kShape>(made, kForm)) return fail_launch();
   const int tiles = args.columns / Shape::kColumns * div_up(args.rows.most, Shape::kRows);
   const int most = multiprocessors() * Shape::kShape.blocks;
   launch(kernel,

@@ -1,6 +1,6 @@
 // Linear layers with Hopper's instructions: one thread has tiles copied, groups of four warps
-// multiply, and every lane writes what it has (lane_columns.cuh). Tiles that the result's edge cuts
-// go through shared memory, as those of mma do.
+// multiply, and every lane writes what it has (lane_columns.cuh). Forms that are not known, and
+// results whose edge cuts tiles, go through shared memory, as those of mma do.
 #pragma once
 
 #include "runtime/cuda/hopper.cuh"
@@ -27,6 +27,7 @@ struct ColumnConstants {
 
   /// By `threads` that follow each other, of which this is number `thread`; before their barrier.
   __device__ void read(const LinearArgs& args, const TilePlace& place, int thread, int threads) {
+#pragma unroll 1
     for (int i = thread; i < kColumns; i += threads) {
       const bool exists = i < place.columns;
       const int column = place.column + i;
@@ -171,46 +172,13 @@ class LaneSums {
   float src_scale_[2];
 };
 
-/// Forms that lanes write.
-enum class LaneForm : std::uint8_t { floats, integers, heads };
-constexpr LaneForm lane_form(const LinearArgs& args) {
-  if (args.heads.data != nullptr) return LaneForm::heads;
-  return args.dst.i8 != nullptr ? LaneForm::integers : LaneForm::floats;
-}
-
 /// Integers want long stretches, floats whole sectors of four lanes.
-constexpr WeightOrder weight_order(LaneForm form) {
-  return form == LaneForm::floats ? WeightOrder::fours : WeightOrder::sixteens;
-}
-constexpr WeightOrder weight_order(const LinearArgs& args) {
-  return weight_order(lane_form(args));
+constexpr WeightOrder weight_order(LinearForm form) {
+  return form == LinearForm::integers || form == LinearForm::heads ? WeightOrder::sixteens
+                                                                   : WeightOrder::fours;
 }
 
-/// What gelu is fused with: integers, and the floats of f16 layers.
-constexpr bool has_gelu(LaneForm form, DType type) {
-  return form == LaneForm::integers || (form == LaneForm::floats && type == DType::f16);
-}
-
-/// True where every result is one that lanes write themselves: plain functions, one form.
-constexpr bool is_common(const LinearArgs& args) {
-  const RowsOut& out = args.dst;
-  const bool is_i8 = args.weight_scale != nullptr;
-  const bool plain = args.function == Function::none ||
-                     (args.function == Function::gelu &&
-                      has_gelu(lane_form(args), is_i8 ? DType::i8 : DType::f16));
-  const bool floats = out.i8 == nullptr;
-  const bool integers =
-      out.fixed_scale > 0.0f && out.f32 == nullptr && out.f16 == nullptr && !args.residual.exist();
-  return plain && (floats || integers);
-}
-/// What models are mostly made of: whole tiles, too. Code that can do all else as well would not
-/// fit the instruction cache.
-template <class Shape>
-__device__ bool can_write_lanes(const TilePlace& place, const LinearArgs& args) {
-  return place.rows == Shape::kRows && place.columns == Shape::kColumns && is_common(args);
-}
-
-template <LaneForm kForm, Function kFunction, bool kWhole, int kN, class Sum>
+template <LinearForm kForm, Function kFunction, bool kWhole, int kN, class Sum>
 __device__ void write_function(Sum (&sums)[kN][4],
                                const TilePlace& place,
                                const LinearArgs& args,
@@ -219,9 +187,9 @@ __device__ void write_function(Sum (&sums)[kN][4],
   using Source = LaneSums<kN, Sum, weight_order(kForm), kFunction>;
   Source source(sums, place, args, constants, warp);
   const LaneColumns<Source> columns(source, place);
-  if constexpr (kForm == LaneForm::floats)
+  if constexpr (kForm == LinearForm::floats)
     columns.template write_floats<kWhole>(args.dst);
-  else if constexpr (kForm == LaneForm::integers)
+  else if constexpr (kForm == LinearForm::integers)
     columns.template write_integers<kWhole>(args.dst);
   else if (args.heads.head_dim == 64)
     columns.template write_heads<kWhole, 64>(args.heads);
@@ -229,35 +197,18 @@ __device__ void write_function(Sum (&sums)[kN][4],
     columns.template write_heads<kWhole, 32>(args.heads);
 }
 /// By all warps of a tile, of which this is number `warp`. The columns are whole.
-template <LaneForm kForm, bool kWhole, int kN, class Sum>
+template <LinearForm kForm, bool kWhole, int kN, class Sum>
 __device__ void write_form(Sum (&sums)[kN][4],
                            const TilePlace& place,
                            const LinearArgs& args,
                            const ColumnConstants<8 * kN>& constants,
                            int warp) {
-  constexpr DType kType = std::is_same_v<Sum, std::int32_t> ? DType::i8 : DType::f16;
-  if constexpr (has_gelu(kForm, kType)) {
+  if constexpr (has_gelu(kForm, std::is_same_v<Sum, std::int32_t>)) {
     if (args.function == Function::gelu)
       return write_function<kForm, Function::gelu, kWhole>(sums, place, args, constants, warp);
   }
   write_function<kForm, Function::none, kWhole>(sums, place, args, constants, warp);
 }
-template <int kN, class Sum>
-__device__ void write_lanes(Sum (&sums)[kN][4],
-                            const TilePlace& place,
-                            const LinearArgs& args,
-                            const ColumnConstants<8 * kN>& constants,
-                            int warp) {
-  switch (lane_form(args)) {
-    case LaneForm::floats:
-      return write_form<LaneForm::floats, true>(sums, place, args, constants, warp);
-    case LaneForm::integers:
-      return write_form<LaneForm::integers, true>(sums, place, args, constants, warp);
-    case LaneForm::heads:
-      return write_form<LaneForm::heads, true>(sums, place, args, constants, warp);
-  }
-}
-
 /// A tile that is multiplied from stages: four warps for each 64 rows, all columns for every one.
 template <LinearTile kTile>
 struct StagedTile {
@@ -395,21 +346,22 @@ class Stages {
   int apart_;  // columns that a lane's stretches are apart
 };
 
-template <class Shape, class Sum, class Element>
-__device__ void linear_wgmma(const WgmmaArgs& args) {
-  const TilePlace place = linear_place<Shape>(args.linear);
+/// Known forms want whole tiles of columns.
+template <class Shape, LinearForm kForm, class Sum, class Element>
+__device__ void linear_wgmma(const WgmmaArgs& all) {
+  const LinearArgs args = known<kForm, Sum>(all.linear);
+  const TilePlace place = linear_place<Shape>(args);
   let_next_grid_start();
   if (place.rows <= 0) return;
-  const int row_bytes = row_bytes_of<Element>(args.linear.k);
+  const int row_bytes = row_bytes_of<Element>(args.k);
   const int blocks = row_bytes / kRowAlignment;
   auto* shared = shared_memory<std::byte>();
   constexpr TileShape kShape = Shape::kShape;
   std::byte* behind = shared + stage_bytes(kShape, stages_used(kShape, row_bytes));
   auto& constants = *reinterpret_cast<ColumnConstants<Shape::kColumns>*>(behind + kBarrierBytes);
-  const Stages<Shape> stages(shared, reinterpret_cast<Barrier*>(behind), args,
-                             weight_order(args.linear));
+  const Stages<Shape> stages(shared, reinterpret_cast<Barrier*>(behind), all, weight_order(kForm));
   if (thread_index() == 0) stages.init(Shape::kThreads / 32);
-  constants.read(args.linear, place, thread_index(), Shape::kThreads);
+  constants.read(args, place, thread_index(), Shape::kThreads);
   sync_block();
 
   using Use = typename Stages<Shape>::Use;
@@ -436,40 +388,51 @@ __device__ void linear_wgmma(const WgmmaArgs& args) {
   };
   stages.multiply(sums, uniform(thread_index() / 128) * 64, {}, blocks, copy_next, [] {});
 
-  if (can_write_lanes<Shape>(place, args.linear)) {
-    write_lanes(sums, place, args.linear, constants, thread_index() / 32);
-    if (args.linear.heads.data == nullptr) clear_padding(args.linear.dst, place, Shape::kThreads);
-    return;
+  if constexpr (kForm == LinearForm::any) {
+    sync_block();  // shared memory is free for what follows
+    using T = Tile<Shape::kRows, Shape::kColumns, Shape::kThreads>;
+    auto* tile = shared_memory<float>();
+    put_lanes<T>(tile, sums, weight_order(kForm));
+    sync_block();
+    finish_sums<T>(tile, place, args, SumSource<T, Sum, 1, kForm>(tile, place, args));
+  } else {
+    const int warp = thread_index() / 32;
+    if (place.rows == Shape::kRows)
+      write_form<kForm, true>(sums, place, args, constants, warp);
+    else
+      write_form<kForm, false>(sums, place, args, constants, warp);
+    if constexpr (kForm != LinearForm::heads) clear_padding(args.dst, place, Shape::kThreads);
   }
-  sync_block();  // shared memory is free for what follows
-  using T = Tile<Shape::kRows, Shape::kColumns, Shape::kThreads>;
-  auto* tile = shared_memory<float>();
-  put_lanes<T>(tile, sums, weight_order(args.linear));
-  sync_block();
-  finish_sums<T>(tile, place, args.linear, SumSource<T, Sum, 1>(tile, place, args.linear));
 }
 
 #endif  // RTAI_HAS_WGMMA
 
 /// Where tiles are copied from. Errors: false.
 template <class Element, TileShape kShape>
-bool make_sources(WgmmaArgs& made) {
+bool make_sources(WgmmaArgs& made, LinearForm form) {
   const LinearArgs& args = made.linear;
   const int row_bytes = row_bytes_of<Element>(args.k);
   return make_src_source(made.src, args.src, args.rows.most, row_bytes, kShape.rows) &&
          make_weight_source(made.weight, args.weight, args.columns, row_bytes, kShape.columns,
-                            weight_order(args));
+                            weight_order(form));
 }
 
-template <class Element, LinearTile kTile>
+template <class Element, LinearTile kTile, LinearForm kForm>
 void launch_wgmma(void (*kernel)(WgmmaArgs), const LinearArgs& args, Stream stream) {
   constexpr TileShape kShape = tile_shape(kTile);
   WgmmaArgs made{.linear = args, .src = {}, .weight = {}};
   made.linear.tile = kTile;
-  if (!make_sources<Element, kShape>(made)) return fail_launch();
+  if (!make_sources<Element, kShape>(made, kForm)) return fail_launch();
   LaunchShape shape = linear_launch(made.linear, row_bytes_of<Element>(args.k));
   shape.shared_bytes += sizeof(ColumnConstants<kShape.columns>);
   launch(kernel, shape, stream, made);
+}
+
+/// with_form of whole tiles; `any` of others.
+template <LinearTile kTile, LinearForm... kForms, class Use>
+void with_whole_form(const LinearArgs& args, Use&& use) {
+  if (args.columns % tile_shape(kTile).columns == 0) return with_form<kForms...>(args, use);
+  use.template operator()<LinearForm::any>();
 }
 
 }  // namespace rtai::cuda::RTAI_GRID

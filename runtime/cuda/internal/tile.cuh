@@ -124,13 +124,16 @@ __device__ inline void clear_padding(const RowsOut& out, const TilePlace& place,
   const int stride_f16 = row_stride(place.all_columns, 2);
   const int stride_i8 = row_stride(place.all_columns, 1);
   if (stride_i8 == place.all_columns) return;  // then the other is, too
+#pragma unroll 1
   for (int r = thread_index() % threads / 32; r < place.rows; r += threads / 32) {
     const std::int64_t row = place.row + r;
     if (out.f16 != nullptr) {
+#pragma unroll 1
       for (int c = place.all_columns + thread_index() % 32; c < stride_f16; c += 32)
         out.f16[row * stride_f16 + c] = 0;
     }
     if (out.i8 != nullptr) {
+#pragma unroll 1
       for (int c = place.all_columns + thread_index() % 32; c < stride_i8; c += 32)
         out.i8[row * stride_i8 + c] = 0;
     }
