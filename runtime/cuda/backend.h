@@ -82,6 +82,8 @@ class Backend {
 
   virtual const DeviceInfo& info() const = 0;
   virtual const Kernels& kernels() const = 0;
+  /// Whether times that run() gives say something.
+  virtual bool has_clock() const = 0;
   /// Errors: device if there is not enough memory.
   virtual Result<Memory> allocate(std::size_t bytes) = 0;
   virtual Result<Memory> allocate_host(std::size_t bytes) = 0;

@@ -81,6 +81,7 @@ class GpuBackend final : public Backend {
 
   const DeviceInfo& info() const override { return info_; }
   const Kernels& kernels() const override { return kernels_; }
+  bool has_clock() const override { return true; }
 
   Result<Memory> allocate(std::size_t bytes) override {
     RTAI_CUDA_CHECK(cudaSetDevice, index_);

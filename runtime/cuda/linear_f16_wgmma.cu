@@ -41,6 +41,17 @@ void launch_tile(const LinearArgs& args, Stream stream) {
                           [&]<LinearForm kForm>() { launch_tile<kTile, kForm>(args, stream); });
 }
 
+/// Of tiles that have no code for any form.
+template <LinearTile kTile, LinearTile kOtherwise>
+void launch_known_or(const LinearArgs& args, Stream stream) {
+  with_kernel_form<kTile>(args, [&]<LinearForm kForm>() {
+    if constexpr (kForm == LinearForm::any)
+      launch_tile<kOtherwise>(args, stream);
+    else
+      launch_tile<kTile, kForm>(args, stream);
+  });
+}
+
 /// Blocks that stay know no other forms.
 template <LinearTile kTile, LinearTile kOtherwise>
 void launch_relay_or(const LinearArgs& args, Stream stream) {
@@ -56,6 +67,8 @@ void run(const LinearArgs& args, Stream stream) {
   switch (args.tile) {
     case LinearTile::w64x64:
       return launch_tile<LinearTile::w64x64>(args, stream);
+    case LinearTile::w128x192:
+      return launch_known_or<LinearTile::w128x192, LinearTile::w128x128>(args, stream);
     case LinearTile::w128x128:
       return launch_tile<LinearTile::w128x128>(args, stream);
     case LinearTile::r128x128:

@@ -92,14 +92,15 @@ enum class LinearTile : std::uint8_t {
   t128x128,
   w64x64,
   w128x128,
+  w128x192,
   r128x128,
 };
 inline constexpr LinearTile kLinearTiles[] = {LinearTile::t32x32, LinearTile::t32x64,
                                               LinearTile::t64x64, LinearTile::t128x128};
 /// Of capability 9.0, and no other.
-inline constexpr LinearTile kHopperTiles[] = {LinearTile::t32x32, LinearTile::t32x64,
-                                              LinearTile::w64x64, LinearTile::w128x128,
-                                              LinearTile::r128x128};
+inline constexpr LinearTile kHopperTiles[] = {LinearTile::t32x32,   LinearTile::t32x64,
+                                              LinearTile::w64x64,   LinearTile::w128x128,
+                                              LinearTile::w128x192, LinearTile::r128x128};
 struct TileShape {
   int rows;
   int columns;
@@ -122,7 +123,9 @@ constexpr TileShape tile_shape(LinearTile tile) {
     case LinearTile::w64x64:
       return {64, 64, 128, 4, 3, 1};
     case LinearTile::w128x128:
-      return {128, 128, 256, 3, 2, 2};
+      return {128, 128, 256, 3, 2, 1};
+    case LinearTile::w128x192:
+      return {128, 192, 256, 4, 1, 1};
     case LinearTile::r128x128:
       return {128, 128, 640, 6, 1, 2, true};
   }

@@ -336,9 +336,9 @@ bool is_plain(const Rows::Args& args) {
   const RowsOut& out = args.dst;
   const bool as_they_lie = args.row_of == nullptr && args.src.f16 == nullptr &&
                            args.src_columns == args.columns && args.first_column == 0;
-  return (args.source == Rows::Source::embedding || as_they_lie) && !args.addend.exist() &&
-         args.function == Function::none && args.norm == Rows::Norm::layer && out.f32 != nullptr &&
-         out.f16 == nullptr && out.i8 != nullptr && out.fixed_scale > 0.0f;
+  return as_they_lie && !args.addend.exist() && args.function == Function::none &&
+         args.norm == Rows::Norm::layer && out.f32 != nullptr && out.f16 == nullptr &&
+         out.i8 != nullptr && out.fixed_scale > 0.0f;
 }
 /// The same arguments, of which the compiler knows what is_plain() says: short code. Where rows are
 /// few, each instruction is fetched more often than it is executed.
@@ -408,18 +408,22 @@ void launch_blocks(const Rows::Args& args, Stream stream) {
   launch_rows<kSource, RowThreads<4, kMostRowColumns / (4 * kThreads), false>>(args, stream);
 }
 
+/// Norms come twice in a layer, embeddings once in a run.
+template <Rows::Source kSource, class R>
+void launch_plain_or_any(const Rows::Args& args, Stream stream) {
+  if constexpr (kSource == Rows::Source::rows) {
+    if (is_plain(args)) return launch_rows<kSource, R, true>(args, stream);
+  }
+  launch_rows<kSource, R>(args, stream);
+}
+
 /// Rows of kVectors times 128 columns: of many rows a warp takes one each, of few a block.
 template <Rows::Source kSource, int kVectors>
 void launch_usual(const Rows::Args& args, Stream stream) {
   constexpr int kManyRows = 1024;
-  using Many = RowThreads<1, kVectors, true>;
-  using Few = RowThreads<kVectors, 1, true>;
-  if (args.rows.most >= kManyRows) {
-    if (is_plain(args)) return launch_rows<kSource, Many, true>(args, stream);
-    return launch_rows<kSource, Many>(args, stream);
-  }
-  if (is_plain(args)) return launch_rows<kSource, Few, true>(args, stream);
-  launch_rows<kSource, Few>(args, stream);
+  if (args.rows.most >= kManyRows)
+    return launch_plain_or_any<kSource, RowThreads<1, kVectors, true>>(args, stream);
+  launch_plain_or_any<kSource, RowThreads<kVectors, 1, true>>(args, stream);
 }
 
 /// The hidden sizes that most models have are known to the compiler.

@@ -43,6 +43,11 @@ class Arguments {
     }
   }
 
+  std::optional<TileTuner::Layer> tunable() const {
+    if (launch_.kind != Kind::linear_i8 || meets()) return std::nullopt;
+    return TileTuner::Layer{linear(), tile_needs()};
+  }
+
  private:
   const Slot& slot(SlotIndex i) const { return run_.plan->slots[static_cast<std::size_t>(i)]; }
   const DeviceSlot& placed(SlotIndex i) const {
@@ -112,6 +117,13 @@ class Arguments {
     return {.data = i8(i), .scale = scale(i), .heads = count, .head_dim = columns(i) / count};
   }
 
+  TileNeeds tile_needs() const {
+    const bool as_heads = launch_.heads != kNoSlot;
+    return {.columns = columns(launch_.step->dst),
+            .meets = meets(),
+            .whole = as_heads ? heads(launch_.heads).head_dim : 1};
+  }
+
   cuda::LinearArgs linear() const {
     using namespace engine::linear_tensor;
     const auto& tensors = launch_.step->source->tensors;
@@ -120,25 +132,25 @@ class Arguments {
     const cuda::RowCount rows = count(dst);
     const cuda::HeadsOut as_heads =
         launch_.heads == kNoSlot ? cuda::HeadsOut{} : heads(launch_.heads);
-    const cuda::LinearTile tile = choose_tile(
-        rows.most,
-        {.columns = columns(dst), .meets = meets(), .whole = std::max(as_heads.head_dim, 1)},
-        *run_.device);
-    const cuda::TileShape shape = cuda::tile_shape(tile);
-    const Index blocks = div_up(rows.most, shape.rows) * div_up(columns(dst), shape.columns);
-    return {.rows = rows,
-            .columns = columns(dst),
-            .k = columns(launch_.src),
-            .src = is_i8 ? static_cast<const void*>(i8(launch_.src)) : f16(launch_.src),
-            .src_scale = is_i8 ? scale(launch_.src) : nullptr,
-            .weight = run_.weights->data<std::byte>(tensors[weight]),
-            .weight_scale = is_i8 ? floats(tensors[weight_scale]) : nullptr,
-            .bias = floats(tensors[bias]),
-            .function = launch_.step->function,
-            .residual = rows_in(launch_.src2),
-            .dst = out(team(blocks, resident_blocks(shape, *run_.device))),
-            .heads = as_heads,
-            .tile = tile};
+    cuda::LinearArgs args{
+        .rows = rows,
+        .columns = columns(dst),
+        .k = columns(launch_.src),
+        .src = is_i8 ? static_cast<const void*>(i8(launch_.src)) : f16(launch_.src),
+        .src_scale = is_i8 ? scale(launch_.src) : nullptr,
+        .weight = run_.weights->data<std::byte>(tensors[weight]),
+        .weight_scale = is_i8 ? floats(tensors[weight_scale]) : nullptr,
+        .bias = floats(tensors[bias]),
+        .function = launch_.step->function,
+        .residual = rows_in(launch_.src2),
+        .dst = out(),
+        .heads = as_heads,
+        .tile = choose_tile(rows.most, tile_needs(), *run_.device)};
+    if (is_i8 && !meets()) args.tile = run_.tuner->tile(shape_of(args), args.tile);
+    const cuda::TileShape shape = cuda::tile_shape(args.tile);
+    const Index blocks = div_up(rows.most, shape.rows) * div_up(args.columns, shape.columns);
+    args.dst.team = team(blocks, resident_blocks(shape, *run_.device));
+    return args;
   }
 
   /// Blocks of a tile and head, of which there are `tiles`: few tiles leave multiprocessors idle.
@@ -248,6 +260,12 @@ class Arguments {
 
 std::size_t meeting_bytes(const DevicePlan& plan, BatchSize capacity) {
   return kFaultBytes + plan.launches.size() * meeting_bytes_of_launch(capacity);
+}
+
+std::optional<TileTuner::Layer> tunable_layer(const DeviceRun& run,
+                                              std::size_t i,
+                                              BatchSize bound) {
+  return Arguments(run, i, bound).tunable();
 }
 
 void record_launch(const DeviceRun& run, std::size_t i, BatchSize bound, cuda::Recorder& recorder) {

@@ -314,6 +314,10 @@ bool fits(cuda::LinearTile tile, const TileNeeds& needs, const cuda::DeviceInfo&
          can_meet(div_up<Index>(needs.columns, shape.columns), resident_blocks(shape, device));
 }
 
+Index tiles_of(const cuda::TileShape& shape, Index rows, Index columns) {
+  return div_up<Index>(rows, shape.rows) * div_up<Index>(columns, shape.columns);
+}
+
 }  // namespace
 
 bool has_meeting_tile(Index columns, const cuda::DeviceInfo& device) {
@@ -328,11 +332,23 @@ cuda::LinearTile choose_tile(Index rows, const TileNeeds& needs, const cuda::Dev
   for (const cuda::LinearTile tile : cuda::linear_tiles(device.capability)) {  // small to large
     if (!fits(tile, needs, device)) continue;
     const cuda::TileShape shape = cuda::tile_shape(tile);
-    const Index blocks =
-        div_up<Index>(rows, shape.rows) * div_up<Index>(needs.columns, shape.columns);
-    if (!chosen || blocks >= Index{shape.worth} * device.multiprocessors) chosen = tile;
+    const Index tiles = tiles_of(shape, rows, needs.columns);
+    if (!chosen || tiles >= Index{shape.worth} * device.multiprocessors) chosen = tile;
   }
   return chosen.value_or(cuda::LinearTile::t32x64);
+}
+
+std::vector<cuda::LinearTile> usable_tiles(Index rows,
+                                           const TileNeeds& needs,
+                                           const cuda::DeviceInfo& device) {
+  constexpr Index kMostOfOne = 12;
+  std::vector<cuda::LinearTile> usable;
+  for (const cuda::LinearTile tile : cuda::linear_tiles(device.capability)) {
+    const Index tiles = tiles_of(cuda::tile_shape(tile), rows, needs.columns);
+    if (fits(tile, needs, device) && tiles <= kMostOfOne * device.multiprocessors)
+      usable.push_back(tile);
+  }
+  return usable;
 }
 
 }  // namespace rtai::exec

@@ -70,6 +70,11 @@ struct TileNeeds {
 /// The largest tile that gives every multiprocessor blocks enough (TileShape::worth). Where blocks
 /// meet, there is one: has_meeting_tile.
 cuda::LinearTile choose_tile(Index rows, const TileNeeds& needs, const cuda::DeviceInfo& device);
+/// All that such a layer can have, but for those so small that every multiprocessor would compute
+/// more than a dozen.
+std::vector<cuda::LinearTile> usable_tiles(Index rows,
+                                           const TileNeeds& needs,
+                                           const cuda::DeviceInfo& device);
 bool has_meeting_tile(Index columns, const cuda::DeviceInfo& device);
 
 /// Blocks of a tile that run on the device at once, at least.

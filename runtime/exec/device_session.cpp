@@ -178,7 +178,8 @@ class DeviceSession final : public Session::Impl {
             .capacity = wanted,
             .inputs = {},
             .arena = arena_.data(),
-            .meeting = meeting_.data()};
+            .meeting = meeting_.data(),
+            .tuner = &tuner_};
     place_inputs(inputs_.data(), wanted, run_.inputs);
     capacity_ = wanted;
     return {};
@@ -237,6 +238,27 @@ class DeviceSession final : public Session::Impl {
     recorder.copy(host_.data() + fault_offset_, meeting_.data(), sizeof(std::uint32_t));
   }
 
+  /// Inputs, then all launches, whose time is taken.
+  void record_run(BatchSize bound, cuda::Recorder& recorder) const {
+    record_inputs(bound, recorder);
+    recorder.begin_timing();
+    for (std::size_t i = 0; i < device_plan_.launches.size(); ++i)
+      record_launch(run_, i, bound, recorder);
+    recorder.end_timing();
+  }
+
+  Result<void> tune(BatchSize bound) {
+    std::vector<TileTuner::Layer> layers;
+    for (std::size_t i = 0; i < device_plan_.launches.size(); ++i) {
+      if (auto layer = tunable_layer(run_, i, bound)) layers.push_back(*layer);
+    }
+    return tuner_.tune(*backend_, layers, [&]() -> Result<double> {
+      RTAI_TRY(const std::unique_ptr<cuda::Graph> graph,
+               backend_->record([&](cuda::Recorder& recorder) { record_run(bound, recorder); }));
+      return time_graph(*backend_, *graph);
+    });
+  }
+
   Result<Graphs*> graphs_for(BatchSize size) {
     const BatchSize bound{std::min(round_tokens(size.tokens), capacity_.tokens),
                           std::min(round_sequences(size.sequences), capacity_.sequences)};
@@ -256,13 +278,14 @@ class DeviceSession final : public Session::Impl {
       made.parts.push_back(std::move(graph));
       return {};
     };
-    const auto inputs = [this, bound](cuda::Recorder& recorder) { record_inputs(bound, recorder); };
+    if (backend_->has_clock()) RTAI_TRY_VOID(tune(bound));
     const auto outputs = [this, bound](cuda::Recorder& recorder) {
       record_outputs(bound, recorder);
     };
     const std::size_t launches = device_plan_.launches.size();
     if (profiles_) {
-      RTAI_TRY_VOID(add(inputs));
+      RTAI_TRY_VOID(
+          add([this, bound](cuda::Recorder& recorder) { record_inputs(bound, recorder); }));
       for (std::size_t i = 0; i < launches; ++i)
         RTAI_TRY_VOID(add([this, i, bound](cuda::Recorder& recorder) {
           recorder.begin_timing();
@@ -272,11 +295,7 @@ class DeviceSession final : public Session::Impl {
       RTAI_TRY_VOID(add(outputs));
     } else {
       RTAI_TRY_VOID(add([=, this](cuda::Recorder& recorder) {
-        inputs(recorder);
-        recorder.begin_timing();
-        for (std::size_t i = 0; i < launches; ++i)
-          record_launch(run_, i, bound, recorder);
-        recorder.end_timing();
+        record_run(bound, recorder);
         outputs(recorder);
       }));
     }
@@ -355,6 +374,7 @@ class DeviceSession final : public Session::Impl {
   std::size_t fault_offset_ = 0;
   std::size_t hidden_offset_ = 0;
   DeviceRun run_;
+  TileTuner tuner_;
   std::map<BatchSize, Graphs> graphs_;
   std::int64_t runs_ = 0;
   BatchSize last_;

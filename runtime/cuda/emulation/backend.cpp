@@ -35,6 +35,7 @@ class HostBackend final : public Backend {
 
   const DeviceInfo& info() const override { return info_; }
   const Kernels& kernels() const override { return kernels_; }
+  bool has_clock() const override { return false; }
 
   Result<Memory> allocate(std::size_t bytes) override {
     void* data = ::operator new(bytes, kAlignment, std::nothrow);

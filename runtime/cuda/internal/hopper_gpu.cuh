@@ -125,10 +125,17 @@ __device__ void settle(float (&sums)[kN][4]) {
 #define RTAI_32_NAMES                                                                          \
   "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, " \
   "%20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define RTAI_48_NAMES \
+  RTAI_32_NAMES       \
+  ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47"
 #define RTAI_64_NAMES                                                                       \
   RTAI_32_NAMES                                                                             \
   ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, " \
   "%49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define RTAI_96_NAMES                                                                       \
+  RTAI_64_NAMES                                                                             \
+  ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, " \
+  "%81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
 #define RTAI_4_SUMS(in_out, i) \
   in_out(sums[i][0]), in_out(sums[i][1]), in_out(sums[i][2]), in_out(sums[i][3])
 #define RTAI_32_SUMS(in_out, i)                                                           \
@@ -136,6 +143,7 @@ __device__ void settle(float (&sums)[kN][4]) {
       RTAI_4_SUMS(in_out, i + 3), RTAI_4_SUMS(in_out, i + 4), RTAI_4_SUMS(in_out, i + 5), \
       RTAI_4_SUMS(in_out, i + 6), RTAI_4_SUMS(in_out, i + 7)
 #define RTAI_64_SUMS(in_out, i) RTAI_32_SUMS(in_out, i), RTAI_32_SUMS(in_out, i + 8)
+#define RTAI_96_SUMS(in_out, i) RTAI_64_SUMS(in_out, i), RTAI_32_SUMS(in_out, i + 16)
 
 // sums = (keep ? sums : 0) + 64 rows of a with as many rows of b, 32 bytes of each. Warp w of four
 // has rows 16 w to 16 w + 15, in fragments as mma's.
@@ -150,12 +158,16 @@ __device__ void settle(float (&sums)[kN][4]) {
   }
 RTAI_MULTIPLY_GROUP(std::int32_t, "+r", 32, "m64n64k32.s32.s8.s8", "%32", "%33", "%34", "")
 RTAI_MULTIPLY_GROUP(std::int32_t, "+r", 64, "m64n128k32.s32.s8.s8", "%64", "%65", "%66", "")
+RTAI_MULTIPLY_GROUP(std::int32_t, "+r", 96, "m64n192k32.s32.s8.s8", "%96", "%97", "%98", "")
 RTAI_MULTIPLY_GROUP(float, "+f", 32, "m64n64k16.f32.f16.f16", "%32", "%33", "%34", ", 1, 1, 0, 0")
 RTAI_MULTIPLY_GROUP(float, "+f", 64, "m64n128k16.f32.f16.f16", "%64", "%65", "%66", ", 1, 1, 0, 0")
+RTAI_MULTIPLY_GROUP(float, "+f", 96, "m64n192k16.f32.f16.f16", "%96", "%97", "%98", ", 1, 1, 0, 0")
 #undef RTAI_MULTIPLY_GROUP
+#undef RTAI_96_SUMS
 #undef RTAI_64_SUMS
 #undef RTAI_32_SUMS
 #undef RTAI_4_SUMS
+#undef RTAI_96_NAMES
 #undef RTAI_64_NAMES
 #undef RTAI_32_NAMES
 

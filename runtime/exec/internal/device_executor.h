@@ -3,6 +3,9 @@
 
 #include "runtime/exec/device_plan.h"
 #include "runtime/exec/internal/device_weights.h"
+#include "runtime/exec/tile_tuner.h"
+
+#include <optional>
 
 namespace rtai::exec {
 
@@ -40,10 +43,14 @@ struct DeviceRun {
   // meeting_bytes: the fault word, then for each launch where its blocks meet. All zeros before a
   // run.
   std::byte* meeting = nullptr;
+  const TileTuner* tuner = nullptr;
 };
 
 /// Bytes of DeviceRun::meeting.
 std::size_t meeting_bytes(const DevicePlan& plan, BatchSize capacity);
+
+/// Launch `i`, if it is a layer that TileTuner tunes: blocks of whose rows do not meet.
+std::optional<TileTuner::Layer> tunable_layer(const DeviceRun& run, std::size_t i, BatchSize bound);
 
 /// Puts launch `i` on the device for batches up to `bound`.
 void record_launch(const DeviceRun& run, std::size_t i, BatchSize bound, cuda::Recorder& recorder);
