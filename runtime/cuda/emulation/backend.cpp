@@ -13,7 +13,9 @@ constexpr std::align_val_t kAlignment{256};
 class HostRecorder final : public Recorder {
  public:
   using Recorder::Recorder;
-  void copy(void* dst, const void* src, std::size_t bytes) override { std::memcpy(dst, src, bytes); }
+  void copy(void* dst, const void* src, std::size_t bytes) override {
+    std::memcpy(dst, src, bytes);
+  }
   void clear(void* dst, std::size_t bytes) override { std::memset(dst, 0, bytes); }
 };
 
