@@ -20,6 +20,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tools" 
 from server import Load, Server, until  # noqa: E402
 
 
+PATIENT = ("--queue-time", "2s")
+
+
 class Campaign:
     def __init__(self, flags):
         self.flags = flags
@@ -44,18 +47,29 @@ class Campaign:
         path.write_text("".join(f"{len(json.loads(line)['input_ids'])}\n" for line in lines))
         return path
 
+    def closed_loop(self, server, seconds):
+        """What the server answers to 64 connections that ask again as soon as they are answered. Its queue must hold them
+        all (PATIENT): a client that is refused and asks again at once keeps the server busy with refusals."""
+        return self.bench(server, "--connections", 64, "--duration", f"{seconds}s")["throughput_per_s"]
+
+    def capacity(self, engine=None):
+        with Server(self.flags.rtai, engine or self.flags.engine, *PATIENT) as server:
+            self.closed_loop(server, 1)
+            return self.closed_loop(server, 4)
+
     def throughput(self):
         """Closed loop over HTTP against batches without it, in turn: (share, http, batches) per second."""
+        rounds = 3
         with tempfile.TemporaryDirectory() as folder:
             lengths = self.token_lengths(folder)
             http, plain = [], []
-            with Server(self.flags.rtai, self.flags.engine) as server:
-                self.bench(server, "--connections", 64, "--duration", "2s")
-                for _ in range(3):
-                    http.append(self.bench(server, "--connections", 64, "--duration", f"{self.flags.seconds / 6}s")["throughput_per_s"])
+            with Server(self.flags.rtai, self.flags.engine, *PATIENT) as server:
+                self.closed_loop(server, 2)
+                for _ in range(rounds):
+                    http.append(self.closed_loop(server, self.flags.seconds / 2 / rounds))
                     plain.append(self.run("bench", self.flags.engine, "--batch", 64, "--lengths", lengths, "--duration",
-                                          f"{self.flags.seconds / 6}s", "--json", "-")["results"][0]["throughput_per_s"])
-        http, plain = sorted(http)[1], sorted(plain)[1]
+                                          f"{self.flags.seconds / 2 / rounds}s", "--json", "-")["results"][0]["throughput_per_s"])
+        http, plain = sorted(http)[rounds // 2], sorted(plain)[rounds // 2]
         self.say("throughput", http_per_s=http, batches_per_s=plain, share=http / plain)
         return http
 
@@ -64,18 +78,18 @@ class Campaign:
 
     def load(self):
         """p99 at 70 % of the closed-loop throughput, against the latency of one request alone."""
+        capacity = self.capacity()
         with Server(self.flags.rtai, self.flags.engine) as server:
             alone = self.one_at_a_time(server)
-            capacity = self.bench(server, "--connections", 64, "--duration", "4s")["throughput_per_s"]
             loaded = self.bench(server, "--rate", 0.7 * capacity, "--duration", f"{self.flags.seconds / 2}s")
         self.say("load", alone_p50_ms=alone["latency_ms"]["p50"], alone_p99_ms=alone["latency_ms"]["p99"], capacity_per_s=capacity,
                  loaded_p50_ms=loaded["latency_ms"]["p50"], loaded_p99_ms=loaded["latency_ms"]["p99"], statuses=loaded["statuses"])
 
     def overload(self):
         """Five times the capacity: those accepted, those refused, memory, recovery."""
+        capacity = self.capacity()
         with Server(self.flags.rtai, self.flags.engine, "--queue-time", self.flags.queue_time) as server:
             alone = self.one_at_a_time(server)
-            capacity = self.bench(server, "--connections", 64, "--duration", "4s")["throughput_per_s"]
             before = server.metrics()["process_resident_memory_bytes"]
             over = self.bench(server, "--rate", 5 * capacity, "--connections", 256, "--duration", f"{self.flags.seconds}s")
             after = server.metrics()["process_resident_memory_bytes"]
@@ -93,7 +107,7 @@ class Campaign:
             return self.say("promise", skipped="needs --full-engine and --fast-engine")
         with Server(self.flags.rtai, full) as server:
             alone = self.one_at_a_time(server)["latency_ms"]["p50"]
-            capacity = self.bench(server, "--connections", 64, "--duration", "4s")["throughput_per_s"]
+        capacity = self.capacity(full)
         promise_ms = round(5 * alone + 5)
         for name, engines in (("both", [full, fast]), ("full alone", [full])):
             with Server(self.flags.rtai, *engines, "--slo-p99", f"{promise_ms}ms", "--queue-time", "10s") as server:
@@ -161,8 +175,8 @@ class Campaign:
 
     def soak(self):
         """Twenty minutes at half the capacity; memory after the first two against the end."""
+        capacity = self.capacity()
         with Server(self.flags.rtai, self.flags.engine) as server:
-            capacity = self.bench(server, "--connections", 64, "--duration", "4s")["throughput_per_s"]
             self.bench(server, "--rate", capacity / 2, "--duration", f"{self.flags.soak_seconds / 10}s")
             before = server.metrics()["process_resident_memory_bytes"]
             found = self.bench(server, "--rate", capacity / 2, "--duration", f"{self.flags.soak_seconds}s")
