@@ -1,5 +1,7 @@
 #include "runtime/cuda/emulation/grid.h"
 
+#include "runtime/cuda/emulation/address_sanitizer.h"
+
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -59,14 +61,34 @@ class GuardedPages {
   }
   GuardedPages(const GuardedPages&) = delete;
   GuardedPages& operator=(const GuardedPages&) = delete;
-  ~GuardedPages() { ::munmap(base_, usable_ + 2 * kPageBytes); }
+  ~GuardedPages() {
+    forget_frames(bounds());  // or they would be found in whatever is mapped here next
+    ::munmap(base_, usable_ + 2 * kPageBytes);
+  }
 
   std::byte* end() const { return base_ + kPageBytes + usable_; }
+  StackBounds bounds() const { return {base_ + kPageBytes, usable_}; }
 
  private:
   std::size_t usable_;
   std::byte* base_;
 };
+
+/// Where a thread of the host or of the grid goes on.
+struct Fiber {
+  void* stack_pointer = nullptr;
+  StackBounds stack;
+  void* frames = nullptr;  // what AddressSanitizer keeps
+};
+
+enum class Leaving { for_now, for_good };
+
+/// Goes on at `to`, until somebody goes on at `from`.
+void switch_fiber(Fiber& from, const Fiber& to, Leaving leaving = Leaving::for_now) {
+  before_switch(leaving == Leaving::for_good ? nullptr : &from.frames, to.stack);
+  rtai_switch_fiber(&from.stack_pointer, to.stack_pointer);
+  after_switch(from.frames);
+}
 
 enum class State : std::uint8_t { ready, at_warp, at_block, done };
 
@@ -97,7 +119,7 @@ struct Thread {
   Warp* warp = nullptr;
   int index = 0;
   State state = State::done;
-  void* stack_pointer = nullptr;
+  Fiber fiber;
   std::unique_ptr<GuardedPages> stack;
   std::vector<Copy> copies;
   int group = 0;  // of copies, that is open
@@ -123,7 +145,7 @@ struct Grid {
   const std::function<void()>* body;
   std::vector<Block*> resident;
   Thread* current = nullptr;
-  void* scheduler = nullptr;
+  Fiber scheduler;
   std::string fault;
   std::int64_t events = 0;  // anything but waiting
 };
@@ -139,7 +161,8 @@ std::vector<std::unique_ptr<Block>> blocks;
 void leave(State state) {
   Thread& self = *grid->current;
   self.state = state;
-  rtai_switch_fiber(&self.stack_pointer, grid->scheduler);
+  switch_fiber(self.fiber, grid->scheduler,
+               state == State::done ? Leaving::for_good : Leaving::for_now);
 }
 
 void release_block_if_all_wait(Block& block) {
@@ -152,6 +175,7 @@ void release_block_if_all_wait(Block& block) {
 }
 
 void fiber_main() {
+  grid->scheduler.stack = after_switch(nullptr);
   (*grid->body)();
   Block& block = *grid->current->block;
   --block.running;
@@ -166,7 +190,8 @@ void start(Thread& thread) {
   auto* top = reinterpret_cast<void**>(thread.stack->end()) - 2;
   *top = reinterpret_cast<void*>(&fiber_main);
   std::fill(top - 6, top, nullptr);
-  thread.stack_pointer = top - 6;
+  thread.fiber = {.stack_pointer = top - 6, .stack = thread.stack->bounds()};
+  forget_frames(thread.fiber.stack);
   thread.copies.clear();
   thread.group = 0;
   thread.state = State::ready;
@@ -197,7 +222,7 @@ void start(Block& block, int index, const LaunchShape& shape) {
 
 void resume(Thread& thread) {
   grid->current = &thread;
-  rtai_switch_fiber(&grid->scheduler, thread.stack_pointer);
+  switch_fiber(grid->scheduler, thread.fiber);
   grid->current = nullptr;
 }
 
@@ -305,8 +330,10 @@ void pause() {
   leave(State::ready);
 }
 
-void fail(const std::string& what) {
+void fail(const char* what, std::size_t number) {
+  // All is destroyed before the fiber leaves: nobody comes back to it.
   grid->fault = describe(*grid->current) + ": " + what;
+  if (number > 0) grid->fault += " " + std::to_string(number);
   leave(State::done);
   __builtin_unreachable();  // the grid has ended
 }
@@ -335,7 +362,7 @@ void check_shared(const void* address, std::size_t bytes, std::size_t alignment)
   if (begin < shared || begin + bytes > shared + grid->shape.shared_bytes)
     fail("an address outside the block's shared memory");
   if (reinterpret_cast<std::uintptr_t>(address) % alignment != 0)
-    fail("an address that is no multiple of " + std::to_string(alignment));
+    fail("an address that is no multiple of", alignment);
 }
 
 namespace {

@@ -45,7 +45,7 @@ void sync_threads(int number, int threads);
 void pause();
 
 /// Ends the grid with a fault.
-[[noreturn]] void fail(const std::string& what);
+[[noreturn]] void fail(const char* what, std::size_t number = 0);
 
 /// Calls perform(lanes) when all 32 lanes of the warp have come with the same `perform`.
 using Perform = void (*)(void* const* lanes);
