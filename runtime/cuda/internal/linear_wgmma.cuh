@@ -209,6 +209,7 @@ __device__ void write_form(Sum (&sums)[kN][4],
   }
   write_function<kForm, Function::none, kWhole>(sums, place, args, constants, warp);
 }
+
 /// A tile that is multiplied from stages: four warps for each 64 rows, all columns for every one.
 template <LinearTile kTile>
 struct StagedTile {
