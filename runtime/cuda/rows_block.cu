@@ -397,15 +397,15 @@ void launch_rows(const Rows::Args& args, Stream stream) {
          stream, args);
 }
 
-/// All of a block for a row, and registers for as many elements as a thread has of it.
+/// All of a block for a row: the wider it is, the more threads.
 template <Rows::Source kSource>
 void launch_blocks(const Rows::Args& args, Stream stream) {
-  constexpr int kThreads = RowThreads<4, 2, false>::kThreads;
   // Padding of i8 rows is written too, and reaches further than the columns.
-  const int fours = row_stride(args.columns, 1) / 4;
-  if (fours <= 2 * kThreads) return launch_rows<kSource, RowThreads<4, 2, false>>(args, stream);
-  if (fours <= 8 * kThreads) return launch_rows<kSource, RowThreads<4, 8, false>>(args, stream);
-  launch_rows<kSource, RowThreads<4, kMostRowColumns / (4 * kThreads), false>>(args, stream);
+  const int columns = row_stride(args.columns, 1);
+  if (columns <= 1024) return launch_rows<kSource, RowThreads<4, 2, false>>(args, stream);
+  if (columns <= 4096) return launch_rows<kSource, RowThreads<8, 4, false>>(args, stream);
+  static_assert(kMostRowColumns <= 32 * 32 * 4 * 4);
+  launch_rows<kSource, RowThreads<32, 4, false>>(args, stream);
 }
 
 /// Norms come twice in a layer, embeddings once in a run.
