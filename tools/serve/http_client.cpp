@@ -5,6 +5,7 @@
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 #include <fmt/format.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <cmath>
@@ -179,8 +180,17 @@ class LoadGenerator {
     send(connection);
   }
 
+  /// Servers close what was idle for long.
+  static bool was_closed(Connection& connection) {
+    char byte = 0;
+    const ssize_t came = ::recv(connection.stream.socket().native_handle(), &byte, sizeof(byte),
+                                MSG_PEEK | MSG_DONTWAIT);
+    return came == 0 || (came < 0 && errno != EAGAIN);
+  }
+
   void send(Connection& connection) {
     const std::string& request = requests_[report_.sent++ % requests_.size()];
+    if (connection.stream.socket().is_open() && was_closed(connection)) close(connection);
     if (connection.stream.socket().is_open()) return write(connection, request);
     connection.stream.async_connect(endpoint_, [this, &connection, &request](error_code error) {
       if (error) return fail(connection);
