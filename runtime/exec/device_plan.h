@@ -70,8 +70,8 @@ struct TileNeeds {
 /// The largest tile that gives every multiprocessor blocks enough (TileShape::worth). Where blocks
 /// meet, there is one: has_meeting_tile.
 cuda::LinearTile choose_tile(Index rows, const TileNeeds& needs, const cuda::DeviceInfo& device);
-/// All that such a layer can have, but for those so small that every multiprocessor would compute
-/// more than a dozen.
+/// All that such a layer can have, but for those of which every multiprocessor would compute more
+/// than a dozen: of very many rows none.
 std::vector<cuda::LinearTile> usable_tiles(Index rows,
                                            const TileNeeds& needs,
                                            const cuda::DeviceInfo& device);

@@ -35,7 +35,8 @@ Result<std::vector<Timed>> time_alone(cuda::Backend& backend, const TileTuner::L
 }  // namespace
 
 LayerShape shape_of(const cuda::LinearArgs& args) {
-  return {.adds = args.residual.exist(),
+  return {.function = args.function,
+          .adds = args.residual.exist(),
           .quantizes = args.dst.i8 != nullptr,
           .head_dim = args.heads.data == nullptr ? 0 : args.heads.head_dim,
           .rows = args.rows.most,

@@ -12,6 +12,7 @@ namespace rtai::exec {
 
 /// What a layer's time depends on.
 struct LayerShape {
+  Function function = {};
   bool adds = false;  // a residual
   bool quantizes = false;
   int head_dim = 0;  // of heads that are written; 0: none

@@ -84,8 +84,8 @@ T shuffle_xor(T value, int mask) {
   return lane.result;
 }
 
-/// What all lanes have.
 inline void assume(bool) {}
+/// What all lanes have.
 inline int uniform(int value) {
   return value;
 }

@@ -12,6 +12,10 @@ namespace rtai::cuda::RTAI_GRID {
 /// be: where rows are few, an instruction is fetched more often than it is executed (docs/gpu.md).
 enum class LinearForm : std::uint8_t { any, floats, integers, heads };
 
+/// What products of elements add up in.
+template <class Element>
+using SumOf = std::conditional_t<std::is_same_v<Element, std::int8_t>, std::int32_t, float>;
+
 /// What gelu is fused with: integers, and the floats of f16 layers.
 constexpr bool has_gelu(LinearForm form, bool is_i8) {
   return form == LinearForm::integers || (form == LinearForm::floats && !is_i8);

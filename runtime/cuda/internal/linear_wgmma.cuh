@@ -429,11 +429,4 @@ void launch_wgmma(void (*kernel)(WgmmaArgs), const LinearArgs& args, Stream stre
   launch(kernel, shape, stream, made);
 }
 
-/// with_form of whole tiles; `any` of others.
-template <LinearTile kTile, LinearForm... kForms, class Use>
-void with_whole_form(const LinearArgs& args, Use&& use) {
-  if (args.columns % tile_shape(kTile).columns == 0) return with_form<kForms...>(args, use);
-  use.template operator()<LinearForm::any>();
-}
-
 }  // namespace rtai::cuda::RTAI_GRID
