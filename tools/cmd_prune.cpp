@@ -1,4 +1,5 @@
 // rtai prune: a smaller dense model, with what it cost and won.
+#include "libopt/prune/plan.h"
 #include "tools/cli.h"
 #include "tools/optimization.h"
 #include "tools/report/pruning.h"
@@ -137,12 +138,12 @@ void add_prune(Commands& commands) {
   flags->common.add_time_budget_to(command);
   CLI::Option_group& target = *command.add_option_group("Target", "What to reach");
   target.add_option("--speedup", flags->speedup, "Times faster, measured as deployed")
-      ->check(CLI::Range(1.0, 1000.0));
+      ->check(CLI::Range(1.0, prune::Target::kMaxRatio));
   target
       .add_option("--latency", flags->latency_ms, "Milliseconds for one run, measured as deployed")
       ->check(CLI::PositiveNumber);
   target.add_option("--flops", flags->flops, "Times fewer multiply-adds in the encoder")
-      ->check(CLI::Range(1.0, 1000.0));
+      ->check(CLI::Range(1.0, prune::Target::kMaxRatio));
   CLI::Option* heads =
       target.add_option("--keep-heads", flags->keep_heads, "Share of heads to keep")
           ->check(CLI::Range(0.0, 1.0));

@@ -14,6 +14,9 @@ namespace rtai::prune {
 
 /// What the pruned model must reach; pruning passes derive their options from it.
 struct Target {
+  /// The largest ratio that can be asked for.
+  static constexpr double kMaxRatio = 1000;
+
   double speedup = 0;
   double latency_ms = 0;
   double flops = 0;
@@ -23,11 +26,11 @@ struct Target {
 
   static constexpr auto fields() {
     return std::tuple{
-        option("speedup", &Target::speedup, Range{0, 1000},
+        option("speedup", &Target::speedup, Range{0, kMaxRatio},
                "times faster than the dense model, measured as it will be deployed"),
         option("latency-ms", &Target::latency_ms, Range{0, 1e9},
                "milliseconds for one run, measured as it will be deployed"),
-        option("flops", &Target::flops, Range{0, 1000},
+        option("flops", &Target::flops, Range{0, kMaxRatio},
                "times fewer multiply-adds in the encoder's modules"),
         option("keep-heads", &Target::keep_heads, Range{0, 1}, "share of all heads to keep"),
         option("keep-ffn", &Target::keep_ffn, Range{0, 1}, "share of all FFN columns to keep"),

@@ -78,9 +78,10 @@ class PruneTest(unittest.TestCase):
         self.assertEqual(report["verdict"], "met")
 
     def test_optimize_writes_the_least_model_where_the_goal_is_out_of_reach(self):
-        report = self.optimize(7, "all.rtai", "--speedup", 900)
+        # The largest ratio: what int8 leaves to be won may be more, where int8 is slower.
+        report = self.optimize(7, "all.rtai", "--speedup", 1000)
         self.assertEqual([p["name"] for p in report["passes"]], ["prune-obs", "quantize-int8"])
-        self.assertIn("speedup 900", report["missed"][0])
+        self.assertIn("speedup 1000", report["missed"][0])
         self.assertEqual(rtai("verify", self.folder / "all.rtai").returncode, 0)
 
     def test_the_same_seed_gives_the_same_file(self):
