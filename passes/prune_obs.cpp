@@ -9,10 +9,12 @@
 //   2. the divergence of the model's outputs with one module at a level, measured on held-back
 //      texts (the local error alone misjudges early layers badly);
 //   3. the levels of least total divergence within the budget, by dynamic programming;
-//   4. from bottom to top, all linear layers solved again against the dense model's activations.
+//   4. from bottom to top, all linear layers solved again against the dense model's activations;
+//   5. on request, gradient steps on all weights at once, towards the dense model's answers.
 // Copies of the texts with words swapped serve in all steps: the dense model answers them.
 #include "libopt/prune/plan.h"
 #include "libopt/prune/rebuild.h"
+#include "libopt/prune/refine.h"
 #include "libopt/prune/scores.h"
 #include "libopt/prune/texts.h"
 #include "passes/passes.h"
@@ -43,6 +45,9 @@ struct Options : prune::Target {
   int copies = 2;
   int points = 5;
   double ridge = 0.01;
+  double refine = 0;
+  int refine_steps = 0;
+  double refine_rate = 3e-4;
   int threads = 0;
 
   static constexpr auto fields() {
@@ -65,6 +70,12 @@ struct Options : prune::Target {
             option("points", &Options::points, Range{1, 64}, "levels measured in each module"),
             option("ridge", &Options::ridge, Range{0, 100},
                    "of least squares, as a share of the mean second moment"),
+            option("refine", &Options::refine, Range{0, 1e6},
+                   "seconds of gradient steps towards the dense model's answers; 0: none"),
+            option("refine-steps", &Options::refine_steps, Range{0, 1e9},
+                   "how many steps at most; 0: as many as the seconds allow"),
+            option("refine-rate", &Options::refine_rate, Range{0, 1},
+                   "how far a step goes at most"),
             option("threads", &Options::threads, Range{0, 1024},
                    "for statistics and solving; 0: all cores")});
   }
@@ -82,6 +93,7 @@ constexpr double kTimeOfChoice = 0.6;
 
 /// The calibration texts in the roles they have.
 struct Texts {
+  TokenBatch all;      // as they are
   TokenBatch fit;      // statistics
   TokenBatch judge;    // divergence
   TokenBatch rebuild;  // reconstruction
@@ -128,10 +140,11 @@ class PruneObs final : public PassWith<Options> {
     ir::Graph student = graph;
     RTAI_TRY_VOID(put_weights(graph, student, snapshots, plan, texts, ridge, context));
     RTAI_TRY(prune::Judge fresh, prune::Judge::make(graph, texts.fresh, evaluator));
-    RTAI_TRY(const double divergence, fresh.divergence(student));
+    RTAI_TRY(const prune::Refinement refinement,
+             refine(graph, student, modules, plan, texts, fresh, context));
     prune::drop_empty_modules(student, modules, plan.kept);
     graph = std::move(student);
-    PassReport report = report_of(modules, *method, plan, divergence);
+    PassReport report = report_of(modules, *method, plan, refinement);
     report.counters.push_back({"calibration tokens", static_cast<double>(texts.fit.tokens())});
     report.counters.push_back({"calibration tokens needed", static_cast<double>(needed)});
     report.counters.push_back({"ridge", ridge});
@@ -157,6 +170,7 @@ class PruneObs final : public PassWith<Options> {
       return prune::swap_words(texts, swap ? copies : 0, chosen().swap, seed * 16 + salt);
     };
     return {
+        .all = all,
         .fit = prune::concat(fit, swapped(fit, 1, 1)),
         .judge = prune::first_tokens(
             prune::shuffled(prune::concat(judge, swapped(judge, 1, 2)), seed), kMostJudgeTokens),
@@ -248,10 +262,33 @@ class PruneObs final : public PassWith<Options> {
     return {};
   }
 
+  /// Gradient steps, if they are asked for; judged on `fresh` in any case.
+  Result<prune::Refinement> refine(const ir::Graph& dense,
+                                   ir::Graph& student,
+                                   std::span<const prune::Module> modules,
+                                   const prune::Plan& plan,
+                                   const Texts& texts,
+                                   prune::Judge& fresh,
+                                   PassContext& context) const {
+    if (chosen().refine == 0) {
+      RTAI_TRY(const double divergence, fresh.divergence(student));
+      return prune::Refinement{.before = divergence, .after = divergence};
+    }
+    return prune::refine(dense, student, modules, plan.kept, texts.all, fresh, *context.evaluator,
+                         {.seconds = chosen().refine,
+                          .steps = chosen().refine_steps,
+                          .rate = chosen().refine_rate,
+                          .swap = chosen().swap,
+                          .threads = threads(),
+                          .seed = context.seed,
+                          .is_late = [&] { return context.time.is_spent(); }},
+                         *context.log);
+  }
+
   static PassReport report_of(std::span<const prune::Module> modules,
                               const prune::Method& method,
                               const prune::Plan& plan,
-                              double divergence);
+                              const prune::Refinement& refinement);
   /// What other budgets would buy: predicted cost and divergence.
   static FigureTable front(std::span<const prune::Module> modules,
                            const prune::Method& method,
@@ -261,14 +298,18 @@ class PruneObs final : public PassWith<Options> {
 PassReport PruneObs::report_of(std::span<const prune::Module> modules,
                                const prune::Method& method,
                                const prune::Plan& plan,
-                               double divergence) {
+                               const prune::Refinement& refinement) {
   PassReport report = prune::describe(modules, plan);
   FigureTable& table = report.tables.front();
   table.columns.push_back("divergence");
   for (std::size_t m = 0; m < modules.size(); ++m)
     table.rows[m].push_back(method.harm(m, std::ssize(plan.kept[m])));
   report.tables.push_back(front(modules, method, plan));
-  report.counters.push_back({"divergence on fresh texts", divergence});
+  report.counters.push_back({"divergence on fresh texts", refinement.after});
+  if (refinement.steps > 0) {
+    report.counters.push_back({"refinement steps", static_cast<double>(refinement.steps)});
+    report.counters.push_back({"divergence before refinement", refinement.before});
+  }
   return report;
 }
 

@@ -17,6 +17,7 @@ struct OptimizeFlags {
   OptimizationFlags common;
   std::optional<double> speedup;
   std::optional<double> latency_ms;
+  std::optional<double> refine_s;
   std::string mode = "dynamic";
 };
 
@@ -47,8 +48,7 @@ std::optional<std::string> goal_of_pruning(const OptimizeFlags& flags, const Mod
   const double by_int8 = baseline.floats.min / baseline.integers.min;
   if (by_int8 >= *flags.speedup) return std::nullopt;
   // Where int8 is slower than what it replaces (a tiny model), more is left than can be asked for.
-  return fmt::format("speedup={}",
-                     std::min(*flags.speedup / by_int8, prune::Target::kMaxRatio));
+  return fmt::format("speedup={}", std::min(*flags.speedup / by_int8, prune::Target::kMaxRatio));
 }
 
 Result<int> run_optimize(const OptimizeFlags& flags, const GlobalFlags& global, Log& log) {
@@ -57,6 +57,7 @@ Result<int> run_optimize(const OptimizeFlags& flags, const GlobalFlags& global, 
   request["mode"] = flags.mode;
   if (flags.speedup) request["speedup"] = *flags.speedup;
   if (flags.latency_ms) request["latency_ms"] = *flags.latency_ms;
+  if (flags.refine_s) request["refine_s"] = *flags.refine_s;
   if (flags.common.dry_run) {
     return work.print_plan(
         {"measure the model in int8",
@@ -70,7 +71,8 @@ Result<int> run_optimize(const OptimizeFlags& flags, const GlobalFlags& global, 
   if (const std::optional<std::string> goal = goal_of_pruning(flags, baseline)) {
     log.info(fmt::format("int8 alone: {:.2f} ms; pruning with {}", baseline.integers.p50, *goal));
     work.evaluator().deploy_as(Deployment::int8);
-    RTAI_TRY_VOID(work.run(fmt::format("prune-obs{{{},seq={}}}", *goal, work.workload().seq)));
+    RTAI_TRY_VOID(work.run(fmt::format("prune-obs{{{},seq={},refine={}}}", *goal,
+                                       work.workload().seq, flags.refine_s.value_or(0))));
     work.evaluator().deploy_as(Deployment::as_it_is);
     describe_pruning(work.report().passes.back(), true, work.report());
   } else {
@@ -97,6 +99,11 @@ void add_optimize(Commands& commands) {
   goal.add_option("--latency", flags->latency_ms, "Milliseconds for one run")
       ->check(CLI::PositiveNumber);
   goal.require_option(1);
+  command
+      .add_option("--refine", flags->refine_s,
+                  "Seconds of gradient steps after pruning, towards the answers of the model as it "
+                  "was")
+      ->check(CLI::PositiveNumber);
   command.add_option("--mode", flags->mode, "Of quantization: dynamic, static or auto")
       ->check(CLI::IsMember({"auto", "dynamic", "static"}))
       ->capture_default_str();

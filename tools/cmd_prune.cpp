@@ -24,6 +24,7 @@ struct PruneFlags {
   std::optional<double> keep_ffn;
   std::string drop_layers;
   std::string dtype = "int8";
+  std::optional<double> refine_s;
   std::string options;  // further ones of the pass, as in a pipeline
   bool controls = false;
 
@@ -48,6 +49,8 @@ void check(const PruneFlags& flags) {
     throw CLI::ValidationError("--drop-layers",
                                "auto needs --speedup, --latency or --flops, and --method obs");
   }
+  if (flags.refine_s && (flags.method != "obs" || flags.names_layers()))
+    throw CLI::ValidationError("--refine", "only --method obs refines what it leaves");
   if (needs_texts(flags) && !flags.common.calibration)
     throw CLI::RequiredError("--calib (a few hundred plain texts like those to come)");
 }
@@ -78,6 +81,7 @@ std::string pipeline_of(const PruneFlags& flags,
   options.push_back(fmt::format("seq={}", workload.seq));
   if (method == flags.method) {
     if (flags.drop_layers == "auto") options.push_back("units=layers");
+    add("refine", "refine_s", flags.refine_s);
     if (!flags.options.empty()) options.push_back(flags.options);
     request["method"] = method;
   }
@@ -167,6 +171,10 @@ void add_prune(Commands& commands) {
   command.add_option("--dtype", flags->dtype, "What will be deployed, for measured times")
       ->check(CLI::IsMember({"int8", "f32"}))
       ->capture_default_str();
+  command
+      .add_option("--refine", flags->refine_s,
+                  "Seconds of gradient steps towards the answers of the model as it was")
+      ->check(CLI::PositiveNumber);
   command.add_option(
       "--pass-options", flags->options,
       "Further options of the pass, as `rtai passes` lists them: ridge=0.1,copies=0");

@@ -1,5 +1,5 @@
 // dst = src weight^T + bias
-#include "libopt/grad/internal/operators.h"
+#include "libopt/grad/internal/multiply.h"
 
 namespace rtai::grad {
 namespace {
@@ -13,16 +13,16 @@ Result<ir::Tensor> multiply(const Call& call) {
   const Rows weight = rows_of(call[L::weight]);
   RTAI_TRY(ir::Tensor result, ir::Tensor::zeros(DType::f32, {src.rows(), weight.rows()}));
   MutableRows dst = rows_of(result);
-  dst.noalias() = src * weight.transpose();
-  if (call.has(L::bias)) dst.rowwise() += rows_of(call[L::bias]).row(0);
+  if (call.has(L::bias)) dst.rowwise() = rows_of(call[L::bias]).row(0);
+  add_product_by_rows(src, weight, dst);
   return result;
 }
 
 void multiply_back(const Call& call, const ir::Tensor& d_dst, Slots slots) {
   const Rows d = rows_of(d_dst);
-  if (slots[L::src] != nullptr) rows_of(*slots[L::src]).noalias() += d * rows_of(call[L::weight]);
+  if (slots[L::src] != nullptr) add_product(d, rows_of(call[L::weight]), rows_of(*slots[L::src]));
   if (slots[L::weight] != nullptr)
-    rows_of(*slots[L::weight]).noalias() += d.transpose() * rows_of(call[L::src]);
+    add_product_by_columns(d, rows_of(call[L::src]), rows_of(*slots[L::weight]));
   if (slots.size() > L::bias && slots[L::bias] != nullptr)
     rows_of(*slots[L::bias]).row(0) += d.colwise().sum();
 }

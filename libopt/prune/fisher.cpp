@@ -21,15 +21,7 @@ Index draw(const Group& group,
            std::span<const float> logits,
            Random& random,
            std::vector<double>& shares) {
-  shares.clear();
-  for (Index i = 0; i < group.count; ++i)
-    shares.push_back(logits[static_cast<std::size_t>(group.first + i * group.stride)]);
-  const double most = *std::ranges::max_element(shares);
-  double sum = 0;
-  for (double& share : shares)
-    sum += share = std::exp(share - most);
-  for (double& share : shares)
-    share /= sum;
+  softmax(group, logits, shares);
   double left = random.unit();
   Index drawn = 0;
   while (drawn + 1 < group.count && left >= shares[static_cast<std::size_t>(drawn)])

@@ -98,6 +98,18 @@ std::vector<Group> softmax_groups(Comparison comparison,
   return groups;
 }
 
+void softmax(const Group& group, std::span<const float> values, std::vector<double>& shares) {
+  shares.clear();
+  for (Index i = 0; i < group.count; ++i)
+    shares.push_back(values[static_cast<std::size_t>(group.first + i * group.stride)]);
+  const double most = *std::ranges::max_element(shares);
+  double sum = 0;
+  for (double& share : shares)
+    sum += share = std::exp(share - most);
+  for (double& share : shares)
+    share /= sum;
+}
+
 Result<Judge> Judge::make(const ir::Graph& dense, const TokenBatch& texts, Evaluator& evaluator) {
   Judge judge(texts, evaluator);
   for (const ir::ValueId output : dense.outputs())

@@ -33,6 +33,9 @@ std::vector<Group> softmax_groups(Comparison comparison,
                                   const ir::Tensor& output,
                                   std::span<const Index> offsets);
 
+/// The softmax of a group, into `shares`.
+void softmax(const Group& group, std::span<const float> values, std::vector<double>& shares);
+
 /// The outputs of the dense model on some texts, to compare others with.
 class Judge {
  public:

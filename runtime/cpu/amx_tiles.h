@@ -1,4 +1,4 @@
-// The tile registers of AMX, as far as linear_i8 needs them.
+// The tile registers of AMX, as far as linear layers need them.
 //
 // Eight registers: 0 to 3 for sums and 4, 5 for source rows, of the same number of rows; 6, 7 for
 // weights, 16 rows. Every row has 64 bytes. Intel SDM volume 1, chapter 18.
@@ -47,6 +47,15 @@ struct AmxTiles {
   template <int kSums, int kSource, int kWeights>
   static void add_dot() {
     asm volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0"
+                 :
+                 : "i"(kSums), "i"(kSource), "i"(kWeights));
+  }
+
+  /// sums[r][j] += source[r][2 i + b] * weights[i][2 j + b] over i < 16, b < 2, of bf16 in f32, even
+  /// and odd ones apart until the end; what is too small to be normal is zero.
+  template <int kSums, int kSource, int kWeights>
+  static void add_dot_bf16() {
+    asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0"
                  :
                  : "i"(kSums), "i"(kSource), "i"(kWeights));
   }

@@ -522,6 +522,12 @@ void execute(Team& team, RunState& state) noexcept {
 Index scratch_bytes(const engine::Program& program, Index longest) {
   std::size_t most = 0;
   for (const engine::Step& step : program.steps) {
+    if (step.op == engine::OpKind::linear) {
+      const auto weight = static_cast<std::size_t>(step.tensors[engine::linear_tensor::weight]);
+      const engine::TensorInfo& matrix = program.tensors[weight];
+      if (matrix.dtype == DType::bf16)
+        most = std::max(most, LinearF32::scratch_bytes(matrix.dims[1]));
+    }
     if (!engine::is_attention(step)) continue;
     most = std::max(most,
                     engine::is_int8_attention(step)

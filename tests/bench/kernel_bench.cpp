@@ -159,13 +159,19 @@ void bench_linear_i8(const Bench& bench, const LinearShape& s, Random& random) {
   });
 }
 
-void bench_linear_f32(const Bench& bench, const LinearShape& s, Random& random) {
+/// is_narrow: weights of 16 bits.
+void bench_linear_f32(const Bench& bench, const LinearShape& s, Random& random, bool is_narrow) {
   const Operand<float> src(s.rows * s.k, random);
-  const Index weights = round_up<Index>(s.columns, 16) * s.k;
+  const Index weights =
+      round_up<Index>(s.columns, 16) * (is_narrow ? round_up<Index>(s.k, 2) : s.k);
   const Index copies = s.streamed ? div_up<Index>(kStreamedBytes, weights * 4) : 1;
   const Operand<float> weight(copies * weights, random);
+  std::vector<std::uint16_t> narrow;
+  for (Index i = 0; is_narrow && i < copies * weights; ++i)
+    narrow.push_back(f32_to_bf16(weight.data()[i]));
   const Operand<float> bias(s.columns, random);
   const Operand<float> dst(s.rows * s.columns, random);
+  const auto scratch = AlignedBuffer::make(LinearF32::scratch_bytes(s.k)).value();
   bench.for_kernels<LinearF32>([&](const Kernel<LinearF32>& kernel) {
     LinearF32::Args args{.src = src.data(),
                          .src_stride = s.k,
@@ -181,14 +187,18 @@ void bench_linear_f32(const Bench& bench, const LinearShape& s, Random& random) 
                          .columns = s.columns,
                          .k = s.k};
     if (kernel.target == Target::ref && s.operations() > 1e8) return;
-    ExecContext context;
+    ExecContext context{.scratch = scratch.data()};
     Index copy = 0;
     const double ns = shortest_run([&] {
-      args.weight = weight.data() + copy * weights;
+      if (is_narrow)
+        args.weight_bf16 = narrow.data() + copy * weights;
+      else
+        args.weight = weight.data() + copy * weights;
       copy = copy + 1 == copies ? 0 : copy + 1;
       kernel.run(args, context);
     });
-    bench.print(kernel.name, s.text(), ns, s.operations(), bench.peak().f32);
+    bench.print(kernel.name, s.text() + (is_narrow ? " bf16" : ""), ns, s.operations(),
+                bench.peak().f32);
   });
 }
 
@@ -347,10 +357,15 @@ void run(std::span<char*> filters) {
     }
   }
   for (const Index rows : {1, 16, 64, 128}) {
-    bench_linear_f32(bench, {.rows = rows, .columns = 1152, .k = 384}, random);
-    bench_linear_f32(bench, {.rows = rows, .columns = 768, .k = 3072}, random);
-    bench_linear_f32(bench, {.rows = rows, .columns = 2304, .k = 768, .streamed = true}, random);
-    bench_linear_f32(bench, {.rows = rows, .columns = 768, .k = 3072, .streamed = true}, random);
+    for (const bool is_narrow : {false, true}) {
+      const auto run = [&](const LinearShape& shape) {
+        bench_linear_f32(bench, shape, random, is_narrow);
+      };
+      run({.rows = rows, .columns = 1152, .k = 384});
+      run({.rows = rows, .columns = 768, .k = 3072});
+      run({.rows = rows, .columns = 2304, .k = 768, .streamed = true});
+      run({.rows = rows, .columns = 768, .k = 3072, .streamed = true});
+    }
   }
   for (const Index tokens : {16, 32, 128, 384, 512}) {
     bench_attention(bench, tokens, 12, 32, random);

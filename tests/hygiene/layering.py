@@ -22,7 +22,7 @@ MAY_INCLUDE = {
     "libopt/onnx": ["libopt/ir", "runtime/base"],
     "libopt/raise": ["libopt/ir", "libopt/reference", "runtime/base"],
     "libopt/pass": ["libopt/ir", "runtime/base"],
-    "libopt/grad": ["libopt/ir", "runtime/base"],
+    "libopt/grad": ["libopt/ir", "runtime/base", "runtime/kernels"],
     "libopt/prune": ["libopt/grad", "libopt/ir", "libopt/pass", "runtime/base"],
     "libopt/lower": ["libopt/ir", "runtime/base", "runtime/engine", "runtime/kernels"],
     "libopt/quant": ["libopt/ir", "libopt/reference", "runtime/base"],

@@ -1,11 +1,12 @@
 // The tile registers of AMX in plain C++: what runtime/cpu/amx_tiles.h does, for machines without.
 //
 // Written after the operation sections of the Intel SDM (LDTILECFG, TILELOADD, TILESTORED,
-// TDPBSSD).
+// TDPBSSD, TDPBF16PS).
 #pragma once
 
 #include "runtime/base/dtype.h"
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 
@@ -57,6 +58,35 @@ struct EmulatedTiles {
       }
       std::memcpy(registers[kSums].bytes[r], sums, 64);
     }
+  }
+
+  template <int kSums, int kSource, int kWeights>
+  static void add_dot_bf16() {
+    for (int r = 0; r < registers[kSums].rows; ++r) {
+      float sums[16];
+      std::memcpy(sums, registers[kSums].bytes[r], 64);
+      float apart[16][2] = {};  // products of even and odd numbers
+      for (int i = 0; i < registers[kWeights].rows; ++i) {
+        for (int j = 0; j < 32; ++j) {
+          float& sum = apart[j / 2][j % 2];
+          sum = flushed(std::fma(bf16(registers[kSource].bytes[r], 2 * i + j % 2),
+                                 bf16(registers[kWeights].bytes[i], j), sum));
+        }
+      }
+      for (int j = 0; j < 16; ++j)
+        sums[j] = flushed(flushed(sums[j]) + flushed(apart[j][0] + apart[j][1]));
+      std::memcpy(registers[kSums].bytes[r], sums, 64);
+    }
+  }
+
+  /// Numbers too small to be normal are zero, as sources and as results.
+  static float flushed(float x) {
+    return std::fpclassify(x) == FP_SUBNORMAL ? std::copysign(0.0f, x) : x;
+  }
+  static float bf16(const std::uint8_t* row, int i) {
+    std::uint16_t bits = 0;
+    std::memcpy(&bits, row + 2 * i, sizeof(bits));
+    return flushed(bf16_to_f32(bits));
   }
 
   // NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): registers are

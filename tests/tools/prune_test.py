@@ -113,6 +113,15 @@ class PruneTest(unittest.TestCase):
         self.assertGreater(counters["ridge"], 0.01)
         self.assertIn("1024 are needed", errors)
 
+    def test_refinement_takes_its_time_and_is_reported(self):
+        report, _ = self.prune(0, "refined.rtai", "--flops", 3, "--refine", 2)
+        counters = report["passes"][-1]["counters"]
+        self.assertEqual(report["request"]["refine_s"], 2)
+        self.assertGreater(counters["refinement steps"], 0)
+        self.assertLessEqual(counters["divergence on fresh texts"], counters["divergence before refinement"])
+        _, errors = self.prune(2, "none.rtai", "--flops", 2, "--method", "wanda", "--refine", 2)
+        self.assertIn("--refine", errors)
+
     def test_texts_are_asked_for_where_they_are_needed(self):
         for method in ("obs", "wanda", "flap", "kwon"):
             _, errors = self.prune(2, "none.rtai", "--method", method, "--flops", 2, calib=False)

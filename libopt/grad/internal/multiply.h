@@ -1,0 +1,18 @@
+// Products of large matrices, by the kernel that runs engines: Eigen, which is compiled for any
+// processor, does a fifth of it.
+#pragma once
+
+#include "libopt/grad/internal/operators.h"
+
+namespace rtai::grad {
+
+/// dst += a b. Shapes: a [m, k], b [k, n], dst [m, n].
+void add_product(const Rows& a, const Rows& b, MutableRows dst);
+
+/// dst += a b^T. Shapes: a [m, k], b [n, k], dst [m, n].
+void add_product_by_rows(const Rows& a, const Rows& b, MutableRows dst);
+
+/// dst += a^T b. Shapes: a [k, m], b [k, n], dst [m, n].
+void add_product_by_columns(const Rows& a, const Rows& b, MutableRows dst);
+
+}  // namespace rtai::grad

@@ -1,0 +1,95 @@
+#include "libopt/grad/internal/multiply.h"
+
+#include "runtime/kernels/linear_f32.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+namespace rtai::grad {
+namespace {
+
+constexpr Index kPanel = 16;
+
+/// A matrix [k, n] in the order of LinearF32: panels [n/16][k][16], 64-byte aligned.
+class Panels {
+ public:
+  Panels(Index k, Index n)
+      : k_(k),
+        memory_(static_cast<std::size_t>((n + kPanel - 1) / kPanel * kPanel * k + kPanel)),
+        first_(memory_.data() +
+               (64 - reinterpret_cast<std::uintptr_t>(memory_.data()) % 64) % 64 / sizeof(float)) {}
+
+  const float* data() const { return first_; }
+  float* row(Index i, Index column) { return first_ + column * k_ + i * kPanel; }
+
+ private:
+  Index k_;
+  std::vector<float> memory_;
+  float* first_;
+};
+
+Panels panels_of(const Rows& b) {
+  Panels panels(b.rows(), b.cols());
+  for (Index column = 0; column < b.cols(); column += kPanel) {
+    const Index width = std::min(kPanel, b.cols() - column);
+    for (Index i = 0; i < b.rows(); ++i)
+      std::copy_n(b.data() + i * b.cols() + column, width, panels.row(i, column));
+  }
+  return panels;
+}
+
+/// Of b^T.
+Panels panels_of_transposed(const Rows& b) {
+  Panels panels(b.cols(), b.rows());
+  for (Index column = 0; column < b.rows(); column += kPanel) {
+    const Index width = std::min(kPanel, b.rows() - column);
+    for (Index j = 0; j < width; ++j) {
+      const float* row = b.data() + (column + j) * b.cols();
+      for (Index i = 0; i < b.cols(); ++i)
+        panels.row(i, column)[j] = row[i];
+    }
+  }
+  return panels;
+}
+
+void run(const Rows& a, const Panels& b, MutableRows dst) {
+  static const Kernel<LinearF32>& kernel = select_kernel<LinearF32>(select_target().value());
+  const LinearF32::Args args{.src = a.data(),
+                             .src_stride = a.cols(),
+                             .weight = b.data(),
+                             .bias = nullptr,
+                             .residual = dst.data(),
+                             .residual_stride = dst.cols(),
+                             .dst = dst.data(),
+                             .dst_stride = dst.cols(),
+                             .absmax = nullptr,
+                             .function = Function::none,
+                             .rows = dst.rows(),
+                             .columns = dst.cols(),
+                             .k = a.cols()};
+  ExecContext context;
+  kernel.run(args, context);
+}
+
+bool is_empty(const Rows& a, const MutableRows& dst) {
+  return a.size() == 0 || dst.size() == 0;
+}
+
+}  // namespace
+
+void add_product(const Rows& a, const Rows& b, MutableRows dst) {
+  if (!is_empty(a, dst)) run(a, panels_of(b), dst);
+}
+
+void add_product_by_rows(const Rows& a, const Rows& b, MutableRows dst) {
+  if (!is_empty(a, dst)) run(a, panels_of_transposed(b), dst);
+}
+
+void add_product_by_columns(const Rows& a, const Rows& b, MutableRows dst) {
+  if (is_empty(a, dst)) return;
+  const RowMatrix transposed = a.transpose();
+  run({transposed.data(), transposed.rows(), transposed.cols()}, panels_of(b), dst);
+}
+
+}  // namespace rtai::grad
