@@ -47,7 +47,7 @@ struct Options : prune::Target {
   double ridge = 0.01;
   double refine = 0;
   int refine_steps = 0;
-  double refine_rate = 3e-4;
+  double refine_rate = 5e-5;
   int threads = 0;
 
   static constexpr auto fields() {

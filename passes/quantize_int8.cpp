@@ -347,8 +347,7 @@ class Quantizer {
     RTAI_TRY_VOID(measure_times());
     RTAI_TRY_VOID(rank(before));
     add_table(report);
-    RTAI_TRY(prune::Judge judge,
-             prune::Judge::make(before, *context_.calibration, *context_.evaluator));
+    RTAI_TRY(prune::Judge judge, prune::Judge::make(before, judging_texts(), *context_.evaluator));
     RTAI_TRY(const double first, judge.divergence(graph_));
     report.counters.push_back({.name = "divergence of all in int8", .value = first});
     const TokenBatch some = ranking_texts();
@@ -378,6 +377,13 @@ class Quantizer {
     for (const ir::NodeId id : graph_.order())
       places.emplace(id, places.size());
     std::ranges::stable_sort(sites_, {}, [&](const quant::Site& s) { return places.at(s.node); });
+  }
+
+  /// What the divergence of the whole model is measured on, once for each move of a site.
+  const TokenBatch& judging_texts() {
+    constexpr Index kTokens = 4096;
+    if (!judging_) judging_ = prune::first_tokens(*context_.calibration, kTokens);
+    return *judging_;
   }
 
   /// Enough to tell the sites apart.
@@ -476,6 +482,7 @@ class Quantizer {
   std::map<ir::NodeId, quant::SourceRows> sources_;
   std::map<ir::ValueId, Integers> shared_;     // by the floats they were
   std::map<ir::ValueId, ir::ValueId> narrow_;  // weights of 16 bits, likewise
+  std::optional<TokenBatch> judging_;
   std::vector<quant::Site> sites_;
 };
 

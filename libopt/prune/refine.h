@@ -15,7 +15,7 @@ namespace rtai::prune {
 struct RefineOptions {
   double seconds = 0;  // until the steps end, and
   Index steps = 0;     // how many there may be; 0: as many as the time allows
-  double rate = 3e-4;  // of Adam at its highest
+  double rate = 5e-5;  // of Adam at its highest
   double swap = 0.2;   // share of sub-words replaced in every second text
   int threads = 1;
   std::uint64_t seed = 0;

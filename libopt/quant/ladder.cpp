@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
+#include <span>
 
 namespace rtai::quant {
 namespace {
@@ -37,6 +39,113 @@ void put(ir::Graph& graph, const Site& site, std::size_t rung) {
   graph.node(site.node).attributes() = wanted.attributes;
 }
 
+namespace {
+
+/// Moves that are tried one by one; each is a run of the whole model.
+constexpr int kMostSingleMoves = 16;
+
+/// Moves of sites from rung to rung, what they lead to, and the words for it.
+class Climb {
+ public:
+  Climb(ir::Graph& graph, std::vector<Site>& sites, const Divergence& together, Log& log)
+      : graph_(graph), sites_(sites), together_(together), log_(log) {}
+
+  Result<void> begin() {
+    RTAI_TRY(divergence_, together_(graph_));
+    return {};
+  }
+  double divergence() const { return divergence_; }
+
+  /// Moves the site that promises most for its price, while that is more than `limit` away.
+  Result<void> one_by_one(
+      double limit,
+      const std::function<Result<double>(const Site& site, std::size_t rung)>& alone) {
+    std::vector<std::size_t> next;  // the rung that each site would move to
+    for (const Site& site : sites_)
+      next.push_back(site.at + 1);
+    const auto promise = [&](std::size_t i) {
+      return next[i] < sites_[i].rungs.size() ? sites_[i].sensitivity / price(sites_[i], next[i])
+                                              : -1;
+    };
+    for (int move = 0; move < kMostSingleMoves && !(divergence_ <= limit); ++move) {
+      std::size_t best = 0;
+      for (std::size_t i = 1; i < sites_.size(); ++i)
+        if (promise(i) > promise(best)) best = i;
+      if (sites_.empty() || promise(best) < 0) break;
+      Site& site = sites_[best];
+      const std::size_t to = next[best]++;
+      put(graph_, site, to);
+      RTAI_TRY(const double left, together_(graph_));
+      if (!(left < divergence_)) {
+        put(graph_, site, site.at);
+        continue;
+      }
+      tell(site, to, left);
+      divergence_ = left;
+      site.at = to;
+      RTAI_TRY(site.sensitivity, alone(site, to));
+    }
+    return {};
+  }
+
+  /// Moves sites to their last rung, the most sensitive first, each time twice as many; of the last
+  /// ones only as many as it takes. Moves that do not help one by one, because errors cancelled, do
+  /// so together.
+  Result<void> by_groups(double limit) {
+    std::vector<Site*> waiting;
+    for (Site& site : sites_) {
+      if (site.at + 1 < site.rungs.size()) waiting.push_back(&site);
+    }
+    std::ranges::stable_sort(waiting, std::greater(), &Site::sensitivity);
+    std::span<Site* const> rest = waiting;
+    for (std::size_t size = 1; !(divergence_ <= limit) && !rest.empty(); size *= 2) {
+      const std::span<Site* const> group = rest.first(std::min(size, rest.size()));
+      rest = rest.subspan(group.size());
+      RTAI_TRY(double left, with_first(group, group.size()));
+      std::size_t needed = group.size();
+      if (left <= limit) {
+        std::size_t too_few = 0;
+        while (needed - too_few > 1) {
+          const std::size_t middle = (needed + too_few) / 2;
+          RTAI_TRY(const double fewer, with_first(group, middle));
+          (fewer <= limit ? needed : too_few) = middle;
+          if (fewer <= limit) left = fewer;
+        }
+        RTAI_TRY_VOID(with_first(group, needed));
+      }
+      for (Site* site : group.first(needed)) {
+        tell(*site, site->rungs.size() - 1, left);
+        site->at = site->rungs.size() - 1;
+      }
+      divergence_ = left;
+    }
+    return {};
+  }
+
+ private:
+  /// The divergence with the first `count` of a group on their last rung, the others where they
+  /// are.
+  Result<double> with_first(std::span<Site* const> group, std::size_t count) {
+    for (std::size_t i = 0; i < group.size(); ++i)
+      put(graph_, *group[i], i < count ? group[i]->rungs.size() - 1 : group[i]->at);
+    return together_(graph_);
+  }
+
+  void tell(const Site& site, std::size_t to, double left) const {
+    log_.warning(fmt::format("'{}' is {} instead of {}{}: divergence {:.2g} -> {:.2g}",
+                             graph_.node(site.node).name(), site.rungs[to].name,
+                             site.rungs[site.at].name, price_text(site, to), divergence_, left));
+  }
+
+  ir::Graph& graph_;
+  std::vector<Site>& sites_;
+  const Divergence& together_;
+  Log& log_;
+  double divergence_ = 0;
+};
+
+}  // namespace
+
 Result<double> fall_back(
     ir::Graph& graph,
     std::vector<Site>& sites,
@@ -44,48 +153,11 @@ Result<double> fall_back(
     const Divergence& together,
     const std::function<Result<double>(const Site& site, std::size_t rung)>& alone,
     Log& log) {
-  RTAI_TRY(double divergence, together(graph));
-  std::vector<std::size_t> next;  // the rung that each site would move to
-  for (const Site& site : sites)
-    next.push_back(site.at + 1);
-  const auto promise = [&](std::size_t i) {
-    return next[i] < sites[i].rungs.size() ? sites[i].sensitivity / price(sites[i], next[i]) : -1;
-  };
-  while (!(divergence <= limit)) {
-    std::size_t best = 0;
-    for (std::size_t i = 1; i < sites.size(); ++i)
-      if (promise(i) > promise(best)) best = i;
-    if (sites.empty() || promise(best) < 0) break;
-    Site& site = sites[best];
-    const std::size_t to = next[best]++;
-    put(graph, site, to);
-    RTAI_TRY(const double left, together(graph));
-    if (!(left < divergence)) {
-      put(graph, site, site.at);
-      continue;
-    }
-    log.warning(fmt::format("'{}' is {} instead of {}{}: divergence {:.2g} -> {:.2g}",
-                            graph.node(site.node).name(), site.rungs[to].name,
-                            site.rungs[site.at].name, price_text(site, to), divergence, left));
-    divergence = left;
-    site.at = to;
-    RTAI_TRY(site.sensitivity, alone(site, to));
-  }
-  // Moves that do not help one by one, because errors cancelled, do so together.
-  while (!(divergence <= limit)) {
-    const auto is_above = [](const Site& site) { return site.at + 1 < site.rungs.size(); };
-    Site* worst = nullptr;
-    for (Site& site : sites)
-      if (is_above(site) && (worst == nullptr || site.sensitivity > worst->sensitivity))
-        worst = &site;
-    if (worst == nullptr) break;
-    worst->at = worst->rungs.size() - 1;
-    put(graph, *worst, worst->at);
-    RTAI_TRY(divergence, together(graph));
-    log.warning(fmt::format("'{}' is {}, too: divergence {:.2g}", graph.node(worst->node).name(),
-                            worst->rungs.back().name, divergence));
-  }
-  return divergence;
+  Climb climb(graph, sites, together, log);
+  RTAI_TRY_VOID(climb.begin());
+  RTAI_TRY_VOID(climb.one_by_one(limit, alone));
+  RTAI_TRY_VOID(climb.by_groups(limit));
+  return climb.divergence();
 }
 
 }  // namespace rtai::quant

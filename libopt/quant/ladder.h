@@ -38,9 +38,11 @@ using Divergence = std::function<Result<double>(const ir::Graph& graph)>;
 
 /// Moves sites down, one rung at a time, until the divergence of `graph` is at most `limit`: first
 /// the site with the largest sensitivity for each microsecond that the move costs. A move that does
-/// not help is taken back; where no more move helps, sites go to their last rung in the order of
-/// their sensitivities. `alone` is the divergence of one site on its rung, all others on their
-/// last. Each move is a warning in the log.
+/// not help is taken back. Where no more move helps, or a dozen and some were tried, sites go to
+/// their last rung in the order of their sensitivities, twice as many each time, and of the last
+/// ones only as many as it takes: `together` is asked some thirty times at most, however many sites
+/// there are. `alone` is the divergence of one site on its rung, all others on their last. Each
+/// move is a warning in the log.
 ///
 /// Returns the divergence that is left. Errors: those of the callbacks.
 Result<double> fall_back(

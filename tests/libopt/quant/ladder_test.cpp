@@ -4,6 +4,10 @@
 
 #include <catch2/catch.hpp>
 
+#include <algorithm>
+#include <cmath>
+#include <string>
+
 namespace rtai::quant {
 namespace {
 
@@ -93,6 +97,43 @@ TEST_CASE("where no move helps all go to their last rung, and what is left is re
   ladder.losses[0] = {5, 5, 5};
   CHECK(ladder.run(1).value() == 5);
   CHECK(Ladder::form(ladder.graph, 0) == 2);
+}
+
+TEST_CASE("many sites that must move take few runs of the model, and no more go than it takes") {
+  constexpr int kSites = 120;
+  std::string text = "graph (%n0: f32[tokens, 2]) {\n";
+  for (int i = 1; i <= kSites; ++i)
+    text += "  %n" + std::to_string(i) + " = activation(%n" + std::to_string(i - 1) +
+            ") {kind = \"relu\"}\n";
+  ir::Graph graph = ir::parse(text + "  return %n" + std::to_string(kSites) + "\n}").value();
+  const std::vector<ir::NodeId> order(graph.order().begin(), graph.order().end());
+  std::vector<Site> sites;
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    Site site{.node = order[i], .rungs = {}, .sensitivity = 1 + 1e-3 * static_cast<double>(i)};
+    for (const int form : {0, 1, 2}) {
+      site.rungs.push_back(rung_of(graph, order[i], std::to_string(form)));
+      site.rungs.back().attributes.set("form", std::int64_t{form});
+    }
+    put(graph, site, 0);
+    sites.push_back(std::move(site));
+  }
+  // Every site adds 1 until it stands on its last rung.
+  int runs = 0;
+  const auto divergence = [&](const ir::Graph& candidate) -> Result<double> {
+    ++runs;
+    double sum = 0;
+    for (const ir::NodeId id : order)
+      sum += candidate.node(id).attributes().integer("form", -1) == 2 ? 0 : 1;
+    return sum;
+  };
+  const double limit = GENERATE(0, 1, 20, 41.5, 77, 119);
+  const auto left = fall_back(
+      graph, sites, limit, divergence, [](const Site&, std::size_t) -> Result<double> { return 1; },
+      silent_log());
+  CHECK(left.value() == std::floor(limit));
+  CHECK(runs <= 32);
+  CHECK(std::ranges::count(sites, 2u, &Site::at) == kSites - static_cast<int>(limit));
+  CHECK(divergence(graph).value() == left.value());
 }
 
 }  // namespace
