@@ -198,7 +198,10 @@ class Quantizer {
     std::vector<ir::ValueId> sources;
     for (const ir::NodeId id : linears_)
       sources.push_back(graph_.node(id).input(ir::Linear::src));
-    quant::SourceSampler sampler(context_.calibration->tokens(), sources.size());
+    // Rounding in turn reads more from the rows than scales do: with 512 of them the logits' error
+    // of MiniLM-L6 was a fifth larger.
+    const Index kept = wants_int4() ? 2048 : 512;
+    quant::SourceSampler sampler(context_.calibration->tokens(), sources.size(), kept);
     RTAI_TRY_VOID(for_each_batch(
         graph_, *context_.calibration, *context_.evaluator, sources,
         [&](std::span<const ir::Tensor> values, std::span<const Index>) { sampler.add(values); }));
@@ -391,14 +394,17 @@ class Quantizer {
 
   Result<int> fill_tables(ir::NodeId id, Index group) {
     using E = ir::Embedding;
-    // Half the bytes of a few rows are nothing, and what they lose is in every token.
-    constexpr Index kFewRows = 64;
+    // Half the bytes of a few rows are nothing, and what they lose is in every token: MiniLM's
+    // positions in 4 bits are 0.7 % of the file and a sixth of the logits' error.
+    constexpr Index kFew = 8;
+    const ir::Tensor* words = graph_.constant(graph_.node(id).input(E::word));
+    const Index least_rows = words == nullptr ? 0 : words->dim(0) / kFew;
     int count = 0;
     for (const std::size_t table : {E::word, E::position, E::segment}) {
       const ir::ValueId floats = graph_.node(id).input(table);
       if (!is_float_matrix(floats)) continue;
       graph_.resize_inputs(id, E::segment_scale + 1);
-      const Index table_group = graph_.constant(floats)->dim(0) < kFewRows ? 0 : group;
+      const Index table_group = graph_.constant(floats)->dim(0) < least_rows ? 0 : group;
       RTAI_TRY(const quant::QuantizedMatrix matrix, rounded(*graph_.constant(floats), table_group));
       const Integers integers = store(free_name(floats), matrix);
       graph_.set_input(id, table, integers.values);

@@ -23,8 +23,9 @@ constexpr float kSmallestWeight =
 constexpr float kClips[] = {1, 0.95f, 0.9f, 0.85f, 0.8f, 0.75f, 0.7f, 0.6f, 0.5f};
 // The multiplier of the group with the largest steps: the smaller, the coarser are the others'.
 constexpr int kLeastTopTimes = 10;
-// Of the mean of the second moments: fewer rows than columns say nothing of most directions.
-constexpr float kRidge = 0.05f;
+// Of the mean of the second moments: rows that were sampled say little of most directions. On two
+// MiniLM-L6 the logits' error is least with 0.2 of 0.01, 0.05, 0.2, and as large with 0.5.
+constexpr float kRidge = 0.2f;
 
 float to_integer(float value, float factor) {
   constexpr float kRounder = 0x1.8p23f;  // leaves no bits for fractions

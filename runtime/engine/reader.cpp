@@ -331,8 +331,8 @@ Result<std::shared_ptr<const void>> unpack(Engine& engine, std::shared_ptr<const
     const std::span<std::byte> target = weights.span().subspan(tensor.offset, tensor.bytes);
     if (tensor.group > 0) {
       RTAI_TRY_VOID(unpack_weights(tensor, source, target).in("weights"));
-    } else if (!target.empty()) {
-      std::memcpy(target.data(), source.data(), target.size());
+    } else {
+      std::ranges::copy(source, target.begin());
     }
   }
   auto both = std::make_shared<const Unpacked>(Unpacked{std::move(file), std::move(weights)});

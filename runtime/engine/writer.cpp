@@ -142,8 +142,8 @@ Result<Packed> pack(const Engine& engine) {
     const std::span<std::byte> target = packed.weights.span().subspan(tensor.offset, tensor.bytes);
     if (tensor.group > 0) {
       RTAI_TRY_VOID(pack_weights(tensor, memory, target).in("engine to be written"));
-    } else if (!target.empty()) {
-      std::memcpy(target.data(), memory.data(), target.size());
+    } else {
+      std::ranges::copy(memory, target.begin());
     }
   }
   return packed;
