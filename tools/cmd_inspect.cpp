@@ -4,6 +4,7 @@
 #include "libopt/ir/text.h"
 #include "libopt/onnx/outline.h"
 #include "runtime/base/atomic_write.h"
+#include "runtime/engine/packed_weights.h"
 #include "runtime/exec/session.h"
 #include "tools/cli.h"
 #include "tools/json.h"
@@ -44,16 +45,18 @@ std::string step_precision(const engine::Program& program, const engine::Step& s
   if (engine::is_int8_attention(step)) return "i8";
   const engine::TensorIndex weight = step.tensors[0];
   if (weight == engine::kNone) return "f32";
-  const DType dtype = program.tensors[static_cast<std::size_t>(weight)].dtype;
-  if (step.op != engine::OpKind::linear || dtype != DType::i8)
-    return std::string(dtype_name(dtype));
-  return step.real > 0 ? "i8 static" : "i8 dynamic";
+  const engine::TensorInfo& tensor = program.tensors[static_cast<std::size_t>(weight)];
+  const std::string type = tensor.group > 0 ? "i4" : std::string(dtype_name(tensor.dtype));
+  if (step.op != engine::OpKind::linear || tensor.dtype != DType::i8) return type;
+  return type + (step.real > 0 ? " static" : " dynamic");
 }
 
+/// Of its tensors, as they stand in the file.
 std::uint64_t step_bytes(const engine::Program& program, const engine::Step& step) {
   std::uint64_t bytes = 0;
   for (const engine::TensorIndex tensor : step.tensors) {
-    if (tensor != engine::kNone) bytes += program.tensors[static_cast<std::size_t>(tensor)].bytes;
+    if (tensor == engine::kNone) continue;
+    bytes += engine::bytes_in_file(program.tensors[static_cast<std::size_t>(tensor)]).value_or(0);
   }
   return bytes;
 }

@@ -16,7 +16,8 @@ namespace rtai::ir {
 /// Inputs: ids i32[tokens], segments i32[tokens] or none, word [vocab, hidden], position
 /// [positions, hidden] or none, segment [segments, hidden] or none, then a scale f32[rows] for each
 /// table that is i8 (real value = integer * scale of its row).
-/// Output: f32[tokens, hidden]. Attribute: position_offset (2 for RoBERTa).
+/// Output: f32[tokens, hidden]. Attributes: position_offset (2 for RoBERTa); word_group,
+/// position_group, segment_group (0): as weight_group of Linear, of an i8 table.
 struct Embedding {
   static constexpr Op kOp = Op::embedding;
   enum Input : std::size_t {
@@ -37,7 +38,9 @@ struct Embedding {
 /// f32[n] when weight is i8, src_factor f32[k] or none. Output: f32[rows, n]. Attribute: src_scale,
 /// with i8 weights only: the scale of the quantized source, from calibration; absent or 0: a scale
 /// for each row is computed from its largest magnitude (dynamic). The source is multiplied by
-/// src_factor, column by column, before it is quantized.
+/// src_factor, column by column, before it is quantized. Attribute: weight_group (0), with i8
+/// weights only: so many consecutive weights of a row are integers in -7..7 times one in 1..18,
+/// and are stored so (runtime/engine/packed_weights.h); what is computed is the same.
 struct Linear {
   static constexpr Op kOp = Op::linear;
   enum Input : std::size_t { src, weight, bias, weight_scale, src_factor };

@@ -5,6 +5,7 @@
 #include "runtime/base/aligned_buffer.h"
 #include "runtime/base/checked.h"
 #include "runtime/engine/format.h"
+#include "runtime/engine/packed_weights.h"
 
 #include <fmt/format.h>
 
@@ -72,7 +73,7 @@ class Lowering {
 
   ValueIndex value(ir::ValueId id) const { return id == ir::kNoValue ? kNone : values_.at(id); }
 
-  TensorIndex tensor(ir::ValueId id, Layout layout, bool column_sums = false) {
+  TensorIndex tensor(ir::ValueId id, Layout layout, bool column_sums = false, Index group = 0) {
     if (id == ir::kNoValue) return kNone;
     // The same constant in the same form is stored once: ALBERT's layers share their weights.
     const auto key = std::tuple{id, layout, column_sums};
@@ -82,7 +83,8 @@ class Lowering {
         .name = graph_.name(id) + (column_sums ? ".sum" : ""),
         .dtype = column_sums ? DType::i32 : source.dtype(),
         .layout = layout,
-        .dims = {source.dim(0), source.rank() < 2 || column_sums ? 1 : source.dim(1)}};
+        .dims = {source.dim(0), source.rank() < 2 || column_sums ? 1 : source.dim(1)},
+        .group = static_cast<std::uint16_t>(group)};
     const auto index = static_cast<TensorIndex>(program_.tensors.size());
     program_.tensors.push_back(std::move(info));
     placed_.push_back({&source, column_sums});
@@ -90,6 +92,17 @@ class Lowering {
     return index;
   }
   TensorIndex row_major(ir::ValueId id) { return tensor(id, Layout::row_major); }
+
+  /// What the node says of an input that is stored in 4 bits; 0: it is not.
+  Result<Index> group_of(const ir::Node& node, std::size_t input, const char* attribute) const {
+    const Index group = node.attributes().integer(attribute, 0);
+    if (group == 0) return group;
+    const bool is_i8 =
+        node.input(input) != ir::kNoValue && graph_.type(node.input(input)).dtype == DType::i8;
+    if (is_i8 && engine::is_group(group)) return group;
+    return Error{ErrorCode::unsupported,
+                 fmt::format("{} {}, expected 32, 64 or 128 of int8", attribute, group)};
+  }
 
   Result<void> expect_constants(const ir::Node& node, std::size_t first) const {
     for (std::size_t i = first; i < node.inputs().size(); ++i) {
@@ -163,8 +176,15 @@ class Lowering {
     RTAI_TRY_VOID(expect_constants(node, E::word));
     step.op = engine::OpKind::embedding;
     step.src[1] = value(node.input(E::segments));
-    for (std::size_t i = 0; i < step.tensors.size(); ++i)
-      step.tensors[i] = row_major(node.input(E::word + i));
+    constexpr std::array<const char*, 3> kGroups = {"word_group", "position_group",
+                                                    "segment_group"};
+    for (std::size_t i = 0; i < step.tensors.size(); ++i) {
+      Index group = 0;
+      if (i < kGroups.size()) {
+        RTAI_TRY(group, group_of(node, E::word + i, kGroups[i]));
+      }
+      step.tensors[i] = tensor(node.input(E::word + i), Layout::row_major, false, group);
+    }
     step.first = static_cast<std::int32_t>(node.attributes().integer("position_offset", 0));
     return {};
   }
@@ -174,7 +194,8 @@ class Lowering {
     using L = ir::Linear;
     RTAI_TRY_VOID(expect_constants(node, L::weight));
     step.op = engine::OpKind::linear;
-    step.tensors[weight] = tensor(node.input(L::weight), Layout::panels);
+    RTAI_TRY(const Index group, group_of(node, L::weight, "weight_group"));
+    step.tensors[weight] = tensor(node.input(L::weight), Layout::panels, false, group);
     step.tensors[bias] = row_major(node.input(L::bias));
     step.tensors[weight_scale] = row_major(node.input(L::weight_scale));
     if (graph_.type(node.input(L::weight)).dtype == DType::i8) {

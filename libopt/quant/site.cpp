@@ -1,5 +1,7 @@
 #include "libopt/quant/site.h"
 
+#include "libopt/quant/groups.h"
+
 #include <Eigen/Core>
 #include <fmt/format.h>
 
@@ -204,12 +206,15 @@ Smoothed smoothed(const ir::Tensor& weight, const SourceRows& source, double alp
 }
 
 /// A site with the integers of the weight, whatever becomes of its source.
-Result<QuantizedSite> weight_of(const Smoothed& layer) {
+Result<QuantizedSite> weight_of(const Smoothed& layer, Index group) {
   QuantizedSite site;
   site.smoothing = layer.alpha;
   if (layer.alpha > 0)
     site.src_factor.assign(layer.factors.data(), layer.factors.data() + layer.factors.size());
-  RTAI_TRY(site.weight, quantize_matrix(to_tensor(layer.weight), mean_squares(layer.rows)));
+  const ir::Tensor weight = to_tensor(layer.weight);
+  const std::vector<float> importance = mean_squares(layer.rows);
+  RTAI_TRY(site.weight, group > 0 ? quantize_groups(weight, group, importance)
+                                  : quantize_matrix(weight, importance));
   return site;
 }
 
@@ -222,6 +227,29 @@ Matrix in_steps_of_rows(const Matrix& rows) {
   return steps;
 }
 
+/// The source as the form reads it.
+Matrix read_by(const QuantizedSite& site, const Matrix& rows) {
+  return site.src_scale > 0 ? in_steps(rows, site.src_scale) : in_steps_of_rows(rows);
+}
+
+/// Rounds the weight of a form again, in turn, and keeps that if it leaves a smaller error.
+Result<void> round_in_turn(const ir::Tensor& weight,
+                           const SourceRows& source,
+                           const ir::Tensor& exact,
+                           const Product& product,
+                           Index group,
+                           QuantizedSite& best) {
+  const Smoothed layer = smoothed(weight, source, best.smoothing);
+  QuantizedSite site = best;
+  RTAI_TRY(site.weight,
+           quantize_groups_in_turn(to_tensor(layer.weight), group, to_tensor(layer.rows)));
+  RTAI_TRY(const ir::Tensor results,
+           product(to_tensor(read_by(site, layer.rows)), restored(site.weight)));
+  site.error = relative_error(matrix_of(exact), matrix_of(results), site.bias_shift);
+  if (site.error < best.error) best = std::move(site);
+  return {};
+}
+
 /// Keeps the better of two in `best`.
 void keep(QuantizedSite&& site, std::optional<QuantizedSite>& best) {
   if (!best || site.error < best->error) best = std::move(site);
@@ -232,12 +260,13 @@ void keep(QuantizedSite&& site, std::optional<QuantizedSite>& best) {
 Result<QuantizedForms> quantize_linear(const ir::Tensor& weight,
                                        const SourceRows& source,
                                        WantedForms wanted,
-                                       const Product& product) {
+                                       const Product& product,
+                                       Index group) {
   RTAI_TRY(const ir::Tensor exact, product(source.rows, weight));
   QuantizedForms best;
   for (const double alpha : kSmoothings) {
     const Smoothed layer = smoothed(weight, source, alpha);
-    RTAI_TRY(const QuantizedSite site, weight_of(layer));
+    RTAI_TRY(const QuantizedSite site, weight_of(layer, group));
     // Both forms have the same weight: one product of the rows of one, then of the other.
     Matrix steps(0, layer.rows.cols());
     const auto append = [&](const Matrix& rows) {
@@ -266,6 +295,10 @@ Result<QuantizedForms> quantize_linear(const ir::Tensor& weight,
           relative_error(matrix_of(exact), matrix_of(results).bottomRows(count), fixed.bias_shift);
       keep(std::move(fixed), best.fixed);
     }
+  }
+  for (std::optional<QuantizedSite>* form : {&best.dynamic, &best.fixed}) {
+    if (group == 0 || !*form) continue;
+    RTAI_TRY_VOID(round_in_turn(weight, source, exact, product, group, **form));
   }
   return best;
 }

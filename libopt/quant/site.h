@@ -62,6 +62,8 @@ using Product = std::function<Result<ir::Tensor>(const ir::Tensor& rows, const i
 ///   factor_j = absmax(w_j)^(1 - alpha) / absmax(x_j)^alpha,
 ///
 /// with the alpha that leaves the smallest error in the results; its mean goes into the bias.
+/// `group` > 0: weights of 4 bits with a multiplier for each so many (groups.h), rounded in turn
+/// where that leaves a smaller error.
 ///
 /// Shapes: weight f32[n, k], source.rows f32[m, k].
 /// Errors: invalid_input if the weight holds NaN or infinity; those of `product`.
@@ -70,6 +72,7 @@ using Product = std::function<Result<ir::Tensor>(const ir::Tensor& rows, const i
 Result<QuantizedForms> quantize_linear(const ir::Tensor& weight,
                                        const SourceRows& source,
                                        WantedForms wanted,
-                                       const Product& product);
+                                       const Product& product,
+                                       Index group = 0);
 
 }  // namespace rtai::quant

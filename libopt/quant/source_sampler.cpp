@@ -4,14 +4,9 @@
 #include <cmath>
 
 namespace rtai::quant {
-namespace {
 
-constexpr Index kKeptRows = 512;
-
-}  // namespace
-
-SourceSampler::SourceSampler(Index rows, std::size_t sources)
-    : step_(std::max<Index>(1, (rows + kKeptRows - 1) / kKeptRows)), sources_(sources) {}
+SourceSampler::SourceSampler(Index rows, std::size_t sources, Index kept)
+    : step_(std::max<Index>(1, (rows + kept - 1) / kept)), sources_(sources) {}
 
 void SourceSampler::add(std::span<const ir::Tensor> values) {
   for (std::size_t s = 0; s < sources_.size(); ++s) {

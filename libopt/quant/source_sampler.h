@@ -13,8 +13,8 @@ namespace rtai::quant {
 /// rows: memory does not grow with the texts.
 class SourceSampler {
  public:
-  /// `rows`: how many rows there will be in all, at most.
-  SourceSampler(Index rows, std::size_t sources);
+  /// `rows`: how many rows there will be in all, at most; `kept`: how many to keep.
+  SourceSampler(Index rows, std::size_t sources, Index kept = 512);
 
   /// The rows of every source for some texts: f32[rows, k].
   void add(std::span<const ir::Tensor> values);

@@ -57,7 +57,8 @@ Result<Engine> parse(std::span<const std::byte> bytes,
 
 /// The file of an engine. Equal engines give equal bytes.
 ///
-/// Errors: internal if the program does not verify.
+/// Errors: internal if the program does not verify, or what is to be packed does not fit; device if
+/// there is not enough memory.
 Result<std::vector<std::byte>> serialize(const Engine& engine);
 
 /// Writes the file whole or not at all.

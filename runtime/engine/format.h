@@ -1,4 +1,4 @@
-// The engine file, format version 1, byte by byte. Everything is little-endian.
+// The engine file, format versions 1 and 2, byte by byte. Everything is little-endian.
 //
 //   Header                64 bytes
 //   SectionEntry          64 bytes each, `section_count` of them
@@ -19,12 +19,23 @@
 //
 //   u32 count of values,  each: u8 rows, u8 dtype, u16 zero, u32 columns
 //   u32 count of inputs,  each: string                               (they are the first values)
-//   u32 count of tensors, each: string name, u8 dtype, u8 layout, u16 zero,
+//   u32 count of tensors, each: string name, u8 dtype, u8 layout, u16 group,
 //                               u64 dims[2], u64 offset, u64 bytes
 //   u32 count of steps,   each: u16 op, u8 function, u8 causal, i32 src[2], i32 dst, i32
 //   tensors[6],
 //                               i32 heads, i32 head_dim, i32 first, i32 last, f32 real
 //   u32 count of outputs, each: string name, i32 value
+//
+// A group is zero in version 1. In version 2 it may be 32, 64 or 128 for a tensor of i8: then the
+// weights hold it in 4 bits. With e the bytes that it would take as i8 in its layout:
+//
+//   ceil(e / 64) * 32 bytes    byte i of each 32: element i of 64 in the low 4 bits, element i + 32
+//                              in the high ones; an element is -7 .. 7
+//   a byte, 1 .. 18, for each group of `group` elements of each row (fewer in the last one of a
+//   row): row-major [rows][groups], in panels [n/16][groups][16]
+//
+// and the i8 is the product of the two. Sizes and places (`bytes`, `offset`) are those in the file.
+// A file has version 2 if a tensor of it has groups, else version 1.
 //
 // Enumerations and the meaning of every operator: runtime/engine/program.h, docs/engine-format.md.
 #pragma once
@@ -38,6 +49,7 @@ namespace rtai::engine {
 constexpr std::size_t kEngineAlignment = 64;  // bytes: one cache line, one zmm register
 constexpr std::array<char, 8> kMagic = {'R', 'T', 'A', 'I', 'E', 'N', 'G', '\n'};
 constexpr std::uint32_t kFormatVersion = 1;
+constexpr std::uint32_t kPackedFormatVersion = 2;    // with weights of 4 bits
 constexpr std::uint64_t kChecksumBlock = 64 * 1024;  // bytes of weights under one CRC
 // Bytes that must follow a tensor in panels: kernels load whole tiles of 16 rows of k, and multiply
 // what lies beyond the last k by zero.

@@ -2,6 +2,7 @@
 
 #include "runtime/base/checked.h"
 #include "runtime/engine/format.h"
+#include "runtime/engine/packed_weights.h"
 
 #include <algorithm>
 #include <cmath>
@@ -252,6 +253,8 @@ Result<void> verify_tensor(const TensorInfo& tensor, std::uint64_t weights_bytes
     return corrupt("impossible dimensions");
   RTAI_TRY(const std::uint64_t expected, stored_bytes(tensor.dtype, tensor.layout, tensor.dims));
   if (tensor.bytes != expected) return corrupt("has another size than its dimensions");
+  if (tensor.group != 0 && (tensor.dtype != DType::i8 || !is_group(tensor.group)))
+    return corrupt("has impossible groups of " + std::to_string(tensor.group));
   if (tensor.offset % kEngineAlignment != 0) return corrupt("is not aligned");
   const std::uint64_t slack = tensor.layout == Layout::panels ? kPanelSlack : 0;
   const auto needed = checked_add(tensor.bytes, slack);

@@ -74,6 +74,9 @@ struct TensorInfo {
   std::array<Index, 2> dims = {1, 1};  // a vector is [n, 1]
   std::uint64_t offset = 0;            // bytes from the start of the weights
   std::uint64_t bytes = 0;
+  // Of i8: its file holds 4 bits for each element and a multiplier for each so many of a row
+  // (runtime/engine/packed_weights.h); 0: 8 bits.
+  std::uint16_t group = 0;
 
   friend bool operator==(const TensorInfo&, const TensorInfo&) = default;
 };

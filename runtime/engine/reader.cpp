@@ -1,3 +1,4 @@
+#include "runtime/base/aligned_buffer.h"
 #include "runtime/base/byte_stream.h"
 #include "runtime/base/checked.h"
 #include "runtime/base/digest.h"
@@ -5,6 +6,7 @@
 #include "runtime/base/usable_cores.h"
 #include "runtime/engine/engine.h"
 #include "runtime/engine/format.h"
+#include "runtime/engine/packed_weights.h"
 
 #include <algorithm>
 #include <optional>
@@ -26,6 +28,7 @@ bool all_zero(std::span<const std::byte> bytes) {
 struct Sections {
   std::array<std::span<const std::byte>, kSectionKinds + 1> data;
   std::array<Sha256Digest, kSectionKinds + 1> digests{};
+  std::uint32_t version = kFormatVersion;
 
   std::span<const std::byte> operator[](SectionKind kind) const {
     return data[static_cast<std::size_t>(kind)];
@@ -35,10 +38,11 @@ struct Sections {
 Result<Header> read_header(std::span<const std::byte> file) {
   ByteReader reader(file);
   RTAI_TRY(const Header header, reader.read<Header>());
-  if (header.version != kFormatVersion) {
+  if (header.version != kFormatVersion && header.version != kPackedFormatVersion) {
     return Error{ErrorCode::unsupported,
                  "engine format version " + std::to_string(header.version) + ", this rtai reads " +
-                     std::to_string(kFormatVersion) +
+                     std::to_string(kFormatVersion) + " and " +
+                     std::to_string(kPackedFormatVersion) +
                      "; make the engine again from its model with this rtai"};
   }
   if (header.file_bytes != file.size()) {
@@ -65,6 +69,7 @@ Result<Header> read_header(std::span<const std::byte> file) {
 Result<Sections> read_sections(std::span<const std::byte> file) {
   RTAI_TRY(const Header header, read_header(file));
   Sections sections;
+  sections.version = header.version;
   ByteReader table(file.subspan(0, sizeof(Header) + header.section_count * sizeof(SectionEntry)));
   RTAI_TRY_VOID(table.take(sizeof(Header)));
   std::uint64_t end = sizeof(Header) + header.section_count * sizeof(SectionEntry);
@@ -191,13 +196,14 @@ Result<ValueInfo> read_value(ByteReader& reader) {
   return value;
 }
 
-Result<TensorInfo> read_tensor(ByteReader& reader) {
+Result<TensorInfo> read_tensor(ByteReader& reader, std::uint32_t version) {
   TensorInfo tensor;
   RTAI_TRY(tensor.name, reader.read_string(kMaxNameBytes));
   RTAI_TRY(tensor.dtype, read_enum<DType>(reader, kEngineDTypeCount));
   RTAI_TRY(tensor.layout, read_enum<Layout>(reader, 2));
-  RTAI_TRY(const std::uint16_t zero, reader.read<std::uint16_t>());
-  if (zero != 0) return corrupt(reader.position() - 2, "not zero");
+  RTAI_TRY(tensor.group, reader.read<std::uint16_t>());
+  if (tensor.group != 0 && version != kPackedFormatVersion)
+    return corrupt(reader.position() - 2, "not zero");
   RTAI_TRY(tensor.dims[0], reader.read<Index>());
   RTAI_TRY(tensor.dims[1], reader.read<Index>());
   RTAI_TRY(tensor.offset, reader.read<std::uint64_t>());
@@ -235,14 +241,16 @@ Result<void> expect_end(const ByteReader& reader) {
   return corrupt(reader.position(), "bytes after the end of the section");
 }
 
-Result<Program> read_program(std::span<const std::byte> bytes) {
+Result<Program> read_program(std::span<const std::byte> bytes, std::uint32_t version) {
   ByteReader reader(bytes);
   Program program;
   RTAI_TRY(program.values, read_list<ValueInfo>(reader, 8, read_value));
   RTAI_TRY(program.inputs, read_list<std::string>(reader, 4, [](ByteReader& r) {
              return r.read_string(kMaxNameBytes);
            }));
-  RTAI_TRY(program.tensors, read_list<TensorInfo>(reader, 40, read_tensor));
+  RTAI_TRY(program.tensors, read_list<TensorInfo>(reader, 40, [version](ByteReader& r) {
+             return read_tensor(r, version);
+           }));
   RTAI_TRY(program.steps, read_list<Step>(reader, 60, read_step));
   RTAI_TRY(program.outputs, read_list<Output>(reader, 8, read_output));
   RTAI_TRY_VOID(expect_end(reader));
@@ -277,6 +285,59 @@ Result<std::map<std::string, std::string>> read_metadata(std::span<const std::by
   }
   RTAI_TRY_VOID(expect_end(reader));
   return facts;
+}
+
+/// A file and what its weights became.
+struct Unpacked {
+  std::shared_ptr<const void> file;
+  AlignedBuffer weights;
+};
+
+/// The tensors lie where they say they do in a file with packed ones.
+Result<void> verify_places(const Program& stored, std::uint64_t weights_bytes) {
+  for (const TensorInfo& tensor : stored.tensors) {
+    const auto misfit = [&](const char* what) {
+      return Error{ErrorCode::corrupt, std::string(what)}.in("tensor '" + tensor.name + "'");
+    };
+    RTAI_TRY(const std::uint64_t expected,
+             bytes_in_file(tensor).in("tensor '" + tensor.name + "'"));
+    if (tensor.bytes != expected) return misfit("has another size than its dimensions");
+    if (tensor.offset % kEngineAlignment != 0) return misfit("is not aligned");
+    if (tensor.offset > weights_bytes || tensor.bytes > weights_bytes - tensor.offset)
+      return misfit("lies outside the weights");
+  }
+  return {};
+}
+
+/// Gives an engine whose weights stand packed in its file memory with the int8 that they mean, and
+/// everything else beside them. Returns what owns all of it.
+Result<std::shared_ptr<const void>> unpack(Engine& engine, std::shared_ptr<const void> file) {
+  const Program stored = engine.program;
+  RTAI_TRY(const std::uint64_t tensors_end,
+           place_tensors(engine.program, Place::memory).in("program"));
+  // Before there is memory: tensors that share their place in the file ask for more than a file
+  // with each at its own can hold.
+  if (tensors_end / 2 > engine.weights.size()) {
+    return Error{ErrorCode::corrupt, "program: tensors of " + std::to_string(tensors_end) +
+                                         " bytes, more than these weights hold"};
+  }
+  const std::uint64_t bytes = tensors_end + kPanelSlack;
+  RTAI_TRY_VOID(verify(engine.program, bytes).in("program"));
+  RTAI_TRY_VOID(verify_places(stored, engine.weights.size()).in("program"));
+  RTAI_TRY(AlignedBuffer weights, AlignedBuffer::make(bytes));
+  for (std::size_t i = 0; i < stored.tensors.size(); ++i) {
+    const std::span<const std::byte> source = engine.bytes_of(stored.tensors[i]);
+    const TensorInfo& tensor = engine.program.tensors[i];
+    const std::span<std::byte> target = weights.span().subspan(tensor.offset, tensor.bytes);
+    if (tensor.group > 0) {
+      RTAI_TRY_VOID(unpack_weights(tensor, source, target).in("weights"));
+    } else {
+      std::ranges::copy(source, target.begin());
+    }
+  }
+  auto both = std::make_shared<const Unpacked>(Unpacked{std::move(file), std::move(weights)});
+  engine.weights = both->weights.span();
+  return std::shared_ptr<const void>(std::move(both));
 }
 
 /// The size that an engine's header gives is the size of this file.
@@ -316,9 +377,14 @@ Result<Engine> parse(std::span<const std::byte> bytes,
   if (verify_level == Verify::digests) RTAI_TRY_VOID(check_digest(sections, SectionKind::weights));
 
   Engine engine;
-  RTAI_TRY(engine.program, read_program(sections[SectionKind::program]).in("program"));
+  RTAI_TRY(engine.program,
+           read_program(sections[SectionKind::program], sections.version).in("program"));
   engine.weights = sections[SectionKind::weights];
-  RTAI_TRY_VOID(verify(engine.program, engine.weights.size()).in("program"));
+  if (has_packed(engine.program)) {
+    RTAI_TRY(storage, unpack(engine, std::move(storage)));
+  } else {
+    RTAI_TRY_VOID(verify(engine.program, engine.weights.size()).in("program"));
+  }
   engine.tokenizer = sections[SectionKind::tokenizer];
   RTAI_TRY(engine.labels, read_labels(sections[SectionKind::labels]).in("labels"));
   RTAI_TRY(engine.metadata, read_metadata(sections[SectionKind::metadata]).in("metadata"));

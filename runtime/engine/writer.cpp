@@ -1,9 +1,11 @@
+#include "runtime/base/aligned_buffer.h"
 #include "runtime/base/atomic_write.h"
 #include "runtime/base/byte_stream.h"
 #include "runtime/base/checked.h"
 #include "runtime/base/digest.h"
 #include "runtime/engine/engine.h"
 #include "runtime/engine/format.h"
+#include "runtime/engine/packed_weights.h"
 #include "runtime/engine/program_section.h"
 
 #include <algorithm>
@@ -30,7 +32,7 @@ std::vector<std::byte> write_program(const Program& program) {
     writer.write_string(tensor.name);
     writer.write(tensor.dtype);
     writer.write(tensor.layout);
-    writer.write(std::uint16_t{0});
+    writer.write(tensor.group);
     writer.write(tensor.dims);
     writer.write(tensor.offset);
     writer.write(tensor.bytes);
@@ -92,9 +94,10 @@ struct Layouted {
   std::vector<std::pair<SectionKind, std::span<const std::byte>>> sections;
 };
 
-Layouted lay_out(std::vector<std::pair<SectionKind, std::span<const std::byte>>> sections) {
+Layouted lay_out(std::uint32_t version,
+                 std::vector<std::pair<SectionKind, std::span<const std::byte>>> sections) {
   Header header{.magic = kMagic,
-                .version = kFormatVersion,
+                .version = version,
                 .section_count = static_cast<std::uint32_t>(sections.size()),
                 .file_bytes = 0,
                 .digest = {},
@@ -123,6 +126,29 @@ Layouted lay_out(std::vector<std::pair<SectionKind, std::span<const std::byte>>>
   return {std::move(writer.bytes()), std::move(sections)};
 }
 
+/// Program and weights as they stand in a file where some are packed.
+struct Packed {
+  Program program;
+  AlignedBuffer weights;
+};
+
+Result<Packed> pack(const Engine& engine) {
+  Packed packed{.program = engine.program, .weights = {}};
+  RTAI_TRY(const std::uint64_t bytes, place_tensors(packed.program, Place::file));
+  RTAI_TRY(packed.weights, AlignedBuffer::make(bytes));
+  for (std::size_t i = 0; i < packed.program.tensors.size(); ++i) {
+    const TensorInfo& tensor = packed.program.tensors[i];
+    const std::span<const std::byte> memory = engine.bytes_of(engine.program.tensors[i]);
+    const std::span<std::byte> target = packed.weights.span().subspan(tensor.offset, tensor.bytes);
+    if (tensor.group > 0) {
+      RTAI_TRY_VOID(pack_weights(tensor, memory, target).in("engine to be written"));
+    } else {
+      std::ranges::copy(memory, target.begin());
+    }
+  }
+  return packed;
+}
+
 /// Calls `use` with the parts of the file; they live only during the call.
 template <class Use>
 auto with_parts(const Engine& engine, Use&& use)
@@ -130,19 +156,26 @@ auto with_parts(const Engine& engine, Use&& use)
   if (auto status = verify(engine.program, engine.weights.size()); !status) {
     return Error{ErrorCode::internal, "engine to be written: " + status.error().message()};
   }
-  const std::vector<std::byte> program = write_program(engine.program);
-  const std::vector<std::byte> checksums = write_checksums(engine.weights);
+  const bool is_packed = has_packed(engine.program);
+  Packed packed;
+  if (is_packed) {
+    RTAI_TRY(packed, pack(engine));
+  }
+  const std::span<const std::byte> weights = is_packed ? packed.weights.span() : engine.weights;
+  const std::vector<std::byte> program = write_program(is_packed ? packed.program : engine.program);
+  const std::vector<std::byte> checksums = write_checksums(weights);
   const std::vector<std::byte> labels = write_labels(engine.labels);
   const std::vector<std::byte> metadata = write_metadata(engine.metadata);
   std::vector<std::pair<SectionKind, std::span<const std::byte>>> sections = {
       {SectionKind::program, program},
-      {SectionKind::weights, engine.weights},
+      {SectionKind::weights, weights},
       {SectionKind::checksums, checksums}};
   if (!engine.tokenizer.empty()) sections.emplace_back(SectionKind::tokenizer, engine.tokenizer);
   if (!engine.labels.empty()) sections.emplace_back(SectionKind::labels, labels);
   if (!engine.metadata.empty()) sections.emplace_back(SectionKind::metadata, metadata);
 
-  const Layouted layouted = lay_out(std::move(sections));
+  const Layouted layouted =
+      lay_out(is_packed ? kPackedFormatVersion : kFormatVersion, std::move(sections));
   static constexpr std::array<std::byte, kEngineAlignment> kZeros{};
   std::vector<std::span<const std::byte>> parts = {layouted.head};
   for (const auto& [kind, bytes] : layouted.sections) {

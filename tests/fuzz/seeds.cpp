@@ -266,6 +266,7 @@ void write_engines(const fs::path& folder) {
                                    .labels = 2};
   save("encoder", testing::make_model(tiny));
   save("encoder_i8", testing::make_int8_model(tiny));
+  save("encoder_i4", testing::make_int4_model(tiny));
   save("encoder_bf16", with(testing::make_model(tiny), "narrow-weights"));
 
   engine::Engine full = lower(ir::parse(kEngineSeeds[0].second).value()).value();

@@ -19,6 +19,7 @@ ALLOWED = {
     "runtime/base/digest.cpp": (7, "sums over bytes whose number is known"),
     "runtime/base/dtype.cpp": (7, "floats and their bits"),
     "runtime/engine/engine.h": (1, "elements of a tensor that verify() has found to lie in the weights"),
+    "runtime/engine/packed_weights.cpp": (3, "elements of a tensor that was found to lie in the weights, and of 4 bits"),
     "runtime/text/tokenizer_format.cpp": (1, "a file's bytes as text"),
     "libopt/ir/tensor.h": (2, "elements of a tensor of known type and size"),
     "libopt/ir/tensor.cpp": (4, "likewise"),

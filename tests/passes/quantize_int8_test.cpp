@@ -284,6 +284,42 @@ TEST_CASE("auto reports the sensitivity of every layer, attention and table") {
     CHECK(row[0] > 0);
 }
 
+TEST_CASE("weights=int4 gives FFN layers and large tables 4 bits, the rest 8") {
+  ir::Graph graph = testing::make_model();
+  ir::name_by_place(graph);
+  const auto records = quantize(graph, "{weights=int4,group=32}");
+  REQUIRE(records);
+  const PassReport& report = (*records)[0].report;
+  CHECK(report.counters[0].value == 2 * 4 + 1);
+  const auto counter = [&](const std::string& name) {
+    return std::ranges::find(report.counters, name, &Counter::name)->value;
+  };
+  CHECK(counter("linear layers in 4 bits") == 2 * 2);
+  CHECK(counter("tables in 4 bits") == 2);  // words and positions
+  for (const ir::NodeId id : graph.nodes_of(ir::Op::linear)) {
+    const ir::Node& node = graph.node(id);
+    const bool is_ffn = node.name().find("ffn") != std::string::npos;
+    CHECK(node.attributes().integer("weight_group", 0) == (is_ffn ? 32 : 0));
+  }
+  CHECK_FALSE(quantize(graph, "{weights=int2}"));
+  CHECK_FALSE(quantize(graph, "{weights=int4,group=48}"));
+}
+
+TEST_CASE("auto takes 4 bits back where the outputs would change too much") {
+  const ir::Graph before = testing::make_model();
+  const auto packed = [](const Quantized& found) {
+    return found.counter("linear layers in 4 bits");
+  };
+  const Quantized loose = quantize_on_texts(before, "{mode=auto,weights=int4,max-divergence=10}");
+  CHECK(packed(loose) == 4);
+  const double limit = 0.3 * loose.counter("divergence of all in int8");
+  const Quantized strict = quantize_on_texts(
+      before, "{mode=auto,weights=int4,max-divergence=" + std::to_string(limit) + "}");
+  CHECK(strict.counter("divergence") <= limit);
+  CHECK(packed(strict) < 4);
+  CHECK(strict.counter("linear layers quantized") == 9);  // int8 is enough
+}
+
 TEST_CASE("a bias or normalization that is not a number is refused by name") {
   ir::Graph graph = Changed().set("layer.1.ffn_norm.bias", [](auto b) { b[2] = NAN; }).graph();
   const auto status = quantize(graph);

@@ -101,6 +101,13 @@ class MemoryTest(unittest.TestCase):
         step = 1 if ALL else 97
         self.every(command, [*range(1, version, step), *range(version, calls + 1)], expected)
 
+    def test_loading_weights_of_4_bits(self):
+        engine = pathlib.Path(__file__).resolve().parent.parent / "data" / "engines" / "v2-int4.rtai"
+        command = ["run", engine, TEXT, "--json", "--threads", "2"]
+        calls, expected = self.calls_of(*command)
+        version, _ = self.calls_of("--version")
+        self.every(command, range(version, calls + 1, 1 if ALL else 3), expected)
+
     def test_reading_the_files_beside_a_model(self):
         model = self.tiny.folder / "with a wrong file"
         shutil.copytree(self.tiny.model, model)

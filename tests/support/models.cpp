@@ -103,4 +103,12 @@ ir::Graph make_int8_model(const TinyModel& shape) {
   return graph;
 }
 
+ir::Graph make_int4_model(const TinyModel& shape) {
+  ir::Graph graph = make_model(shape);
+  PassContext context;
+  run_pipeline("name-layers,quantize-int8{weights=int4,group=32}", graph, context, passes::make)
+      .value();
+  return graph;
+}
+
 }  // namespace rtai::testing

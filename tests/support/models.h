@@ -31,4 +31,7 @@ ir::Graph make_model(const TinyModel& shape = {});
 /// The same with its linear layers and tables stored as int8.
 ir::Graph make_int8_model(const TinyModel& shape = {});
 
+/// The same, but FFN layers and large tables in 4 bits, in groups of 32.
+ir::Graph make_int4_model(const TinyModel& shape = {});
+
 }  // namespace rtai::testing

@@ -36,6 +36,18 @@ inline std::vector<std::byte> small_encoder_file() {
                                             .labels = 2}));
 }
 
+/// The same with FFN layers and words in 4 bits: one group of 8, or of 64, to a row.
+inline std::vector<std::byte> small_int4_file() {
+  return small_engine_file(make_int4_model({.layers = 1,
+                                            .hidden = 8,
+                                            .heads = 2,
+                                            .head_dim = 4,
+                                            .ffn = 64,
+                                            .vocabulary = 70,
+                                            .positions = 5,
+                                            .labels = 2}));
+}
+
 /// The operators that encoders lack.
 inline constexpr const char* kRowsGraph = R"(graph (%x: f32[tokens, 4]) {
     %a = add(%x, %x)

@@ -193,6 +193,42 @@ class CliTest(unittest.TestCase):
         self.assertLess(report["quality"]["after"]["nmse"], 0.01)
         self.assertLess(report["quality"]["after"]["kl"], 0.01)
 
+    def test_weights_of_4_bits(self):
+        engine = self.folder / "int4.rtai"
+        calibration = ["--calib", DEMO / "calibration.txt", "--calib-texts", 64]
+        out = rtai("quantize", DEMO, "-o", engine, "--weights", "int4", "--mode", "dynamic", "--max-drop", 5, "--json", "-",
+                   *calibration, *WORKLOAD)
+        report = json.loads(self.ok(out))
+        self.assertEqual((report["request"]["weights"], report["request"]["group"]), ("int4", 64))
+        precision = report["layers"][0]["precision"]
+        self.assertEqual((precision["ffn_in"], precision["ffn_out"], precision["qkv"]), ("i4 dynamic", "i4 dynamic", "i8 dynamic"))
+        sites = {site["name"]: site["precision"] for site in report["sites"]}
+        self.assertEqual(sites["embedding"], "i4")
+        self.assertEqual(sites["layer.1.ffn_out"], "i4 dynamic")
+        self.assertEqual(sites["layer.1.attention_out"], "i8 dynamic")
+        counters = report["passes"][-1]["counters"]
+        self.assertEqual(counters["linear layers in 4 bits"], 8)
+        self.assertGreaterEqual(report["quality"]["after"]["agreement"], 0.95)
+        self.assertIn("nmse", report["quality"]["after"])
+
+        eight = self.folder / "int8.rtai"
+        self.ok(rtai("quantize", DEMO, "-o", eight, "--mode", "dynamic", *calibration, *WORKLOAD))
+        self.assertEqual(report["bytes"]["after"], engine.stat().st_size)
+        self.assertLess(engine.stat().st_size, 0.75 * eight.stat().st_size)
+        self.assertIn("every digest matches", self.ok(rtai("verify", engine)))
+        shown = self.ok(rtai("inspect", engine))
+        self.assertIn("i4 dynamic", shown)
+        self.assertIn("i8 dynamic", shown)
+        self.ok(rtai("run", engine, TEXT))
+        self.ok(rtai("run", DEMO, TEXT))
+
+        # The integers themselves travel through ONNX, in 8 bits each.
+        onnx = self.folder / "int4.onnx"
+        self.ok(rtai("quantize", DEMO, "-o", onnx, "--weights", "int4", "--mode", "dynamic", "--max-drop", 5, *calibration, *WORKLOAD))
+        self.assertIn("17 linear layers int8 with the file's weights", self.ok(rtai("inspect", onnx)))
+        self.assertEqual(rtai("quantize", DEMO, "-o", eight, "--weights", "int3").returncode, 2)
+        self.assertEqual(rtai("quantize", DEMO, "-o", eight, "--weights", "int4", "--group", 48).returncode, 2)
+
     def test_compare_goes_layer_by_layer(self):
         document = json.loads(self.ok(rtai("compare", DEMO, self.engine, "--data", self.labelled, "--json", "-", *WORKLOAD)))
         layers = document["layers"]

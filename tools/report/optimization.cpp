@@ -35,13 +35,6 @@ Json passes_json(const std::vector<PassRecord>& passes) {
   return list;
 }
 
-std::string precision_of(const ir::Graph& graph, ir::NodeId linear) {
-  const ir::Node& node = graph.node(linear);
-  const DType dtype = graph.type(node.input(ir::Linear::weight)).dtype;
-  if (dtype != DType::i8) return std::string(dtype_name(dtype));
-  return node.attributes().real("src_scale", 0.0f) > 0 ? "i8 static" : "i8 dynamic";
-}
-
 Index width_of(const ir::Graph& graph, ir::NodeId linear) {
   return graph.constant(graph.node(linear).input(ir::Linear::weight))->dim(0);
 }
@@ -62,6 +55,19 @@ std::string value_text(const std::optional<double>& value) {
 }
 
 }  // namespace
+
+std::string precision_of(const ir::Graph& graph, const ir::Node& node) {
+  const ir::Attributes& attributes = node.attributes();
+  if (node.op() == ir::Op::attention) return attributes.integer("bits", 0) == 8 ? "i8" : "f32";
+  const bool is_linear = node.op() == ir::Op::linear;
+  const std::size_t weight = is_linear ? std::size_t{ir::Linear::weight} : ir::Embedding::word;
+  const DType dtype = graph.type(node.input(weight)).dtype;
+  if (dtype != DType::i8) return std::string(dtype_name(dtype));
+  const char* group = is_linear ? "weight_group" : "word_group";
+  const std::string bits = attributes.integer(group, 0) > 0 ? "i4" : "i8";
+  if (!is_linear) return bits;
+  return bits + (attributes.real("src_scale", 0.0f) > 0 ? " static" : " dynamic");
+}
 
 Json quality_json(const std::optional<Quality>& quality) {
   if (!quality) return nullptr;
@@ -91,13 +97,13 @@ Json describe_layers(const ir::Graph& graph) {
     Json described = {{"heads", 0}, {"ffn", 0}};
     if (layer.attention) {
       described["heads"] = ir::head_shape(graph.node(layer.attention->attention)).heads;
-      precision["qkv"] = precision_of(graph, layer.attention->qkv);
-      precision["attention_out"] = precision_of(graph, layer.attention->out);
+      precision["qkv"] = precision_of(graph, graph.node(layer.attention->qkv));
+      precision["attention_out"] = precision_of(graph, graph.node(layer.attention->out));
     }
     if (layer.ffn) {
       described["ffn"] = width_of(graph, layer.ffn->in);
-      precision["ffn_in"] = precision_of(graph, layer.ffn->in);
-      precision["ffn_out"] = precision_of(graph, layer.ffn->out);
+      precision["ffn_in"] = precision_of(graph, graph.node(layer.ffn->in));
+      precision["ffn_out"] = precision_of(graph, graph.node(layer.ffn->out));
     }
     described["precision"] = std::move(precision);
     described["sensitivity"] = nullptr;
@@ -156,7 +162,8 @@ std::string OptimizationReport::text() const {
       table.add({"nmse of logits", "", fmt::format("{:.2e}", *quality_after->nmse), ""});
   }
   text += table.text();
-  if (!sites.is_null()) {
+  // Without measurements there is no order to show.
+  if (!sites.is_null() && !sites.empty() && !sites[0]["sensitivity"].is_null()) {
     Table ranking({"most sensitive", "precision", "sensitivity", "cost us", "f32 us"});
     const auto us = [](const Json& value) {
       return value.is_null() ? "" : fmt::format("{:.0f}", value.get<double>());

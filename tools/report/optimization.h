@@ -56,6 +56,10 @@ std::optional<std::string> missed_time(const OptimizationReport& report,
                                        std::optional<double> speedup,
                                        std::optional<double> latency_ms);
 
+/// "i8 static", "i4 dynamic", "i8", "f32": of a linear, attention or embedding node. i4: weights
+/// stored in 4 bits and computed with as int8.
+std::string precision_of(const ir::Graph& graph, const ir::Node& node);
+
 /// What each layer of a graph looks like: heads, FFN width, precision.
 Json describe_layers(const ir::Graph& graph);
 

@@ -1,7 +1,5 @@
 #include "tools/report/quantizing.h"
 
-#include "libopt/ir/ops.h"
-
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -12,17 +10,6 @@
 
 namespace rtai::tools {
 namespace {
-
-/// "i8 static", "i8 dynamic", "i8", "f32"
-std::string precision_of(const ir::Graph& graph, const ir::Node& node) {
-  if (node.op() == ir::Op::attention)
-    return node.attributes().integer("bits", 0) == 8 ? "i8" : "f32";
-  if (node.op() == ir::Op::embedding)
-    return std::string(dtype_name(graph.type(node.input(ir::Embedding::word)).dtype));
-  const DType dtype = graph.type(node.input(ir::Linear::weight)).dtype;
-  if (dtype != DType::i8) return std::string(dtype_name(dtype));
-  return node.attributes().real("src_scale", 0.0f) > 0 ? "i8 static" : "i8 dynamic";
-}
 
 Json number_or_null(double value) {
   return std::isnan(value) ? Json(nullptr) : Json(value);
@@ -54,12 +41,13 @@ void describe_quantization(const ir::Graph& graph,
   for (std::size_t i = 0; i < table->rows.size(); ++i) {
     sites.push_back({{"name", table->names[i]},
                      {"precision", precision_of(graph, *nodes.at(table->names[i]))},
-                     {"sensitivity", table->rows[i][0]},
+                     {"sensitivity", number_or_null(table->rows[i][0])},
                      {"cost_us", number_or_null(table->rows[i][1])},
                      {"f32_cost_us", number_or_null(table->rows[i][2])}});
   }
-  std::ranges::stable_sort(sites, std::greater<>(),
-                           [](const Json& site) { return site["sensitivity"].get<double>(); });
+  std::ranges::stable_sort(sites, std::greater<>(), [](const Json& site) {
+    return site["sensitivity"].is_null() ? 0.0 : site["sensitivity"].get<double>();
+  });
   report.sites = sites;
   report.decisions = describe_layers(graph);
   for (std::size_t i = 0; i < report.decisions.size(); ++i) {

@@ -138,13 +138,14 @@ TEST_CASE("what is no engine, or one of another version, is said so") {
   REQUIRE_FALSE(not_engine);
   CHECK(not_engine.error().code() == ErrorCode::invalid_input);
   CHECK(not_engine.error().message() == "not an rtai engine file");
-  bytes[8] = std::byte{2};
+  bytes[8] = std::byte{3};
   const Result<Engine> newer = parse_copy(bytes);
   REQUIRE_FALSE(newer);
   CHECK(newer.error().code() == ErrorCode::unsupported);
-  CHECK(newer.error().message() ==
-        "engine format version 2, this rtai reads 1; make the engine again from its model with "
-        "this rtai");
+  CHECK(
+      newer.error().message() ==
+      "engine format version 3, this rtai reads 1 and 2; make the engine again from its model with "
+      "this rtai");
 }
 
 /// Writes the digests anew, so that only the structure can give the change away.

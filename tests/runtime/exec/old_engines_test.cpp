@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <string>
 
 namespace rtai {
 namespace {
@@ -27,9 +28,10 @@ std::vector<float> answers(const std::filesystem::path& path) {
   return {logits.begin(), logits.end()};
 }
 
-TEST_CASE("engines of version 1 open and answer as they did") {
-  const std::vector<float> logits = answers(kFolder / "v1.rtai");
-  std::ifstream file(kFolder / "v1.logits.txt");
+/// The engine of that name answers what stands beside it.
+void check_answers(const std::string& name) {
+  const std::vector<float> logits = answers(kFolder / (name + ".rtai"));
+  std::ifstream file(kFolder / (name + ".logits.txt"));
   for (const float logit : logits) {
     float expected = 0;
     REQUIRE(file >> expected);
@@ -39,11 +41,19 @@ TEST_CASE("engines of version 1 open and answer as they did") {
   CHECK_FALSE(file >> more);
 }
 
+TEST_CASE("engines of version 1 open and answer as they did") {
+  check_answers("v1");
+}
+
+TEST_CASE("engines of version 2, with weights of 4 bits, open and answer as they did") {
+  check_answers("v2");
+}
+
 // Run by hand, once for each format version: test_exec "[.write]".
 TEST_CASE("write an engine of today's version", "[.write]") {
   const auto path = kFolder / "today.rtai";
   REQUIRE(engine::save(
-      lower(testing::make_int8_model({.layers = 1, .hidden = 32, .heads = 2, .ffn = 64})).value(),
+      lower(testing::make_int4_model({.layers = 1, .hidden = 32, .heads = 2, .ffn = 64})).value(),
       path));
   std::ofstream file(kFolder / "today.logits.txt");
   for (const float logit : answers(path))

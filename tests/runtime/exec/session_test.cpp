@@ -9,6 +9,7 @@
 #include "tests/support/allocations.h"
 #include "tests/support/batches.h"
 #include "tests/support/models.h"
+#include "tests/support/small_engines.h"
 
 #include <catch2/catch.hpp>
 
@@ -126,6 +127,29 @@ TEST_CASE("an int8 session gives the reference's answers on every target") {
         // integer of 127 moves the few logits it feeds by about a hundredth.
         CHECK(max_difference(run(session, tokens), reference(graph, tokens)) < 0.1);
       }
+    }
+  }
+}
+
+TEST_CASE("weights of 4 bits in a file give the same bytes as the int8 they stand for") {
+  const TinyModel shape{.hidden = 48, .heads = 3, .head_dim = 8, .ffn = 84};
+  const ir::Graph packed = testing::make_int4_model(shape);
+  ir::Graph wide = packed;
+  for (const ir::NodeId id : wide.order()) {
+    for (const char* group : {"weight_group", "word_group", "position_group", "segment_group"})
+      if (wide.node(id).attributes().integer(group, 0) > 0)
+        wide.node(id).attributes().set(group, Index{0});
+  }
+  const std::vector<std::byte> file = engine::serialize(lower(packed).value()).value();
+  REQUIRE(file.size() < engine::serialize(lower(wide).value()).value().size());
+  const auto read = std::make_shared<const engine::Engine>(testing::parse_copy(file).value());
+  for (const std::string& target : available_targets()) {
+    Session session = Session::create(read, {.threads = 2, .target = target}).value();
+    Session other = make_session(wide, {.threads = 2, .target = target});
+    for (const std::vector<int>& lengths : kBatches) {
+      const TokenSequences tokens = random_sequences(lengths, 101);
+      INFO(target << ", " << lengths.size() << " sequences of " << lengths[0]);
+      CHECK(run(session, tokens) == run(other, tokens));
     }
   }
 }

@@ -15,7 +15,7 @@ using engine::Verify;
 using Bytes = std::vector<std::byte>;
 
 TEST_CASE("every changed bit of a small engine is noticed") {
-  for (const Bytes& good : {small_encoder_file(), small_rows_file()}) {
+  for (const Bytes& good : {small_encoder_file(), small_int4_file(), small_rows_file()}) {
     REQUIRE(parse_copy(good));
     const AlignedCopy copy(good);
     Bytes changed = good;
@@ -31,15 +31,16 @@ TEST_CASE("every changed bit of a small engine is noticed") {
 }
 
 TEST_CASE("a small engine cut anywhere, or with anything behind it, is refused") {
-  const Bytes good = small_encoder_file();
-  for (std::size_t size = 0; size < good.size(); ++size) {
-    INFO("cut at " << size);
-    REQUIRE_FALSE(parse_copy(std::span(good).first(size)));
-  }
-  for (std::size_t more = 1; more <= 128; ++more) {
-    Bytes longer = good;
-    longer.resize(good.size() + more);
-    REQUIRE_FALSE(parse_copy(longer));
+  for (const Bytes& good : {small_encoder_file(), small_int4_file()}) {
+    for (std::size_t size = 0; size < good.size(); ++size) {
+      INFO("cut at " << size);
+      REQUIRE_FALSE(parse_copy(std::span(good).first(size)));
+    }
+    for (std::size_t more = 1; more <= 128; ++more) {
+      Bytes longer = good;
+      longer.resize(good.size() + more);
+      REQUIRE_FALSE(parse_copy(longer));
+    }
   }
 }
 
@@ -113,7 +114,7 @@ void run(engine::Engine opened) {
 
 TEST_CASE("a forged engine with right digests is refused or harmless") {
   std::size_t accepted = 0;
-  for (const Bytes& good : {small_encoder_file(), small_rows_file()}) {
+  for (const Bytes& good : {small_encoder_file(), small_int4_file(), small_rows_file()}) {
     const EngineParts parts = take_apart(good).value();
     for (std::size_t s = 0; s < parts.sections.size(); ++s) {
       for (std::size_t at = 0; at < parts.sections[s].bytes.size(); ++at) {

@@ -1,5 +1,6 @@
 // Malformed engine files of every kind: each is refused with its exit code and a message that names
 // the place. The program itself reads them. Where digests would give a change away they are right.
+#include "runtime/engine/packed_weights.h"
 #include "runtime/engine/program_section.h"
 #include "tests/support/engine_parts.h"
 #include "tests/support/small_engines.h"
@@ -75,6 +76,23 @@ class Kinds {
   /// Of the engine with the operators that encoders lack.
   void rows(std::string name, const std::function<void(Program&)>& change, std::string message) {
     of_program(small_rows_file(), std::move(name), change, std::move(message));
+  }
+
+  /// Of the engine with weights of 4 bits: its program as it stands in the file, and its weights.
+  void packed(std::string name,
+              const std::function<void(Program&, Bytes&)>& change,
+              std::string message,
+              std::uint32_t version = engine::kPackedFormatVersion) {
+    const Bytes file = small_int4_file();
+    EngineParts parts = take_apart(file).value();
+    parts.version = version;
+    Program program = parse_copy(file).value().program;
+    engine::place_tensors(program, engine::Place::file).value();
+    Bytes& weights = *parts.find(SectionKind::weights);
+    change(program, weights);
+    *parts.find(SectionKind::program) = engine::write_program(program);
+    *parts.find(SectionKind::checksums) = checksums_of(weights);
+    add(std::move(name), put_together(parts), kCorrupt, std::move(message));
   }
 
   const Bytes& good() const { return good_; }
@@ -583,6 +601,79 @@ void add_steps(Kinds& kinds) {
       "ids as an output", [](Program& p) { p.outputs[0].value = 0; }, "is not f32");
 }
 
+void add_packed(Kinds& kinds) {
+  const auto first = [](Program& p) -> engine::TensorInfo& {
+    return *std::ranges::find_if(p.tensors, [](const auto& t) { return t.group > 0; });
+  };
+  const auto multiplier = [&](int value) {
+    return [=](Program& p, Bytes& weights) {
+      const engine::TensorInfo& tensor = first(p);
+      weights[tensor.offset + tensor.bytes - 1] = static_cast<std::byte>(value);
+    };
+  };
+  kinds.packed("a multiplier of 0", multiplier(0),
+               "tensor 'embedding.word' has a multiplier of 0, expected 1 to 18");
+  kinds.packed("a multiplier of 19", multiplier(19), "has a multiplier of 19, expected 1 to 18");
+  kinds.packed("a multiplier of 255", multiplier(255), "has a multiplier of 255");
+  kinds.packed(
+      "an integer of -8",
+      [&](Program& p, Bytes& weights) { weights[first(p).offset] = std::byte{0x08}; },
+      "weights: tensor 'embedding.word' holds -8, expected -7 to 7");
+  for (const int group : {1, 33, 256, 65535}) {
+    kinds.packed(
+        "groups of " + std::to_string(group),
+        [&, group](Program& p, Bytes&) { first(p).group = static_cast<std::uint16_t>(group); },
+        "has impossible groups of " + std::to_string(group));
+  }
+  kinds.packed(
+      "groups of floats",
+      [](Program& p, Bytes&) {
+        std::ranges::find(p.tensors, DType::f32, &engine::TensorInfo::dtype)->group = 32;
+      },
+      "has impossible groups of 32");
+  kinds.packed(
+      "groups in a file of version 1", [](Program&, Bytes&) {}, "not zero", engine::kFormatVersion);
+  kinds.packed(
+      "8 bits where there are 4", [&](Program& p, Bytes&) { first(p).group = 0; },
+      "has another size than its dimensions");
+  kinds.packed(
+      "other groups than the multipliers are of",
+      [](Program& p, Bytes&) {
+        for (engine::TensorInfo& tensor : p.tensors)
+          if (tensor.group > 0 && tensor.dims[1] == 64) tensor.group = 128;
+      },
+      "has another size than its dimensions");
+  kinds.packed(
+      "4 bits of size -1", [&](Program& p, Bytes&) { first(p).bytes -= 1; },
+      "has another size than its dimensions");
+  kinds.packed(
+      "4 bits behind the weights", [&](Program& p, Bytes& w) { first(p).offset = w.size(); },
+      "lies outside the weights");
+  kinds.packed(
+      "4 bits at 2^64 - 64", [&](Program& p, Bytes&) { first(p).offset = ~std::uint64_t{63}; },
+      "lies outside the weights");
+  kinds.packed(
+      "4 bits that are not aligned", [&](Program& p, Bytes&) { first(p).offset += 1; },
+      "is not aligned");
+  kinds.packed(
+      "4 bits cut", [](Program&, Bytes& weights) { weights.resize(weights.size() - 64); },
+      "lies outside the weights");
+  kinds.packed(
+      "a thousand tensors at one place",
+      [&](Program& p, Bytes&) {
+        const engine::TensorInfo again = first(p);
+        p.tensors.insert(p.tensors.end(), 1000, again);
+      },
+      "more than these weights hold");
+  kinds.packed(
+      "a tensor of 2^56 elements",
+      [&](Program& p, Bytes&) {
+        first(p).dims = {Index{1} << 28, Index{1} << 28};
+        first(p).bytes = engine::bytes_in_file(first(p)).value();
+      },
+      "more than these weights hold");
+}
+
 TEST_CASE("malformed engine files are refused by name") {
   Kinds kinds;
   add_files(kinds);
@@ -590,6 +681,7 @@ TEST_CASE("malformed engine files are refused by name") {
   add_sections(kinds);
   add_values_and_tensors(kinds);
   add_steps(kinds);
+  add_packed(kinds);
   CHECK(kinds.all().size() >= 60);
   const TempFolder folder;
   const std::string path = (folder / "model.rtai").string();
@@ -599,6 +691,7 @@ TEST_CASE("malformed engine files are refused by name") {
   };
   CHECK(verify(kinds.good()).exit == 0);
   CHECK(verify(small_rows_file()).exit == 0);
+  CHECK(verify(small_int4_file()).exit == 0);
   check_refused(kinds.all(), "verify", path);
 }
 
