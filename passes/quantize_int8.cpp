@@ -32,7 +32,6 @@
 #include <fnmatch.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <map>
 #include <numeric>
@@ -130,8 +129,8 @@ class Quantizer {
     add("linear layers static", count_static());
     if (wants_int4()) {
       add("linear layers in 4 bits", count_packed(ir::Op::linear, {"weight_group"}));
-      add("tables in 4 bits",
-          count_packed(ir::Op::embedding, {kTableGroups.begin(), kTableGroups.end()}));
+      add("tables in 4 bits", count_packed(ir::Op::embedding, {ir::Embedding::kGroups.begin(),
+                                                               ir::Embedding::kGroups.end()}));
       if (report.tables.empty()) name_sites(report);
     }
     return report;
@@ -156,9 +155,6 @@ class Quantizer {
     ir::ValueId values;
     ir::ValueId scales;
   };
-
-  static constexpr std::array<const char*, 3> kTableGroups = {"word_group", "position_group",
-                                                              "segment_group"};
 
   bool wants_int4() const { return options_.weights == "int4"; }
 
@@ -411,7 +407,7 @@ class Quantizer {
       const Integers integers = store(free_name(floats), matrix);
       graph_.set_input(id, table, integers.values);
       graph_.set_input(id, table - E::word + E::word_scale, integers.scales);
-      set_group(id, kTableGroups[table - E::word], table_group);
+      set_group(id, E::kGroups[table - E::word], table_group);
       ++count;
     }
     return count;
@@ -428,7 +424,8 @@ class Quantizer {
     RTAI_TRY_VOID(measure_times());
     RTAI_TRY_VOID(rank(before));
     add_table(report);
-    RTAI_TRY(prune::Judge judge, prune::Judge::make(before, judging_texts(), *context_.evaluator));
+    const TokenBatch most = prune::first_tokens(*context_.calibration, kTokensOfMoves);
+    RTAI_TRY(prune::Judge judge, prune::Judge::make(before, most, *context_.evaluator));
     RTAI_TRY(const double first, judge.divergence(graph_));
     report.counters.push_back({.name = "divergence of all in int8", .value = first});
     const TokenBatch some = ranking_texts();
@@ -461,11 +458,7 @@ class Quantizer {
   }
 
   /// What the divergence of the whole model is measured on, once for each move of a site.
-  const TokenBatch& judging_texts() {
-    constexpr Index kTokens = 4096;
-    if (!judging_) judging_ = prune::first_tokens(*context_.calibration, kTokens);
-    return *judging_;
-  }
+  static constexpr Index kTokensOfMoves = 4096;
 
   /// Enough to tell the sites apart.
   TokenBatch ranking_texts() const {
@@ -586,7 +579,6 @@ class Quantizer {
   std::map<ir::ValueId, std::map<Index, Integers>> shared_;  // by the floats and the group
   std::map<ir::ValueId, std::string> names_;                 // of floats before they were integers
   std::map<ir::ValueId, ir::ValueId> narrow_;                // weights of 16 bits, likewise
-  std::optional<TokenBatch> judging_;
   std::vector<quant::Site> sites_;
 };
 

@@ -3,7 +3,6 @@
 #include "runtime/kernels/linear_f32.h"
 
 #include <algorithm>
-#include <cstdint>
 #include <vector>
 
 namespace rtai::grad {
@@ -15,18 +14,20 @@ constexpr Index kPanel = 16;
 class Panels {
  public:
   Panels(Index k, Index n)
-      : k_(k),
-        memory_(static_cast<std::size_t>((n + kPanel - 1) / kPanel * kPanel * k + kPanel)),
-        first_(memory_.data() +
-               (64 - reinterpret_cast<std::uintptr_t>(memory_.data()) % 64) % 64 / sizeof(float)) {}
+      : k_(k), lines_(static_cast<std::size_t>((n + kPanel - 1) / kPanel * k)) {}
 
-  const float* data() const { return first_; }
-  float* row(Index i, Index column) { return first_ + column * k_ + i * kPanel; }
+  const float* data() const { return lines_.data()->values; }
+  float* row(Index i, Index column) {
+    return lines_[static_cast<std::size_t>(column / kPanel * k_ + i)].values;
+  }
 
  private:
+  struct alignas(64) Line {
+    float values[kPanel];
+  };
+
   Index k_;
-  std::vector<float> memory_;
-  float* first_;
+  std::vector<Line> lines_;
 };
 
 Panels panels_of(const Rows& b) {

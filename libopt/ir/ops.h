@@ -6,6 +6,7 @@
 
 #include "libopt/ir/graph.h"
 
+#include <array>
 #include <string>
 
 namespace rtai::ir {
@@ -20,6 +21,9 @@ namespace rtai::ir {
 /// position_group, segment_group (0): as weight_group of Linear, of an i8 table.
 struct Embedding {
   static constexpr Op kOp = Op::embedding;
+  /// The attributes of the tables, in the order of their inputs.
+  static constexpr std::array<const char*, 3> kGroups = {"word_group", "position_group",
+                                                         "segment_group"};
   enum Input : std::size_t {
     ids,
     segments,

@@ -176,12 +176,10 @@ class Lowering {
     RTAI_TRY_VOID(expect_constants(node, E::word));
     step.op = engine::OpKind::embedding;
     step.src[1] = value(node.input(E::segments));
-    constexpr std::array<const char*, 3> kGroups = {"word_group", "position_group",
-                                                    "segment_group"};
     for (std::size_t i = 0; i < step.tensors.size(); ++i) {
       Index group = 0;
-      if (i < kGroups.size()) {
-        RTAI_TRY(group, group_of(node, E::word + i, kGroups[i]));
+      if (i < E::kGroups.size()) {
+        RTAI_TRY(group, group_of(node, E::word + i, E::kGroups[i]));
       }
       step.tensors[i] = tensor(node.input(E::word + i), Layout::row_major, false, group);
     }

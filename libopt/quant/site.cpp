@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <map>
 #include <numeric>
 #include <optional>
 
@@ -233,16 +234,23 @@ Matrix read_by(const QuantizedSite& site, const Matrix& rows) {
 }
 
 /// Rounds the weight of a form again, in turn, and keeps that if it leaves a smaller error.
+/// in_turn: what was rounded so already, by smoothing; forms that are smoothed alike share it.
 Result<void> round_in_turn(const ir::Tensor& weight,
                            const SourceRows& source,
                            const ir::Tensor& exact,
                            const Product& product,
                            Index group,
+                           std::map<double, QuantizedMatrix>& in_turn,
                            QuantizedSite& best) {
   const Smoothed layer = smoothed(weight, source, best.smoothing);
+  auto found = in_turn.find(best.smoothing);
+  if (found == in_turn.end()) {
+    RTAI_TRY(QuantizedMatrix matrix,
+             quantize_groups_in_turn(to_tensor(layer.weight), group, to_tensor(layer.rows)));
+    found = in_turn.emplace(best.smoothing, std::move(matrix)).first;
+  }
   QuantizedSite site = best;
-  RTAI_TRY(site.weight,
-           quantize_groups_in_turn(to_tensor(layer.weight), group, to_tensor(layer.rows)));
+  site.weight = found->second;
   RTAI_TRY(const ir::Tensor results,
            product(to_tensor(read_by(site, layer.rows)), restored(site.weight)));
   site.error = relative_error(matrix_of(exact), matrix_of(results), site.bias_shift);
@@ -296,9 +304,10 @@ Result<QuantizedForms> quantize_linear(const ir::Tensor& weight,
       keep(std::move(fixed), best.fixed);
     }
   }
+  std::map<double, QuantizedMatrix> in_turn;
   for (std::optional<QuantizedSite>* form : {&best.dynamic, &best.fixed}) {
     if (group == 0 || !*form) continue;
-    RTAI_TRY_VOID(round_in_turn(weight, source, exact, product, group, **form));
+    RTAI_TRY_VOID(round_in_turn(weight, source, exact, product, group, in_turn, **form));
   }
   return best;
 }

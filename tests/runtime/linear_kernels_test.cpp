@@ -20,7 +20,6 @@
 namespace rtai::test {
 namespace {
 
-/// Those of kernels.inc, and variants of those that this machine cannot run.
 template <class Op>
 void add_variant(const Kernel<Op>& variant,
                  Target needed,
@@ -32,6 +31,7 @@ void add_variant(const Kernel<Op>& variant,
   }
 }
 
+/// Those of kernels.inc, and variants of those that this machine cannot run.
 std::vector<const Kernel<LinearI8>*> linear_i8_kernels() {
   auto kernels = kernels_under_test<LinearI8>();
   add_variant(linear_i8_amx_variant, Target::avx2, kernels);

@@ -36,7 +36,7 @@ inline std::vector<std::byte> small_encoder_file() {
                                             .labels = 2}));
 }
 
-/// The same with FFN layers and words in 4 bits: one group of 8, or of 64, to a row.
+/// The same with FFN layers and words in 4 bits: a group of 8, or two of 32, to a row.
 inline std::vector<std::byte> small_int4_file() {
   return small_engine_file(make_int4_model({.layers = 1,
                                             .hidden = 8,

@@ -1,5 +1,5 @@
-// Products of large matrices, by the kernel that runs engines and uses what the processor has: Eigen
-// is compiled for any.
+// Products of large matrices, by the kernel that runs engines and uses what the processor has:
+// Eigen is compiled for any.
 #pragma once
 
 #include "libopt/grad/internal/operators.h"
