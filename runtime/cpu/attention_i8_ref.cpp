@@ -85,14 +85,18 @@ void attend(const AttentionI8::Args& args, Index head, Index q, float* x) {
     sums[t % 16] = std::fma(x[t], 1.0f / values.scale(t), sums[t % 16]);
   }
   const float factor_of_sum = 1.0f / sum_lanes(sums);
-  float* dst = args.dst + q * args.dst_stride + head * args.head_dim;
   for (Index d = 0; d < args.head_dim; ++d) {
     std::int32_t sum = 0;
     for (Index t = 0; t < visible; ++t) {
       const float weight = x[t] < 255.0f ? x[t] : 255.0f;
       sum += static_cast<std::int32_t>(std::nearbyint(weight)) * values.row(t)[d];
     }
-    dst[d] = static_cast<float>(sum) * factor_of_sum;
+    const float value = static_cast<float>(sum) * factor_of_sum;
+    const Index column = head * args.head_dim + d;
+    if (args.quantized.data != nullptr)
+      store_integer(args.quantized, q, column, value);
+    else
+      args.dst[q * args.dst_stride + column] = value;
   }
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "runtime/cpu/dot_bytes.h"
+#include "runtime/cpu/results.h"
 #include "runtime/cpu/vector_functions.h"
 #include "runtime/kernels/attention_i8.h"
 
@@ -254,10 +255,10 @@ class HeadI8 {
     dot_rows(weights_, padded_tokens_, count,
              {values_, 16 * panel_tokens_, head_bytes_ / 16, (visible + 3) / 4, nullptr}, results_,
              head_bytes_);
-    for (Index r = 0; r < count; ++r) {
-      store_results(r, numbers[r],
-                    args_.dst + (first + r) * args_.dst_stride + head_ * args_.head_dim);
-    }
+    with_results(args_, [&](auto to) {
+      for (Index r = 0; r < count; ++r)
+        store_results(r, numbers[r], first + r, to);
+    });
   }
 
   /// How many tokens the query at `place` sees.
@@ -313,10 +314,12 @@ class HeadI8 {
   }
 
   /// Weights times values, times the query's factor.
-  void store_results(Index r, float factor, float* dst) const {
+  template <class Results>
+  void store_results(Index r, float factor, Index query, const Results& to) const {
     const std::int32_t* results = results_ + r * head_bytes_;
     for_vectors(args_.head_dim, [&](Index d, auto lanes) {
-      store(dst + d, to_floats(load_ints(results + d)) * all(factor), lanes);
+      to.store(query, head_ * args_.head_dim + d, to_floats(load_ints(results + d)) * all(factor),
+               lanes);
     });
   }
 

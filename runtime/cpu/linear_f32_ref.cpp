@@ -1,4 +1,5 @@
 #include "runtime/base/checked.h"
+#include "runtime/cpu/quantize_rows_ref.h"
 #include "runtime/cpu/scalar_functions.h"
 #include "runtime/kernels/linear_f32.h"
 
@@ -29,7 +30,10 @@ void run(const LinearF32::Args& args, ExecContext& /*context*/) noexcept {
         const float bias = args.bias == nullptr ? 0.0f : args.bias[j];
         float value = apply(args.function, sums[j - panel] + bias);
         if (args.residual != nullptr) value += args.residual[r * args.residual_stride + j];
-        args.dst[r * args.dst_stride + j] = value;
+        if (args.quantized.data != nullptr)
+          store_integer(args.quantized, r, j, value);
+        else
+          args.dst[r * args.dst_stride + j] = value;
         absmax = larger_magnitude(absmax, value);
       }
     }

@@ -1,3 +1,4 @@
+#include "runtime/cpu/quantize_rows_ref.h"
 #include "runtime/cpu/scalar_functions.h"
 #include "runtime/kernels/linear_i8.h"
 
@@ -26,7 +27,10 @@ void run(const LinearI8::Args& args, ExecContext& /*context*/) noexcept {
       const float scaled = static_cast<float>(sum) * args.src_scale[r];
       float value = apply(args.function, std::fma(scaled, args.weight_scale[j], bias));
       if (args.residual != nullptr) value += args.residual[r * args.residual_stride + j];
-      args.dst[r * args.dst_stride + j] = value;
+      if (args.quantized.data != nullptr)
+        store_integer(args.quantized, r, j, value);
+      else
+        args.dst[r * args.dst_stride + j] = value;
       absmax = larger_magnitude(absmax, value);
     }
     if (args.absmax != nullptr) args.absmax[r] = larger_magnitude(args.absmax[r], absmax);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "runtime/base/function.h"
+#include "runtime/cpu/results.h"
 #include "runtime/cpu/vector_functions.h"
 
 namespace rtai::cpu {
@@ -41,11 +42,17 @@ class TileFinisher {
   /// sums: [tile.height, stride], stride >= 16 * tile.panels, 64-byte aligned; f: the function.
   template <class F>
   void finish(const Tile& tile, const std::int32_t* sums, Index stride, F&& f) const {
+    with_results(args_, [&](auto results) { finish(tile, sums, stride, f, results); });
+  }
+
+ private:
+  template <class F, class Results>
+  void finish(
+      const Tile& tile, const std::int32_t* sums, Index stride, F& f, const Results& results) const {
     const Index width = args_.columns - tile.column < 16 * tile.panels ? args_.columns - tile.column
                                                                        : 16 * tile.panels;
     for (Index r = 0; r < tile.height; ++r) {
       const Index row = tile.row + r;
-      float* dst = args_.dst + row * args_.dst_stride + tile.column;
       const float* residual = args_.residual == nullptr
                                   ? nullptr
                                   : args_.residual + row * args_.residual_stride + tile.column;
@@ -54,7 +61,7 @@ class TileFinisher {
         const auto column = Value::column(args_, tile.column + j, lanes);
         Floats result = f(Value::value(args_, row, column, sums + r * stride + j));
         if (residual != nullptr) result = result + load(residual + j, lanes);
-        store(dst + j, result, lanes);
+        results.store(row, tile.column + j, result, lanes);
         largest = larger_magnitudes(largest, keep(result, lanes));
       });
       if (args_.absmax == nullptr) continue;
@@ -63,7 +70,6 @@ class TileFinisher {
     }
   }
 
- private:
   const Args& args_;
 };
 

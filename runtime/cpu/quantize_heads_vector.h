@@ -69,9 +69,9 @@ inline void quantize_heads(const QuantizeHeads::Args& args, ExecContext& /*conte
       const Quantization q = dynamic_quantization(row_absmax(src, args.head_dim));
       const Index head = r * args.dst.heads + h;
       args.dst.scale[head] = q.scale;
-      std::int8_t* dst = args.dst.data + head * bytes;
+      auto* dst = reinterpret_cast<std::uint8_t*>(args.dst.data + head * bytes);
       for_vectors(args.head_dim, [&](Index i, auto lanes) {
-        store_bytes(dst + i, bounded_integers(keep(load(src + i, lanes), lanes), q.factor));
+        store_bytes(dst + i, bounded_integers(keep(load(src + i, lanes), lanes), q.factor), 0);
       });
     }
   }

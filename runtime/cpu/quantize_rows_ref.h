@@ -46,4 +46,11 @@ inline void quantize_row(
   std::fill(bytes + columns, bytes + round_up<Index>(columns, 64), dst.flip);
 }
 
+/// One result of a kernel that quantizes what it makes at dst.fixed_scale.
+inline void store_integer(const QuantizedRows& dst, Index row, Index column, float value) {
+  if (dst.column_factor != nullptr) value *= dst.column_factor[column];
+  dst.data[row * dst.stride + column] =
+      static_cast<std::uint8_t>(to_integer(value * (1.0f / dst.fixed_scale))) ^ dst.flip;
+}
+
 }  // namespace rtai::cpu

@@ -196,13 +196,15 @@ inline void store_unsigned_bytes(std::uint8_t* to, Ints a, Ints b, Ints c, Ints 
   store_unsigned_bytes(to, a, b);
   store_unsigned_bytes(to + 32, c, d);
 }
-/// 16 integers as bytes, bounded to [-127, 127]; `to` is 16-byte aligned.
-inline void store_bytes(std::int8_t* to, Ints a) {
+/// 16 integers as bytes, bounded to [-127, 127], each xor `flip`; `to` is 16-byte aligned.
+inline void store_bytes(std::uint8_t* to, Ints a, std::uint8_t flip) {
   // Packing works in each half of a register.
   const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(a.low, a.high), 0xd8);
   const __m128i bytes =
       _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
-  _mm_store_si128(reinterpret_cast<__m128i*>(to), _mm_max_epi8(bytes, _mm_set1_epi8(-127)));
+  _mm_store_si128(reinterpret_cast<__m128i*>(to),
+                  _mm_xor_si128(_mm_max_epi8(bytes, _mm_set1_epi8(-127)),
+                                _mm_set1_epi8(static_cast<char>(flip))));
 }
 
 // ---- across lanes

@@ -158,10 +158,11 @@ inline void store_unsigned_bytes(std::uint8_t* to, Ints a, Ints b, Ints c, Ints 
   const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
   _mm512_store_si512(to, _mm512_permutexvar_epi32(order, mixed));
 }
-/// 16 integers as bytes, bounded to [-127, 127]; `to` is 16-byte aligned.
-inline void store_bytes(std::int8_t* to, Ints a) {
-  const __m128i bytes = _mm512_cvtsepi32_epi8(a.v);
-  _mm_store_si128(reinterpret_cast<__m128i*>(to), _mm_max_epi8(bytes, _mm_set1_epi8(-127)));
+/// 16 integers as bytes, bounded to [-127, 127], each xor `flip`; `to` is 16-byte aligned.
+inline void store_bytes(std::uint8_t* to, Ints a, std::uint8_t flip) {
+  const __m128i bytes = _mm_max_epi8(_mm512_cvtsepi32_epi8(a.v), _mm_set1_epi8(-127));
+  _mm_store_si128(reinterpret_cast<__m128i*>(to),
+                  _mm_xor_si128(bytes, _mm_set1_epi8(static_cast<char>(flip))));
 }
 
 // ---- across lanes

@@ -94,15 +94,39 @@ class Worker {
   QuantizedRows quantized(SlotIndex i,
                           float fixed_scale = 0,
                           engine::TensorIndex column_factor = engine::kNone) const {
+    return quantized_rows(i, work_.rows.begin, fixed_scale, column_factor);
+  }
+  QuantizedRows quantized_rows(SlotIndex i,
+                               Index r,
+                               float fixed_scale,
+                               engine::TensorIndex column_factor) const {
     const Slot& s = slot(i);
-    const Index r = work_.rows.begin - (s.block ? work_.block_begin : 0);
     std::byte* memory = s.block ? work_.block : state_.shared;
+    r -= s.block ? work_.block_begin : 0;
     return {.data = reinterpret_cast<std::uint8_t*>(memory + s.offset) + r * s.row_bytes(),
             .stride = s.row_bytes(),
             .scale = reinterpret_cast<float*>(memory + s.scale_offset) + r,
             .fixed_scale = fixed_scale,
             .flip = source_flip(state_.source_target),
             .column_factor = column_factor == engine::kNone ? nullptr : data<float>(column_factor)};
+  }
+  /// Where a step that makes integers at a fixed scale stores columns [columns.begin, columns.end) of
+  /// rows from `first` on. What it leaves to its caller is done: scales, zeros behind the last
+  /// column.
+  QuantizedRows integers_of(const PlanStep& step,
+                            Index first,
+                            Index rows,
+                            const IndexRange& columns) const {
+    QuantizedRows dst = quantized_rows(step.quantized, first, step.fixed_scale, step.column_factor);
+    const Index width = slot(step.quantized).columns;
+    if (columns.begin == 0) std::fill_n(dst.scale, rows, step.fixed_scale);
+    if (columns.end == width) {
+      for (Index r = 0; r < rows; ++r)
+        std::fill(dst.data + r * dst.stride + width, dst.data + (r + 1) * dst.stride, dst.flip);
+    }
+    dst.data += columns.begin;
+    if (dst.column_factor != nullptr) dst.column_factor += columns.begin;
+    return dst;
   }
   /// Heads of row `r` and what follows.
   QuantizedHeads quantized_heads(SlotIndex i, Index r) const {
@@ -177,9 +201,12 @@ class Worker {
     args.bias = tensors[bias] == engine::kNone ? nullptr : data<float>(tensors[bias]) + part.begin;
     args.residual = step.src2 == kNoSlot ? nullptr : first_row(step.src2) + part.begin;
     args.residual_stride = slot(step.dst).columns;
-    args.dst = first_row(step.dst) + part.begin;
-    args.dst_stride = slot(step.dst).columns;
-    args.absmax = nullptr;
+    if (step.quantized != kNoSlot) {
+      args.quantized = integers_of(step, work_.rows.begin, work_.rows.size(), part);
+    } else {
+      args.dst = first_row(step.dst) + part.begin;
+      args.dst_stride = slot(step.dst).columns;
+    }
     if (step.absmax != kNoSlot && !work_.column_mode) {
       args.absmax = first_row(step.absmax);
       std::fill_n(args.absmax, work_.rows.size(), 0.0f);
@@ -289,12 +316,12 @@ class Worker {
     const Index width = step.source->heads * head_dim;
     for_queries(step, [&](const Queries& queries) {
       const QuantizedHeads qkv = quantized_heads(step.src, queries.first_token);
-      const AttentionI8::Args args{
+      AttentionI8::Args args{
           .qkv = qkv.data,
           .scale_qkv = qkv.scale,
           .heads_in_row = step.source->heads,
           .first_head = queries.heads.begin,
-          .dst = row(step.dst, queries.dst) + queries.heads.begin * head_dim,
+          .dst = nullptr,
           .dst_stride = width,
           .queries = queries.rows.size(),
           .first_query = queries.rows.begin - queries.first_token,
@@ -303,6 +330,11 @@ class Worker {
           .head_dim = head_dim,
           .scale = step.source->real,
           .causal = step.source->causal};
+      const IndexRange columns = {queries.heads.begin * head_dim, queries.heads.end * head_dim};
+      if (step.quantized != kNoSlot)
+        args.quantized = integers_of(step, queries.dst, queries.rows.size(), columns);
+      else
+        args.dst = row(step.dst, queries.dst) + columns.begin;
       call(*state_.kernels->attention_i8, args);
     });
   }

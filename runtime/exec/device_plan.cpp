@@ -100,7 +100,14 @@ class Lowering {
 
   Result<void> append_linear(const PlanStep& step, Kind kind) {
     if (step.src2 != kNoSlot) want_floats(step.src2);
-    push({.kind = kind, .step = &step, .src = step.src, .src2 = step.src2, .dst = step.dst});
+    push({.kind = kind,
+          .step = &step,
+          .src = step.src,
+          .src2 = step.src2,
+          .dst = step.dst,
+          .quantized = step.quantized,
+          .fixed_scale = step.fixed_scale,
+          .column_factor = step.column_factor});
     return {};
   }
 
@@ -112,7 +119,13 @@ class Lowering {
                    "attention with heads of " + std::to_string(step.source->head_dim) +
                        "; GPU kernels have at most " + std::to_string(cuda::kLargestHeadDim)};
     }
-    push({.kind = kind, .step = &step, .src = step.src, .dst = step.dst});
+    push({.kind = kind,
+          .step = &step,
+          .src = step.src,
+          .dst = step.dst,
+          .quantized = step.quantized,
+          .fixed_scale = step.fixed_scale,
+          .column_factor = step.column_factor});
     return {};
   }
 

@@ -188,10 +188,17 @@ class Planner {
                       .column_factor = linear.tensors[engine::linear_tensor::src_factor],
                       .name = "quantize"};
     const int maker = makers_[static_cast<std::size_t>(src)];
-    if (maker >= 0 && linear.real <= 0 && quantize.column_factor == engine::kNone) {
+    if (maker >= 0) {
       PlanStep& made_by = plan_.steps[static_cast<std::size_t>(maker)];
-      const bool linear_made_it =
-          made_by.kind == StepKind::linear_i8 || made_by.kind == StepKind::linear_f32;
+      if (linear.real > 0 && uses_[static_cast<std::size_t>(src)] == 1 && makes_integers(made_by)) {
+        made_by.quantized = dst;
+        made_by.fixed_scale = quantize.fixed_scale;
+        made_by.column_factor = quantize.column_factor;
+        plan_.slots[static_cast<std::size_t>(made_by.dst)].absent = true;
+        return dst;
+      }
+      const bool linear_made_it = is_linear(made_by.kind) && linear.real <= 0 &&
+                                  quantize.column_factor == engine::kNone;
       if (linear_made_it && made_by.absmax == kNoSlot) {
         plan_.slots.push_back(
             {.rows = plan_.slots[static_cast<std::size_t>(slot_of(src))].rows, .columns = 1});
@@ -201,6 +208,15 @@ class Planner {
     }
     push(std::move(quantize), kNone);
     return dst;
+  }
+
+  static bool is_linear(StepKind kind) {
+    return kind == StepKind::linear_i8 || kind == StepKind::linear_f32;
+  }
+  /// True for a step that can store its results at a fixed scale instead of as floats.
+  static bool makes_integers(const PlanStep& step) {
+    return is_linear(step.kind) ||
+           (step.kind == StepKind::attention_i8 && step.source->head_dim % 16 == 0);
   }
 
   std::string tensor_name(engine::TensorIndex tensor) const {
@@ -357,6 +373,7 @@ Layout lay_out(Plan& plan, Index tokens, Index sequences) {
   // Blocks are reused from segment to segment; within one, slots keep to themselves.
   OffsetAllocator block(1);
   for (Slot& slot : plan.slots) {
+    if (slot.absent) continue;
     const Index rows = slot.block ? kBlockRows : slot.rows == Rows::tokens ? tokens : sequences;
     const Index data_bytes = round_up<Index>(rows * slot.row_bytes(), 64);
     const Index scale_bytes =

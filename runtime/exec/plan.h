@@ -33,6 +33,7 @@ struct Slot {
   bool quantized = false;
   Index heads = 0;     // quantized by QuantizeHeads: of a row, each with a scale of its own
   bool block = false;  // lives in a thread's own block, only while its segment runs
+  bool absent = false;  // never in memory: read only quantized, and quantized as it is made
   // Bytes from the start of the shared memory for `capacity` rows, or of the block. Set by lay_out.
   Index offset = 0;
   Index scale_offset = 0;  // quantized: where the scales are
@@ -72,10 +73,10 @@ struct PlanStep {
       kNoSlot;  // floats, or quantized for linear_i8 and attention_i8; kNoSlot: a model input
   SlotIndex src2 = kNoSlot;       // add: the other side; linear: the residual
   SlotIndex dst = kNoSlot;        // floats; quantize, quantize_heads: quantized
-  SlotIndex quantized = kNoSlot;  // layer_norm: its second result
+  SlotIndex quantized = kNoSlot;  // layer_norm: its second result; others: instead of an absent dst
   SlotIndex absmax = kNoSlot;     // linear: largest magnitude of each row, for a quantize
   Function function = Function::none;
-  float fixed_scale = 0;  // quantize, layer_norm: static scale of the quantized result
+  float fixed_scale = 0;  // static scale of the quantized result; 0: dynamic
   engine::TensorIndex column_factor = engine::kNone;  // likewise: of its columns
   std::string name;                                   // for reports: the weight's name
 };

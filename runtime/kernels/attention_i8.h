@@ -2,7 +2,7 @@
 #pragma once
 
 #include "runtime/base/checked.h"
-#include "runtime/kernels/kernel.h"
+#include "runtime/kernels/quantize_rows.h"
 
 namespace rtai {
 
@@ -49,6 +49,8 @@ struct QuantizeHeads {
 /// third are queries, then keys, then values; heads [first_head, first_head + heads) of each are
 /// used. dst [queries, heads * head_dim] with row stride. first_query is the place of the first
 /// query in the sequence; causal hides tokens after the query.
+/// If `quantized` is given, dst is null and head_dim a multiple of 16; results are stored there, as
+/// QuantizeRows does it at its fixed_scale. Scales and zeros behind the columns are the caller's.
 /// Scratch: scratch_bytes. Planned: queries, tokens, heads, head_dim >= 1, tokens < 2^16.
 /// Tolerance against the reference: none. Exponential and logarithm are the polynomials below,
 /// every step is one rounded operation or one fused multiply-add, in the order of
@@ -70,6 +72,7 @@ struct AttentionI8 {
     Index head_dim;
     float scale;
     bool causal;
+    QuantizedRows quantized = {};  // of results; data null: floats in dst
   };
 
   static constexpr float kLog2Of255 = 7.99435344f;

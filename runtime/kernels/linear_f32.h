@@ -1,7 +1,7 @@
 #pragma once
 
 #include "runtime/base/function.h"
-#include "runtime/kernels/kernel.h"
+#include "runtime/kernels/quantize_rows.h"
 
 namespace rtai {
 
@@ -36,6 +36,7 @@ struct LinearF32 {
     Index columns;
     Index k;
     const std::uint16_t* weight_bf16 = nullptr;  // if given, instead of weight
+    QuantizedRows quantized = {};                // as in LinearI8
   };
 
   /// Source rows that are taken apart at a time.

@@ -243,6 +243,55 @@ TEST_CASE("attention_i8 gives the reference's bits on random shapes and sizes of
   }
 }
 
+TEST_CASE("attention_i8 makes the integers that quantize_rows makes of its results") {
+  Random random(14);
+  for (const AttentionCase& c : {AttentionCase{.queries = 20, .tokens = 33, .heads = 3},
+                                 {.queries = 9, .tokens = 70, .heads = 2, .head_dim = 64},
+                                 {.queries = 5, .first_query = 3, .tokens = 8, .head_dim = 16},
+                                 {.queries = 7, .tokens = 7, .heads = 5, .head_dim = 48}}) {
+    const AttentionData data(c, random);
+    GuardedRows<float> factors(1, data.width);
+    random.fill(factors.row_span(0), 0.2f, 1.5f);
+    for (const auto* kernel : kernels_under_test<AttentionI8>()) {
+      bool intact = true;
+      const auto floats = attend(*kernel, data, c.queries, c.heads, intact);
+      for (const bool has_factors : {false, true}) {
+        const Index stride = round_up<Index>(data.width, 64);
+        GuardedRows<std::uint8_t> expected(c.queries, stride, stride, 64);
+        GuardedRows<float> scale(1, c.queries);
+        QuantizedRows dst = {.data = expected.data(),
+                             .stride = stride,
+                             .scale = scale.data(),
+                             .fixed_scale = 0.01f,
+                             .flip = 0x80,
+                             .column_factor = has_factors ? factors.data() : nullptr};
+        run_kernel(reference_kernel<QuantizeRows>(),
+                   {.src = floats.data(),
+                    .src_stride = floats.stride(),
+                    .absmax = nullptr,
+                    .dst = dst,
+                    .rows = c.queries,
+                    .columns = data.width},
+                   nullptr);
+        GuardedRows<std::uint8_t> bytes(c.queries, data.width, stride, 64);
+        GuardedRows<float> none(c.queries, data.width);
+        const GuardedMemory scratch(AttentionI8::scratch_bytes(c.tokens, c.head_dim), 64);
+        AttentionI8::Args args = data.args(none);
+        args.dst = nullptr;
+        args.quantized = dst;
+        args.quantized.data = bytes.data();
+        run_kernel(*kernel, args, scratch.data());
+        INFO(kernel->name << ": " << c.text() << " factors " << has_factors);
+        CHECK(bytes.is_intact());
+        bool equal = true;
+        for (Index r = 0; r < c.queries; ++r)
+          equal = equal && std::equal(bytes.row(r), bytes.row(r) + data.width, expected.row(r));
+        CHECK(equal);
+      }
+    }
+  }
+}
+
 TEST_CASE("attention_i8 stays close to attention without quantization") {
   Random random(12);
   for (const Index tokens : {5, 64, 200}) {

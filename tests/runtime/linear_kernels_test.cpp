@@ -498,6 +498,96 @@ TEST_CASE("linear_f32 widens bf16 weights as the reference does") {
   }
 }
 
+/// Results as integers, `columns_at_once` (a multiple of 16, or all).
+template <class Data>
+GuardedRows<std::uint8_t> run_quantized(const Kernel<typename Data::Op>& kernel,
+                                        Data& data,
+                                        QuantizedRows quantized,
+                                        Index columns_at_once) {
+  const Index written = round_up<Index>(data.c.columns, 16);
+  GuardedRows<std::uint8_t> bytes(data.c.rows, written, round_up<Index>(written, 64), 64);
+  LinearResult floats(data.c);
+  const auto all = data.args(kernel.target, floats.dst, floats.absmax);
+  for (Index begin = 0; begin < data.c.columns; begin += columns_at_once) {
+    auto part = all;
+    Data::advance_columns(part, begin);
+    advance_sides(part, 0, begin);
+    part.dst = nullptr;
+    part.absmax = nullptr;
+    part.columns = std::min(columns_at_once, data.c.columns - begin);
+    part.quantized = quantized;
+    part.quantized.data = bytes.data() + begin;
+    part.quantized.stride = bytes.stride();
+    if (quantized.column_factor != nullptr) part.quantized.column_factor += begin;
+    run_kernel(kernel, part, data.scratch());
+  }
+  return bytes;
+}
+
+/// The integers must be those that quantize_rows makes of the kernel's own floats.
+template <class Data>
+std::string check_quantized(const Kernel<typename Data::Op>& kernel,
+                            Data& data,
+                            const QuantizedRows& quantized) {
+  const LinearResult floats = run_whole(kernel, data);
+  const Index stride = round_up<Index>(data.c.columns, 64);
+  GuardedRows<std::uint8_t> expected(data.c.rows, stride, stride, 64);
+  GuardedRows<float> scale(1, data.c.rows);
+  QuantizedRows dst = quantized;
+  dst.data = expected.data();
+  dst.stride = stride;
+  dst.scale = scale.data();
+  run_kernel(reference_kernel<QuantizeRows>(),
+             {.src = floats.dst.data(),
+              .src_stride = floats.dst.stride(),
+              .absmax = nullptr,
+              .dst = dst,
+              .rows = data.c.rows,
+              .columns = data.c.columns},
+             nullptr);
+  for (const Index columns_at_once : {data.c.columns, Index{16}}) {
+    const auto bytes = run_quantized(kernel, data, quantized, columns_at_once);
+    if (!bytes.is_intact() || !data.is_intact()) return "wrote outside of its results";
+    for (Index r = 0; r < data.c.rows; ++r) {
+      if (!std::equal(bytes.row(r), bytes.row(r) + data.c.columns, expected.row(r)))
+        return fmt::format("row {} differs from quantize_rows", r);
+    }
+  }
+  return {};
+}
+
+template <class Data>
+void check_quantized_cases(const std::vector<const Kernel<typename Data::Op>*>& kernels,
+                           std::uint64_t seed) {
+  Random random(seed);
+  std::vector<LinearCase> cases = notable_cases();
+  for (int i = 0; i < 300; ++i)
+    cases.push_back(random_case(random, 20, 100, 70));
+  for (LinearCase& c : cases) {
+    c.in_place = false;
+    Data data(c, random);
+    GuardedRows<float> factors(1, c.columns);
+    random.fill(factors.row_span(0), 0.2f, 1.5f);
+    // From scales that clamp most results to some that leave few integers.
+    const QuantizedRows quantized = {
+        .fixed_scale = std::exp2(random.real(-9.0f, -1.0f)),
+        .flip = static_cast<std::uint8_t>(random.coin() ? 0x80 : 0),
+        .column_factor = random.coin() ? factors.data() : nullptr};
+    for (const auto* kernel : kernels) {
+      INFO(kernel->name << ": " << c.text());
+      CHECK(check_quantized(*kernel, data, quantized) == kNothing);
+    }
+  }
+}
+
+TEST_CASE("linear_i8 makes the integers that quantize_rows makes of its results") {
+  check_quantized_cases<I8Data>(linear_i8_kernels(), 13);
+}
+
+TEST_CASE("linear_f32 makes the integers that quantize_rows makes of its results") {
+  check_quantized_cases<F32Data>(linear_f32_kernels(), 14);
+}
+
 /// The sums themselves, the reference included.
 std::string check_sums(const Kernel<LinearI8>& kernel, I8Data& data) {
   data.make_results_sums();

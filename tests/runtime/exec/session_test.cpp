@@ -131,6 +131,65 @@ TEST_CASE("an int8 session gives the reference's answers on every target") {
   }
 }
 
+bool is_i8_linear(const engine::Program& program, const engine::Step& step) {
+  const auto weight = static_cast<std::size_t>(step.tensors[engine::linear_tensor::weight]);
+  return step.op == engine::OpKind::linear && program.tensors[weight].dtype == DType::i8;
+}
+
+/// An engine of which every int8 layer takes its source at a fixed scale, and every second one with
+/// factors of its columns: whatever vector of that length there is.
+engine::Engine make_static_engine(const TinyModel& shape) {
+  engine::Engine made = lower(make_int8_model(shape)).value();
+  engine::Program& program = made.program;
+  bool with_factors = false;
+  for (engine::Step& step : program.steps) {
+    if (!is_i8_linear(program, step)) continue;
+    step.real = 0.03f;
+    with_factors = !with_factors;
+    if (!with_factors) continue;
+    const auto weight = static_cast<std::size_t>(step.tensors[engine::linear_tensor::weight]);
+    const std::array<Index, 2> vector = {program.tensors[weight].dims[1], 1};
+    const auto found = std::ranges::find_if(program.tensors, [&](const auto& tensor) {
+      return tensor.dtype == DType::f32 && tensor.dims == vector;
+    });
+    REQUIRE(found != program.tensors.end());
+    step.tensors[engine::linear_tensor::src_factor] =
+        static_cast<engine::TensorIndex>(found - program.tensors.begin());
+  }
+  REQUIRE(engine::verify(program, made.weights.size()));
+  return made;
+}
+
+TEST_CASE("what a layer or attention makes as int8 at a fixed scale is what an own step makes of it") {
+  // Heads of 16 are made as int8, heads of 8 are not; 84 columns end within a group of 16.
+  for (const TinyModel& shape :
+       {TinyModel{}, TinyModel{.hidden = 80, .heads = 5, .head_dim = 16, .ffn = 84},
+        TinyModel{.hidden = 48, .heads = 3, .head_dim = 8, .ffn = 80, .pooled = true}}) {
+    engine::Engine whole = make_static_engine(shape);
+    // As outputs, sources are wanted as floats, too.
+    for (const engine::Step& step : whole.program.steps) {
+      if (is_i8_linear(whole.program, step))
+        whole.program.outputs.push_back({.name = "source", .value = step.src[0]});
+    }
+    const auto with_floats = std::make_shared<const engine::Engine>(std::move(whole));
+    const auto without = std::make_shared<const engine::Engine>(make_static_engine(shape));
+    for (const std::string& target : available_targets()) {
+      for (const int threads : {1, 2, 3}) {
+        const SessionOptions options = {.threads = threads, .target = target, .profile = true};
+        Session session = Session::create(without, options).value();
+        Session other = Session::create(with_floats, options).value();
+        for (const std::vector<int>& lengths : kBatches) {
+          const TokenSequences tokens = random_sequences(lengths, 101);
+          INFO(target << ", " << threads << " threads, " << lengths.size() << " sequences of "
+                      << lengths[0]);
+          CHECK(run(session, tokens) == run(other, tokens));
+        }
+        CHECK(session.take_profile().size() < other.take_profile().size());
+      }
+    }
+  }
+}
+
 TEST_CASE("weights of 4 bits in a file give the same bytes as the int8 they stand for") {
   const TinyModel shape{.hidden = 48, .heads = 3, .head_dim = 8, .ffn = 84};
   const ir::Graph packed = testing::make_int4_model(shape);
