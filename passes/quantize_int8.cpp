@@ -107,9 +107,9 @@ class Quantizer {
       RTAI_TRY_VOID(quantize_linear(id).in(fmt::format("layer '{}'", graph_.node(id).name())));
     }
     for (const ir::NodeId id : attentions_) {
-      const quant::Rung before = quant::rung_of(graph_, id, "f32");
+      const quant::Rung before = quant::rung_of(graph_, id, "f32", 32);
       graph_.node(id).attributes().set("bits", Index{8});
-      sites_.push_back({.node = id, .rungs = {quant::rung_of(graph_, id, "int8"), before}});
+      sites_.push_back({.node = id, .rungs = {quant::rung_of(graph_, id, "int8", 8), before}});
     }
     double tables = 0;
     for (const ir::NodeId id : embeddings_) {
@@ -165,7 +165,8 @@ class Quantizer {
     if (options_.mode == "auto") return {options_.group, 0};
     return {options_.group};
   }
-  static std::string bits_of(Index group) { return group > 0 ? "int4" : "int8"; }
+  static int bits_of(Index group) { return group > 0 ? 4 : 8; }
+  static std::string name_of(Index group) { return fmt::format("int{}", bits_of(group)); }
 
   void find_sites() {
     for (const ir::EncoderLayer& layer : ir::find_layers(graph_)) {
@@ -238,7 +239,7 @@ class Quantizer {
     if (source == sources_.end()) {
       quant::QuantizedSite site;
       RTAI_TRY(site.weight, rounded(weight, group));
-      forms.push_back({bits_of(group) + " dynamic", std::move(site)});
+      forms.push_back({name_of(group) + " dynamic", std::move(site)});
       return forms;
     }
     const quant::WantedForms wanted = options_.mode == "dynamic"  ? quant::WantedForms::dynamic
@@ -252,8 +253,8 @@ class Quantizer {
     const bool takes_fixed =
         !found.dynamic ||
         (found.fixed && found.fixed->error <= options_.static_error * found.dynamic->error);
-    if (takes_fixed) forms.push_back({bits_of(group) + " static", *std::move(found.fixed)});
-    if (found.dynamic) forms.push_back({bits_of(group) + " dynamic", *std::move(found.dynamic)});
+    if (takes_fixed) forms.push_back({name_of(group) + " static", *std::move(found.fixed)});
+    if (found.dynamic) forms.push_back({name_of(group) + " dynamic", *std::move(found.dynamic)});
     return forms;
   }
 
@@ -264,14 +265,15 @@ class Quantizer {
   Result<void> quantize_linear(ir::NodeId id) {
     using L = ir::Linear;
     const ir::ValueId weight = graph_.node(id).input(L::weight);
-    const quant::Rung before = quant::rung_of(graph_, id, "f32");
+    const quant::Rung before = quant::rung_of(graph_, id, "f32", 32);
     quant::Site site{.node = id, .rungs = {}};
     // Layers that share a weight (ALBERT) go on sharing it: nothing of one of them may be in it.
     if (graph_.users(weight).size() > 1 || shared_.contains(weight)) {
       for (const Index group : groups_for(ffn_.contains(id))) {
         RTAI_TRY(const Integers integers, shared_integers(weight, group));
         set_weight(id, integers, group);
-        site.rungs.push_back(quant::rung_of(graph_, id, bits_of(group) + " dynamic"));
+        site.rungs.push_back(
+            quant::rung_of(graph_, id, name_of(group) + " dynamic", bits_of(group)));
       }
     } else {
       std::string name = graph_.name(weight);
@@ -284,7 +286,7 @@ class Quantizer {
           site.rungs.push_back(before);
           quant::put(graph_, site, site.rungs.size() - 1);
           fill(id, name, form.site, group);
-          site.rungs.back() = quant::rung_of(graph_, id, form.name);
+          site.rungs.back() = quant::rung_of(graph_, id, form.name, bits_of(group));
         }
         quant::put(graph_, {.node = id, .rungs = {before}}, 0);
       }
@@ -306,7 +308,7 @@ class Quantizer {
     quant::Site site{.node = id, .rungs = {before}};
     quant::put(graph_, site, 0);
     graph_.set_input(id, ir::Linear::weight, found->second);
-    return quant::rung_of(graph_, id, "bf16");
+    return quant::rung_of(graph_, id, "bf16", 16);
   }
 
   void set_weight(ir::NodeId id, const Integers& integers, Index group) {
@@ -375,14 +377,14 @@ class Quantizer {
   }
 
   Result<int> quantize_tables(ir::NodeId id) {
-    const quant::Rung before = quant::rung_of(graph_, id, "f32");
+    const quant::Rung before = quant::rung_of(graph_, id, "f32", 32);
     quant::Site site{.node = id, .rungs = {}};
     int count = 0;
     for (const Index group : groups_for(true)) {
       site.rungs.push_back(before);
       quant::put(graph_, site, site.rungs.size() - 1);
       RTAI_TRY(count, fill_tables(id, group));
-      site.rungs.back() = quant::rung_of(graph_, id, bits_of(group));
+      site.rungs.back() = quant::rung_of(graph_, id, name_of(group), bits_of(group));
     }
     site.rungs.push_back(before);
     quant::put(graph_, site, 0);

@@ -19,7 +19,12 @@ struct OptimizeFlags {
   std::optional<double> latency_ms;
   std::optional<double> refine_s;
   std::string mode = "dynamic";
+  WeightFlags weights;
 };
+
+std::string quantization_of(const OptimizeFlags& flags) {
+  return fmt::format("quantize-int8{{mode={}{}}}", flags.mode, flags.weights.pass_options());
+}
 
 /// The model now and in int8, as they are.
 struct ModelTimes {
@@ -58,6 +63,7 @@ Result<int> run_optimize(const OptimizeFlags& flags, const GlobalFlags& global, 
   if (flags.speedup) request["speedup"] = *flags.speedup;
   if (flags.latency_ms) request["latency_ms"] = *flags.latency_ms;
   if (flags.refine_s) request["refine_s"] = *flags.refine_s;
+  flags.weights.add_to(request);
   if (flags.common.dry_run) {
     return work.print_plan(
         {"measure the model in int8",
@@ -65,7 +71,7 @@ Result<int> run_optimize(const OptimizeFlags& flags, const GlobalFlags& global, 
              ? fmt::format("prune with prune-obs if int8 alone is above {} ms", *flags.latency_ms)
              : fmt::format("prune with prune-obs if int8 alone is less than {}x faster",
                            *flags.speedup),
-         fmt::format("quantize: quantize-int8{{mode={}}}", flags.mode)});
+         "quantize: " + quantization_of(flags)});
   }
   RTAI_TRY(const ModelTimes baseline, measure_baseline(work));
   if (const std::optional<std::string> goal = goal_of_pruning(flags, baseline)) {
@@ -78,7 +84,7 @@ Result<int> run_optimize(const OptimizeFlags& flags, const GlobalFlags& global, 
   } else {
     log.info(fmt::format("int8 alone reaches the goal with {:.2f} ms", baseline.integers.p50));
   }
-  RTAI_TRY_VOID(work.run(fmt::format("quantize-int8{{mode={}}}", flags.mode)));
+  RTAI_TRY_VOID(work.run(quantization_of(flags)));
   work.set_gate([&flags](const OptimizationReport& report) {
     return missed_time(report, flags.speedup, flags.latency_ms);
   });
@@ -107,6 +113,7 @@ void add_optimize(Commands& commands) {
   command.add_option("--mode", flags->mode, "Of quantization: dynamic, static or auto")
       ->check(CLI::IsMember({"auto", "dynamic", "static"}))
       ->capture_default_str();
+  flags->weights.add_to(command);
   command.footer(
       "Example: rtai optimize model -o model.rtai --speedup 6 --calib texts.txt --eval test.jsonl");
   command.callback([flags, &commands] {

@@ -16,8 +16,7 @@ struct QuantizeFlags {
   OptimizationFlags common;
   std::string mode;  // empty: auto with calibration texts, else dynamic
   std::vector<std::string> keep_float;
-  std::string weights = "int8";
-  Index group = 64;
+  WeightFlags weights;
   std::string options;  // further ones of the pass, as in a pipeline
 };
 
@@ -25,8 +24,7 @@ std::string pipeline_of(const QuantizeFlags& flags, std::optional<double> max_di
   std::string pipeline = fmt::format("quantize-int8{{mode={}", flags.mode);
   if (!flags.keep_float.empty())
     pipeline += fmt::format(",keep-float={}", fmt::join(flags.keep_float, ";"));
-  if (flags.weights != "int8")
-    pipeline += fmt::format(",weights={},group={}", flags.weights, flags.group);
+  pipeline += flags.weights.pass_options();
   if (!flags.options.empty()) pipeline += "," + flags.options;
   if (max_divergence) pipeline += fmt::format(",max-divergence={:.3g}", *max_divergence);
   return pipeline + "}";
@@ -55,10 +53,7 @@ Result<int> run_quantize(QuantizeFlags flags, const GlobalFlags& global, Log& lo
   if (flags.common.dry_run)
     return work.print_plan({"quantize: " + pipeline_of(flags, std::nullopt)});
   work.report().request = {{"mode", flags.mode}, {"keep_float", flags.keep_float}};
-  if (flags.weights != "int8") {
-    work.report().request["weights"] = flags.weights;
-    work.report().request["group"] = flags.group;
-  }
+  flags.weights.add_to(work.report().request);
   RTAI_TRY_VOID(quantize(flags, work));
   describe_quantization(*work.model().graph, work.report().passes.back(), work.report());
   return work.finish();
@@ -77,17 +72,7 @@ void add_quantize(Commands& commands) {
                   "keeps the quality, layer by layer. Default: auto with --calib, else dynamic")
       ->check(CLI::IsMember({"auto", "dynamic", "static"}));
   command.add_option("--keep-float", flags->keep_float, "Layers to leave as they are, as 'head.*'");
-  command
-      .add_option("--weights", flags->weights,
-                  "int4: FFN layers and embedding tables take 4 bits in the file, the rest 8; what "
-                  "is computed is int8 all the same")
-      ->check(CLI::IsMember({"int8", "int4"}))
-      ->capture_default_str();
-  command
-      .add_option("--group", flags->group,
-                  "Weights of a row that share a multiplier with --weights int4")
-      ->check(CLI::IsMember({32, 64, 128}))
-      ->capture_default_str();
+  flags->weights.add_to(command);
   command.add_option("--pass-options", flags->options,
                      "Further options of the pass, as `rtai passes` lists them: attention=f32");
   command.footer(

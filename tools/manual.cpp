@@ -134,8 +134,14 @@ std::string program_page(const ProgramDescription& program) {
 
 Json type_schema(const FlagDescription& flag) {
   if (!flag.takes_value()) return {{"type", "boolean"}};
-  if (!flag.choices.empty()) return {{"enum", flag.choices}};
-  if (flag.type == "INT" || flag.type == "UINT") return {{"type", "integer"}};
+  const bool is_integer = flag.type == "INT" || flag.type == "UINT";
+  if (!flag.choices.empty()) {
+    Json choices = flag.choices;
+    for (Json& choice : choices)
+      if (is_integer) choice = std::stol(choice.get<std::string>());
+    return {{"enum", choices}};
+  }
+  if (is_integer) return {{"type", "integer"}};
   if (flag.type == "FLOAT") return {{"type", "number"}};
   return {{"type", "string"}};
 }

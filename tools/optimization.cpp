@@ -78,6 +78,29 @@ void OptimizationFlags::add_time_budget_to(CLI::App& command) {
       ->check(CLI::PositiveNumber);
 }
 
+void WeightFlags::add_to(CLI::App& command) {
+  command
+      .add_option("--weights", weights,
+                  "int4: FFN layers and embedding tables take 4 bits in the file, the rest 8; what "
+                  "is computed is int8 all the same")
+      ->check(CLI::IsMember({"int8", "int4"}))
+      ->capture_default_str();
+  command
+      .add_option("--group", group, "Weights of a row that share a multiplier with --weights int4")
+      ->check(CLI::IsMember({32, 64, 128}))
+      ->capture_default_str();
+}
+
+std::string WeightFlags::pass_options() const {
+  return weights == "int8" ? "" : fmt::format(",weights={},group={}", weights, group);
+}
+
+void WeightFlags::add_to(Json& request) const {
+  if (weights == "int8") return;
+  request["weights"] = weights;
+  request["group"] = group;
+}
+
 Optimization::Optimization(const OptimizationFlags& flags,
                            const GlobalFlags& global,
                            Model model,

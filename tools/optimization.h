@@ -36,6 +36,17 @@ struct OptimizationFlags {
   void add_time_budget_to(CLI::App& command);
 };
 
+/// How the weights of an int8 model are kept in its file.
+struct WeightFlags {
+  std::string weights = "int8";
+  Index group = 64;
+
+  void add_to(CLI::App& command);
+  /// As options of quantize-int8, with a comma before each.
+  std::string pass_options() const;
+  void add_to(Json& request) const;
+};
+
 /// What another pipeline would have made of the same model.
 struct Trial {
   PassRecord record;      // of its last pass

@@ -24,9 +24,10 @@ std::string price_text(const Site& site, std::size_t to) {
 
 }  // namespace
 
-Rung rung_of(const ir::Graph& graph, ir::NodeId node, std::string name) {
+Rung rung_of(const ir::Graph& graph, ir::NodeId node, std::string name, int bits) {
   const ir::Node& as_it_is = graph.node(node);
   return {.name = std::move(name),
+          .bits = bits,
           .inputs = {as_it_is.inputs().begin(), as_it_is.inputs().end()},
           .attributes = as_it_is.attributes()};
 }
@@ -88,34 +89,35 @@ class Climb {
     return {};
   }
 
-  /// Moves sites to their last rung, the most sensitive first, each time twice as many; of the last
-  /// ones only as many as it takes. Moves that do not help one by one, because errors cancelled, do
-  /// so together.
-  Result<void> by_groups(double limit) {
+  /// Moves sites to a rung of so many bits, the most sensitive first, each time twice as many; of
+  /// the last ones only as many as it takes. Moves that do not help one by one, because errors
+  /// cancelled, do so together.
+  Result<void> by_groups(double limit, int bits) {
     std::vector<Site*> waiting;
     for (Site& site : sites_) {
-      if (site.at + 1 < site.rungs.size()) waiting.push_back(&site);
+      if (rung_with(site, bits) != site.at) waiting.push_back(&site);
     }
     std::ranges::stable_sort(waiting, std::greater(), &Site::sensitivity);
     std::span<Site* const> rest = waiting;
     for (std::size_t size = 1; !(divergence_ <= limit) && !rest.empty(); size *= 2) {
       const std::span<Site* const> group = rest.first(std::min(size, rest.size()));
       rest = rest.subspan(group.size());
-      RTAI_TRY(double left, with_first(group, group.size()));
+      RTAI_TRY(double left, with_first(group, group.size(), bits));
       std::size_t needed = group.size();
       if (left <= limit) {
         std::size_t too_few = 0;
         while (needed - too_few > 1) {
           const std::size_t middle = (needed + too_few) / 2;
-          RTAI_TRY(const double fewer, with_first(group, middle));
+          RTAI_TRY(const double fewer, with_first(group, middle, bits));
           (fewer <= limit ? needed : too_few) = middle;
           if (fewer <= limit) left = fewer;
         }
-        RTAI_TRY_VOID(with_first(group, needed));
+        RTAI_TRY_VOID(with_first(group, needed, bits));
       }
       for (Site* site : group.first(needed)) {
-        tell(*site, site->rungs.size() - 1, left);
-        site->at = site->rungs.size() - 1;
+        const std::size_t to = rung_with(*site, bits);
+        tell(*site, to, left);
+        site->at = to;
       }
       divergence_ = left;
     }
@@ -123,11 +125,19 @@ class Climb {
   }
 
  private:
-  /// The divergence with the first `count` of a group on their last rung, the others where they
-  /// are.
-  Result<double> with_first(std::span<Site* const> group, std::size_t count) {
+  /// The cheapest rung of at least so many bits, from where the site is on; the last if none has.
+  static std::size_t rung_with(const Site& site, int bits) {
+    std::size_t rung = site.at;
+    while (rung + 1 < site.rungs.size() && site.rungs[rung].bits < bits)
+      ++rung;
+    return rung;
+  }
+
+  /// The divergence with the first `count` of a group on their rung of so many bits, the others
+  /// where they are.
+  Result<double> with_first(std::span<Site* const> group, std::size_t count, int bits) {
     for (std::size_t i = 0; i < group.size(); ++i)
-      put(graph_, *group[i], i < count ? group[i]->rungs.size() - 1 : group[i]->at);
+      put(graph_, *group[i], i < count ? rung_with(*group[i], bits) : group[i]->at);
     return together_(graph_);
   }
 
@@ -156,7 +166,8 @@ Result<double> fall_back(
   Climb climb(graph, sites, together, log);
   RTAI_TRY_VOID(climb.begin());
   RTAI_TRY_VOID(climb.one_by_one(limit, alone));
-  RTAI_TRY_VOID(climb.by_groups(limit));
+  for (const int bits : {8, 32})
+    RTAI_TRY_VOID(climb.by_groups(limit, bits));
   return climb.divergence();
 }
 

@@ -14,12 +14,13 @@ namespace rtai::quant {
 /// A precision that a node can have: what it reads then, and its attributes.
 struct Rung {
   std::string name;  // "int8 static", "f32"
+  int bits = 0;      // of a weight, 4 to 32
   std::vector<ir::ValueId> inputs;
   ir::Attributes attributes;
 };
 
 /// The node as it stands.
-Rung rung_of(const ir::Graph& graph, ir::NodeId node, std::string name);
+Rung rung_of(const ir::Graph& graph, ir::NodeId node, std::string name, int bits);
 
 /// A node and the precisions it can have, the cheapest first; the last is the one it came with.
 struct Site {
@@ -39,10 +40,10 @@ using Divergence = std::function<Result<double>(const ir::Graph& graph)>;
 /// Moves sites down, one rung at a time, until the divergence of `graph` is at most `limit`: first
 /// the site with the largest sensitivity for each microsecond that the move costs. A move that does
 /// not help is taken back. Where no more move helps, or a dozen and some were tried, sites go to
-/// their last rung in the order of their sensitivities, twice as many each time, and of the last
-/// ones only as many as it takes: `together` is asked some thirty times at most, however many sites
-/// there are. `alone` is the divergence of one site on its rung, all others on their last. Each
-/// move is a warning in the log.
+/// 8 bits if they have fewer, and then to their last rung, in the order of their sensitivities,
+/// twice as many each time, and of the last ones only as many as it takes: `together` is asked some
+/// forty times at most, however many sites there are. `alone` is the divergence of one site on its
+/// rung, all others on their last. Each move is a warning in the log.
 ///
 /// Returns the divergence that is left. Errors: those of the callbacks.
 Result<double> fall_back(

@@ -569,10 +569,9 @@ void check_quantized_cases(const std::vector<const Kernel<typename Data::Op>*>& 
     GuardedRows<float> factors(1, c.columns);
     random.fill(factors.row_span(0), 0.2f, 1.5f);
     // From scales that clamp most results to some that leave few integers.
-    const QuantizedRows quantized = {
-        .fixed_scale = std::exp2(random.real(-9.0f, -1.0f)),
-        .flip = static_cast<std::uint8_t>(random.coin() ? 0x80 : 0),
-        .column_factor = random.coin() ? factors.data() : nullptr};
+    const QuantizedRows quantized = {.fixed_scale = std::exp2(random.real(-9.0f, -1.0f)),
+                                     .flip = static_cast<std::uint8_t>(random.coin() ? 0x80 : 0),
+                                     .column_factor = random.coin() ? factors.data() : nullptr};
     for (const auto* kernel : kernels) {
       INFO(kernel->name << ": " << c.text());
       CHECK(check_quantized(*kernel, data, quantized) == kNothing);

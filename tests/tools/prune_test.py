@@ -77,6 +77,11 @@ class PruneTest(unittest.TestCase):
         self.assertEqual([p["name"] for p in report["passes"]], ["quantize-int8"])
         self.assertEqual(report["verdict"], "met")
 
+    def test_optimize_can_keep_weights_in_4_bits(self):
+        report = self.optimize(0, "four.rtai", "--latency", 1000, "--weights", "int4", "--group", 32, "--max-drop", 5)
+        self.assertEqual((report["request"]["weights"], report["request"]["group"]), ("int4", 32))
+        self.assertEqual(report["passes"][-1]["counters"]["linear layers in 4 bits"], 8)
+
     def test_optimize_writes_the_least_model_where_the_goal_is_out_of_reach(self):
         # The largest ratio: what int8 leaves to be won may be more, where int8 is slower.
         report = self.optimize(7, "all.rtai", "--speedup", 1000)

@@ -5,6 +5,7 @@
 #include <catch2/catch.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <string>
 
@@ -28,7 +29,7 @@ struct Ladder {
     for (const ir::NodeId id : order) {
       Site site{.node = id, .rungs = {}};
       for (const int form : {0, 1, 2}) {
-        site.rungs.push_back(rung_of(graph, id, std::to_string(form)));
+        site.rungs.push_back(rung_of(graph, id, std::to_string(form), 8 << form));
         site.rungs.back().attributes.set("form", std::int64_t{form});
       }
       put(graph, site, 0);
@@ -99,41 +100,82 @@ TEST_CASE("where no move helps all go to their last rung, and what is left is re
   CHECK(Ladder::form(ladder.graph, 0) == 2);
 }
 
-TEST_CASE("many sites that must move take few runs of the model, and no more go than it takes") {
-  constexpr int kSites = 120;
-  std::string text = "graph (%n0: f32[tokens, 2]) {\n";
-  for (int i = 1; i <= kSites; ++i)
-    text += "  %n" + std::to_string(i) + " = activation(%n" + std::to_string(i - 1) +
-            ") {kind = \"relu\"}\n";
-  ir::Graph graph = ir::parse(text + "  return %n" + std::to_string(kSites) + "\n}").value();
-  const std::vector<ir::NodeId> order(graph.order().begin(), graph.order().end());
+/// `count` nodes in a row, each on the first of three rungs of these bits.
+struct LongLadder {
+  ir::Graph graph;
   std::vector<Site> sites;
-  for (std::size_t i = 0; i < order.size(); ++i) {
-    Site site{.node = order[i], .rungs = {}, .sensitivity = 1 + 1e-3 * static_cast<double>(i)};
-    for (const int form : {0, 1, 2}) {
-      site.rungs.push_back(rung_of(graph, order[i], std::to_string(form)));
-      site.rungs.back().attributes.set("form", std::int64_t{form});
+
+  LongLadder(int count, const std::array<int, 3>& bits) : graph(chain(count)) {
+    for (const ir::NodeId id : std::vector(graph.order().begin(), graph.order().end())) {
+      Site site{
+          .node = id, .rungs = {}, .sensitivity = 1 + 1e-3 * static_cast<double>(sites.size())};
+      for (const int form : {0, 1, 2}) {
+        site.rungs.push_back(
+            rung_of(graph, id, std::to_string(form), bits[static_cast<std::size_t>(form)]));
+        site.rungs.back().attributes.set("form", std::int64_t{form});
+      }
+      put(graph, site, 0);
+      sites.push_back(std::move(site));
     }
-    put(graph, site, 0);
-    sites.push_back(std::move(site));
   }
+
+  static ir::Graph chain(int count) {
+    std::string text = "graph (%n0: f32[tokens, 2]) {\n";
+    for (int i = 1; i <= count; ++i) {
+      text += "  %n" + std::to_string(i) + " = activation(%n" + std::to_string(i - 1) +
+              ") {kind = \"relu\"}\n";
+    }
+    return ir::parse(text + "  return %n" + std::to_string(count) + "\n}").value();
+  }
+
+  /// The sum of what nodes add on their rungs.
+  static double sum(const ir::Graph& of, const std::array<double, 3>& losses) {
+    double sum = 0;
+    for (const ir::NodeId id : of.order())
+      sum += losses[static_cast<std::size_t>(of.node(id).attributes().integer("form", -1))];
+    return sum;
+  }
+};
+
+constexpr int kMany = 120;
+
+TEST_CASE("many sites that must move take few runs of the model, and no more go than it takes") {
+  LongLadder ladder(kMany, {8, 8, 32});
   // Every site adds 1 until it stands on its last rung.
   int runs = 0;
   const auto divergence = [&](const ir::Graph& candidate) -> Result<double> {
     ++runs;
-    double sum = 0;
-    for (const ir::NodeId id : order)
-      sum += candidate.node(id).attributes().integer("form", -1) == 2 ? 0 : 1;
-    return sum;
+    return LongLadder::sum(candidate, {1, 1, 0});
   };
   const double limit = GENERATE(0, 1, 20, 41.5, 77, 119);
   const auto left = fall_back(
-      graph, sites, limit, divergence, [](const Site&, std::size_t) -> Result<double> { return 1; },
-      silent_log());
+      ladder.graph, ladder.sites, limit, divergence,
+      [](const Site&, std::size_t) -> Result<double> { return 1; }, silent_log());
   CHECK(left.value() == std::floor(limit));
   CHECK(runs <= 32);
-  CHECK(std::ranges::count(sites, 2u, &Site::at) == kSites - static_cast<int>(limit));
-  CHECK(divergence(graph).value() == left.value());
+  CHECK(std::ranges::count(ladder.sites, 2u, &Site::at) == kMany - static_cast<int>(limit));
+  CHECK(divergence(ladder.graph).value() == left.value());
+}
+
+TEST_CASE(
+    "of many sites in 4 bits as many as must go to 8, and further only if that is not enough") {
+  LongLadder ladder(kMany, {4, 8, 32});
+  // Of the 1 that a site adds, 8 bits leave an eighth.
+  int runs = 0;
+  const auto divergence = [&](const ir::Graph& candidate) -> Result<double> {
+    ++runs;
+    return LongLadder::sum(candidate, {1, 0.125, 0});
+  };
+  const double limit = GENERATE(50, 16, 15, 10, 0);
+  const auto left = fall_back(
+      ladder.graph, ladder.sites, limit, divergence,
+      [](const Site&, std::size_t rung) -> Result<double> { return rung == 1 ? 0.125 : 0; },
+      silent_log());
+  CHECK(left.value() <= limit);
+  CHECK(left.value() > limit - 0.875);
+  CHECK(runs <= 42);
+  const auto wide = std::ranges::count(ladder.sites, 2u, &Site::at);
+  CHECK(wide == (limit >= 15 ? 0 : static_cast<int>((15 - limit) * 8)));
 }
 
 }  // namespace
