@@ -12,6 +12,7 @@
 //   4. from bottom to top, all linear layers solved again against the dense model's activations;
 //   5. on request, gradient steps on all weights at once, towards the dense model's answers.
 // Copies of the texts with words swapped serve in all steps: the dense model answers them.
+#include "libopt/prune/fisher.h"
 #include "libopt/prune/plan.h"
 #include "libopt/prune/rebuild.h"
 #include "libopt/prune/refine.h"
@@ -39,6 +40,7 @@ constexpr PassInfo kInfo = {
 struct Options : prune::Target {
   std::string units = "any";
   std::string harm = "measured";
+  std::string metric = "fisher";
   std::string rebuild = "all";
   double held_back = 0.25;
   double swap = 0.2;
@@ -58,6 +60,8 @@ struct Options : prune::Target {
                    "what goes: any heads and columns, or layers as a whole"),
             option("harm", &Options::harm,
                    "measured: by the divergence of the outputs; local: by each module's own error"),
+            option("metric", &Options::metric,
+                   "how errors of a module count: fisher, by what the outputs make of them; plain"),
             option(
                 "rebuild", &Options::rebuild,
                 "what is solved again: all linear layers, outer (what feeds the residual), none"),
@@ -84,6 +88,7 @@ struct Options : prune::Target {
 /// Tokens that memory and time are planned for; what goes beyond is left out.
 constexpr Index kMostJudgeTokens = 8'192;
 constexpr Index kMostFitTokens = 65'536;
+constexpr Index kMostMetricTokens = 8'192;
 constexpr Index kMostRebuildTokens = 98'304;
 
 /// Shares of a time budget after which sensitivities are guessed and the best candidate must do;
@@ -115,6 +120,8 @@ class PruneObs final : public PassWith<Options> {
       return wrong_choice("units", "any or layers", chosen().units);
     if (chosen().harm != "measured" && chosen().harm != "local")
       return wrong_choice("harm", "measured or local", chosen().harm);
+    if (chosen().metric != "fisher" && chosen().metric != "plain")
+      return wrong_choice("metric", "fisher or plain", chosen().metric);
     if (chosen().rebuild != "all" && chosen().rebuild != "outer" && chosen().rebuild != "none")
       return wrong_choice("rebuild", "all, outer or none", chosen().rebuild);
     return chosen().check();
@@ -129,9 +136,17 @@ class PruneObs final : public PassWith<Options> {
     const double ridge = checked_ridge(needed, texts.fit.tokens(), *context.log);
     Evaluator& evaluator = *context.evaluator;
 
-    RTAI_TRY(const std::vector<prune::Snapshots> snapshots,
-             prune::take_snapshots(graph, modules, texts.fit, evaluator,
-                                   {.ridge = ridge, .threads = threads()}, *context.log));
+    std::vector<ir::Tensor> metrics;
+    if (chosen().metric == "fisher") {
+      RTAI_TRY(metrics, prune::output_metrics(
+                            graph, modules, prune::first_tokens(texts.fit, kMostMetricTokens),
+                            {.draws = 1, .seed = context.seed, .threads = threads()}, *context.log));
+    }
+    RTAI_TRY(
+        const std::vector<prune::Snapshots> snapshots,
+        prune::take_snapshots(graph, modules, texts.fit, evaluator,
+                              {.ridge = ridge, .metrics = metrics, .threads = threads()},
+                              *context.log));
     RTAI_TRY(const auto method, method_of(graph, snapshots, texts.judge, context));
     RTAI_TRY(const prune::Plan plan,
              prune::make_plan(chosen(), graph, modules, *method, &evaluator, *context.log,

@@ -77,6 +77,54 @@ RowMatrixF by_masks(const Module& module,
   return masks;
 }
 
+/// Draws answers and takes derivatives by `wanted`, piece by piece: visit(piece, draw, tape,
+/// gradients) on several threads, then done(pieces) for those since the last time, of which there are
+/// at most `at_once`.
+template <class Visit, class Done>
+Result<void> for_each_draw(const ir::Graph& dense,
+                           std::span<const ir::ValueId> wanted,
+                           std::span<const TokenBatch> pieces,
+                           const FisherOptions& options,
+                           Index at_once,
+                           Log& log,
+                           const Visit& visit,
+                           const Done& done) {
+  const auto work = [&](Index p) -> Result<void> {
+    const TokenBatch& piece = pieces[static_cast<std::size_t>(p)];
+    RTAI_TRY(const grad::Tape tape,
+             grad::Tape::record(dense, model_inputs(dense, piece), piece.offsets));
+    Random random(options.seed * 0x10001 + static_cast<std::uint64_t>(p));
+    for (Index drawn = 0; drawn < options.draws; ++drawn) {
+      grad::Gradients given;
+      for (const ir::ValueId output : dense.outputs()) {
+        RTAI_TRY(ir::Tensor derivative,
+                 derivative_of_draw(comparison_of(dense, output), tape.value(output), piece.offsets,
+                                    random));
+        given.emplace(output, std::move(derivative));
+      }
+      RTAI_TRY(const grad::Gradients gradients, tape.back(given, wanted));
+      visit(p, drawn, tape, gradients);
+    }
+    return {};
+  };
+  for (Index p = 0; p < std::ssize(pieces); p += at_once) {
+    log.progress("derivatives", static_cast<double>(p), static_cast<double>(pieces.size()));
+    const Index count = std::min(at_once, std::ssize(pieces) - p);
+    RTAI_TRY_VOID(for_each_piece(count, options.threads, [&](Index i) { return work(p + i); }));
+    RTAI_TRY_VOID(done(p, count));
+  }
+  log.progress("derivatives", 0, 0);
+  return {};
+}
+
+/// S with S^T S = information + a hundredth of its mean diagonal.
+ir::Tensor root_of(const Eigen::MatrixXd& information) {
+  Eigen::MatrixXd damped = information;
+  damped.diagonal().array() += 0.01 * damped.diagonal().mean() + 1e-30;
+  const Eigen::LLT<Eigen::MatrixXd> cholesky(damped);
+  return to_tensor(Eigen::MatrixXd(cholesky.matrixU()));
+}
+
 }  // namespace
 
 Result<std::vector<ir::Tensor>> mask_derivatives(const ir::Graph& dense,
@@ -102,38 +150,62 @@ Result<std::vector<ir::Tensor>> mask_derivatives(const ir::Graph& dense,
   for (const TokenBatch& piece : pieces)
     first.push_back(first.back() + piece.sequences());
 
-  const auto work = [&](Index p) -> Result<void> {
+  const auto visit = [&](Index p, Index drawn, const grad::Tape& tape,
+                         const grad::Gradients& gradients) {
     const TokenBatch& piece = pieces[static_cast<std::size_t>(p)];
-    RTAI_TRY(const grad::Tape tape,
-             grad::Tape::record(dense, model_inputs(dense, piece), piece.offsets));
-    Random random(options.seed * 0x10001 + static_cast<std::uint64_t>(p));
-    for (Index drawn = 0; drawn < options.draws; ++drawn) {
-      grad::Gradients given;
-      for (const ir::ValueId output : dense.outputs()) {
-        RTAI_TRY(ir::Tensor derivative,
-                 derivative_of_draw(comparison_of(dense, output), tape.value(output), piece.offsets,
-                                    random));
-        given.emplace(output, std::move(derivative));
-      }
-      RTAI_TRY(const grad::Gradients gradients, tape.back(given, units));
-      for (std::size_t m = 0; m < modules.size(); ++m) {
-        const RowMatrixF masks =
-            by_masks(modules[m], tape.value(units[m]), gradients.at(units[m]), piece.offsets);
-        const Index row = drawn * texts.sequences() + first[static_cast<std::size_t>(p)];
-        std::copy_n(masks.data(), masks.size(), rows_of[m] + row * masks.cols());
-      }
+    for (std::size_t m = 0; m < modules.size(); ++m) {
+      const RowMatrixF masks =
+          by_masks(modules[m], tape.value(units[m]), gradients.at(units[m]), piece.offsets);
+      const Index row = drawn * texts.sequences() + first[static_cast<std::size_t>(p)];
+      std::copy_n(masks.data(), masks.size(), rows_of[m] + row * masks.cols());
     }
-    return {};
   };
-  // A few pieces at a time, so that progress can be told from this thread.
-  const Index step = 4 * options.threads;
-  for (Index p = 0; p < std::ssize(pieces); p += step) {
-    log.progress("derivatives", static_cast<double>(p), static_cast<double>(pieces.size()));
-    RTAI_TRY_VOID(for_each_piece(std::min(step, std::ssize(pieces) - p), options.threads,
-                                 [&](Index i) { return work(p + i); }));
-  }
-  log.progress("derivatives", 0, 0);
+  RTAI_TRY_VOID(for_each_draw(dense, units, pieces, options, 4 * options.threads, log, visit,
+                              [](Index, Index) -> Result<void> { return {}; }));
   return all;
+}
+
+Result<std::vector<ir::Tensor>> output_metrics(const ir::Graph& dense,
+                                               std::span<const Module> modules,
+                                               const TokenBatch& texts,
+                                               const FisherOptions& options,
+                                               Log& log) {
+  if (texts.tokens() == 0)
+    return Error{ErrorCode::invalid_input, "no tokens to take derivatives of"};
+  std::vector<ir::ValueId> sums;
+  for (const Module& module : modules)
+    sums.push_back(module.sum);
+  const std::vector<TokenBatch> pieces = cut(texts, kTokensPerGradient);
+  std::vector<Eigen::MatrixXd> information(modules.size());
+  std::vector<std::vector<grad::Gradients>> rows(pieces.size());  // of each draw
+
+  const auto visit = [&](Index p, Index, const grad::Tape&, const grad::Gradients& gradients) {
+    rows[static_cast<std::size_t>(p)].push_back(gradients);
+  };
+  // Added piece by piece, so that sums do not depend on which thread was faster.
+  const auto add = [&](Index first, Index count) {
+    const auto result =
+        for_each_piece(std::ssize(modules), options.threads, [&](Index m) -> Result<void> {
+          Eigen::MatrixXd& sum = information[static_cast<std::size_t>(m)];
+          for (Index p = first; p < first + count; ++p) {
+            for (const grad::Gradients& draw : rows[static_cast<std::size_t>(p)]) {
+              const auto g = matrix_of(draw.at(sums[static_cast<std::size_t>(m)]));
+              const RowMatrixF products = g.transpose() * g;
+              if (sum.size() == 0) sum = Eigen::MatrixXd::Zero(g.cols(), g.cols());
+              sum += products.cast<double>();
+            }
+          }
+          return {};
+        });
+    for (Index p = first; p < first + count; ++p)
+      rows[static_cast<std::size_t>(p)].clear();
+    return result;
+  };
+  RTAI_TRY_VOID(for_each_draw(dense, sums, pieces, options, options.threads, log, visit, add));
+  std::vector<ir::Tensor> metrics;
+  for (const Eigen::MatrixXd& sum : information)
+    metrics.push_back(root_of(sum));
+  return metrics;
 }
 
 Scores fisher_scores(std::span<const ir::Tensor> derivatives) {

@@ -126,7 +126,9 @@ std::size_t RemovalPath::level_of(Index groups) const {
 
 Result<RemovalPath> removal_path(const SurgeryTask& task, std::vector<Index> levels) {
   return guarded([&]() -> Result<RemovalPath> {
-    const Matrix weight = matrix_of(*task.weight).cast<double>();
+    Matrix weight = matrix_of(*task.weight).cast<double>();
+    // Damage is all that a metric changes: each row of the best weights is the best by itself.
+    if (task.metric != nullptr) weight = matrix_of(*task.metric).cast<double>() * weight;
     const auto xx = matrix_of(*task.xx);
     const double energy = (weight * xx.cast<double>()).cwiseProduct(weight).sum();
     RemovalPath path{.order = {}, .levels = std::move(levels), .damage = {}, .ridge = task.ridge};

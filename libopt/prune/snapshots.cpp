@@ -149,6 +149,7 @@ Result<std::vector<Snapshots>> take_snapshots(const ir::Graph& dense,
   RTAI_TRY_VOID(for_each_piece(std::ssize(all), options.threads, [&](Index m) -> Result<void> {
     Snapshots& snapshots = all[static_cast<std::size_t>(m)];
     SurgeryTask task = snapshots.task();
+    if (!options.metrics.empty()) task.metric = &options.metrics[static_cast<std::size_t>(m)];
     const bool heads = snapshots.module.kind == ModuleKind::attention;
     task.groups_at_once = heads ? 1 : options.columns_at_once;
     const Index units = snapshots.module.count;

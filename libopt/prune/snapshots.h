@@ -30,7 +30,8 @@ struct Snapshots {
 
 struct SnapshotOptions {
   double ridge = 0.01;
-  Index columns_at_once = 32;  // of an FFN, removed between two updates
+  std::span<const ir::Tensor> metrics = {};  // of each module's sum, for the order of removal
+  Index columns_at_once = 32;                // of an FFN, removed between two updates
   int threads = 1;
 };
 
