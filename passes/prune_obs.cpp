@@ -4,8 +4,9 @@
 //   after:  as many as the budget buys, different in every layer; modules may disappear
 //
 // Without labels and without training, from forward passes over plain texts:
-//   1. second moments of what feeds each residual addition; structured optimal brain surgery gives
-//      each module an order of removal and its weights at every level;
+//   1. second moments of what feeds each residual addition, and what the outputs make of errors of
+//      it (Fisher information); structured optimal brain surgery gives each module an order of
+//      removal and its weights at every level;
 //   2. the divergence of the model's outputs with one module at a level, measured on held-back
 //      texts (the local error alone misjudges early layers badly);
 //   3. the levels of least total divergence within the budget, by dynamic programming;
@@ -89,6 +90,7 @@ struct Options : prune::Target {
 constexpr Index kMostJudgeTokens = 8'192;
 constexpr Index kMostFitTokens = 65'536;
 constexpr Index kMostMetricTokens = 8'192;
+constexpr int kMetricDraws = 4;
 constexpr Index kMostRebuildTokens = 98'304;
 
 /// Shares of a time budget after which sensitivities are guessed and the best candidate must do;
@@ -136,17 +138,8 @@ class PruneObs final : public PassWith<Options> {
     const double ridge = checked_ridge(needed, texts.fit.tokens(), *context.log);
     Evaluator& evaluator = *context.evaluator;
 
-    std::vector<ir::Tensor> metrics;
-    if (chosen().metric == "fisher") {
-      RTAI_TRY(metrics, prune::output_metrics(
-                            graph, modules, prune::first_tokens(texts.fit, kMostMetricTokens),
-                            {.draws = 1, .seed = context.seed, .threads = threads()}, *context.log));
-    }
-    RTAI_TRY(
-        const std::vector<prune::Snapshots> snapshots,
-        prune::take_snapshots(graph, modules, texts.fit, evaluator,
-                              {.ridge = ridge, .metrics = metrics, .threads = threads()},
-                              *context.log));
+    RTAI_TRY(const std::vector<prune::Snapshots> snapshots,
+             snapshots_of(graph, modules, texts.fit, ridge, context));
     RTAI_TRY(const auto method, method_of(graph, snapshots, texts.judge, context));
     RTAI_TRY(const prune::Plan plan,
              prune::make_plan(chosen(), graph, modules, *method, &evaluator, *context.log,
@@ -213,6 +206,31 @@ class PruneObs final : public PassWith<Options> {
                     "ridge is {:.1f} times larger",
                     given, needed, needed / 2, factor));
     return chosen().ridge * factor;
+  }
+
+  Result<std::vector<prune::Snapshots>> snapshots_of(const ir::Graph& graph,
+                                                     std::span<const prune::Module> modules,
+                                                     const TokenBatch& texts,
+                                                     double ridge,
+                                                     PassContext& context) const {
+    RTAI_TRY(const std::vector<ir::Tensor> metrics, metrics_of(graph, modules, texts, context));
+    return prune::take_snapshots(graph, modules, texts, *context.evaluator,
+                                 {.ridge = ridge, .metrics = metrics, .threads = threads()},
+                                 *context.log);
+  }
+
+  /// What the outputs make of errors of each module; nothing where all errors count alike.
+  Result<std::vector<ir::Tensor>> metrics_of(const ir::Graph& graph,
+                                             std::span<const prune::Module> modules,
+                                             const TokenBatch& texts,
+                                             PassContext& context) const {
+    if (chosen().metric == "plain") return std::vector<ir::Tensor>();
+    auto metrics = prune::output_metrics(
+        graph, modules, prune::first_tokens(texts, kMostMetricTokens),
+        {.draws = kMetricDraws, .seed = context.seed, .threads = threads()}, *context.log);
+    if (metrics || metrics.error().code() == ErrorCode::device) return metrics;
+    context.log->warning("errors of all modules count alike: " + metrics.error().message());
+    return std::vector<ir::Tensor>();
   }
 
   /// How the budget is spent: by sensitivities, measured or not, of units or of whole layers.

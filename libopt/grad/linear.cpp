@@ -1,5 +1,5 @@
 // dst = src weight^T + bias
-#include "libopt/grad/internal/multiply.h"
+#include "libopt/grad/internal/operators.h"
 
 namespace rtai::grad {
 namespace {

@@ -1,4 +1,4 @@
-#include "libopt/grad/internal/multiply.h"
+#include "libopt/grad/multiply.h"
 
 #include "runtime/kernels/linear_f32.h"
 
@@ -30,23 +30,23 @@ class Panels {
   std::vector<Line> lines_;
 };
 
-Panels panels_of(const Rows& b) {
+Panels panels_of(const AnyRows& b) {
   Panels panels(b.rows(), b.cols());
   for (Index column = 0; column < b.cols(); column += kPanel) {
     const Index width = std::min(kPanel, b.cols() - column);
     for (Index i = 0; i < b.rows(); ++i)
-      std::copy_n(b.data() + i * b.cols() + column, width, panels.row(i, column));
+      std::copy_n(b.data() + i * b.outerStride() + column, width, panels.row(i, column));
   }
   return panels;
 }
 
 /// Of b^T.
-Panels panels_of_transposed(const Rows& b) {
+Panels panels_of_transposed(const AnyRows& b) {
   Panels panels(b.cols(), b.rows());
   for (Index column = 0; column < b.rows(); column += kPanel) {
     const Index width = std::min(kPanel, b.rows() - column);
     for (Index j = 0; j < width; ++j) {
-      const float* row = b.data() + (column + j) * b.cols();
+      const float* row = b.data() + (column + j) * b.outerStride();
       for (Index i = 0; i < b.cols(); ++i)
         panels.row(i, column)[j] = row[i];
     }
@@ -54,16 +54,16 @@ Panels panels_of_transposed(const Rows& b) {
   return panels;
 }
 
-void run(const Rows& a, const Panels& b, MutableRows dst) {
+void run(const AnyRows& a, const Panels& b, MutableAnyRows& dst) {
   static const Kernel<LinearF32>& kernel = select_kernel<LinearF32>(select_target().value());
   const LinearF32::Args args{.src = a.data(),
-                             .src_stride = a.cols(),
+                             .src_stride = a.outerStride(),
                              .weight = b.data(),
                              .bias = nullptr,
                              .residual = dst.data(),
-                             .residual_stride = dst.cols(),
+                             .residual_stride = dst.outerStride(),
                              .dst = dst.data(),
-                             .dst_stride = dst.cols(),
+                             .dst_stride = dst.outerStride(),
                              .absmax = nullptr,
                              .function = Function::none,
                              .rows = dst.rows(),
@@ -73,24 +73,29 @@ void run(const Rows& a, const Panels& b, MutableRows dst) {
   kernel.run(args, context);
 }
 
-bool is_empty(const Rows& a, const MutableRows& dst) {
+bool is_empty(const AnyRows& a, const MutableAnyRows& dst) {
   return a.size() == 0 || dst.size() == 0;
 }
 
 }  // namespace
 
-void add_product(const Rows& a, const Rows& b, MutableRows dst) {
+void add_product(const AnyRows& a, const AnyRows& b, MutableAnyRows dst) {
   if (!is_empty(a, dst)) run(a, panels_of(b), dst);
 }
 
-void add_product_by_rows(const Rows& a, const Rows& b, MutableRows dst) {
+void add_product_by_rows(const AnyRows& a, const AnyRows& b, MutableAnyRows dst) {
   if (!is_empty(a, dst)) run(a, panels_of_transposed(b), dst);
 }
 
-void add_product_by_columns(const Rows& a, const Rows& b, MutableRows dst) {
+void add_product_by_columns(const AnyRows& a, const AnyRows& b, MutableAnyRows dst) {
   if (is_empty(a, dst)) return;
-  const RowMatrix transposed = a.transpose();
-  run({transposed.data(), transposed.rows(), transposed.cols()}, panels_of(b), dst);
+  // As many rows at a time as let what is multiplied stay in the L2 cache.
+  constexpr Index kRowsAtOnce = 256;
+  for (Index row = 0; row < a.rows(); row += kRowsAtOnce) {
+    const Index rows = std::min(kRowsAtOnce, a.rows() - row);
+    const RowMatrix transposed = a.middleRows(row, rows).transpose();
+    run(transposed, panels_of(b.middleRows(row, rows)), dst);
+  }
 }
 
 }  // namespace rtai::grad

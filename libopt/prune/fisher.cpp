@@ -1,5 +1,6 @@
 #include "libopt/prune/fisher.h"
 
+#include "libopt/grad/multiply.h"
 #include "libopt/grad/tape.h"
 #include "libopt/prune/internal/eigen.h"
 #include "libopt/prune/parallel.h"
@@ -78,8 +79,8 @@ RowMatrixF by_masks(const Module& module,
 }
 
 /// Draws answers and takes derivatives by `wanted`, piece by piece: visit(piece, draw, tape,
-/// gradients) on several threads, then done(pieces) for those since the last time, of which there are
-/// at most `at_once`.
+/// gradients) on several threads, then done(pieces) for those since the last time, of which there
+/// are at most `at_once`.
 template <class Visit, class Done>
 Result<void> for_each_draw(const ir::Graph& dense,
                            std::span<const ir::ValueId> wanted,
@@ -118,11 +119,14 @@ Result<void> for_each_draw(const ir::Graph& dense,
 }
 
 /// S with S^T S = information + a hundredth of its mean diagonal.
-ir::Tensor root_of(const Eigen::MatrixXd& information) {
-  Eigen::MatrixXd damped = information;
-  damped.diagonal().array() += 0.01 * damped.diagonal().mean() + 1e-30;
-  const Eigen::LLT<Eigen::MatrixXd> cholesky(damped);
-  return to_tensor(Eigen::MatrixXd(cholesky.matrixU()));
+Result<ir::Tensor> root_of(Eigen::MatrixXd information) {
+  constexpr double kRidge = 0.01;
+  information.diagonal().array() += kRidge * information.diagonal().mean() + 1e-30;
+  const Eigen::LLT<Eigen::MatrixXd> cholesky(information);
+  const Eigen::MatrixXd root = cholesky.matrixU();
+  if (cholesky.info() != Eigen::Success || !root.allFinite())
+    return Error{ErrorCode::invalid_input, "the derivatives of the outputs are not finite"};
+  return to_tensor(root);
 }
 
 }  // namespace
@@ -176,35 +180,39 @@ Result<std::vector<ir::Tensor>> output_metrics(const ir::Graph& dense,
   for (const Module& module : modules)
     sums.push_back(module.sum);
   const std::vector<TokenBatch> pieces = cut(texts, kTokensPerGradient);
-  std::vector<Eigen::MatrixXd> information(modules.size());
-  std::vector<std::vector<grad::Gradients>> rows(pieces.size());  // of each draw
+  std::vector<RowMatrixF> information(modules.size());
+  std::vector<std::vector<RowMatrixF>> parts(pieces.size());  // of it, by module
 
   const auto visit = [&](Index p, Index, const grad::Tape&, const grad::Gradients& gradients) {
-    rows[static_cast<std::size_t>(p)].push_back(gradients);
+    std::vector<RowMatrixF>& products = parts[static_cast<std::size_t>(p)];
+    products.resize(modules.size());
+    for (std::size_t m = 0; m < modules.size(); ++m) {
+      const auto g = matrix_of(gradients.at(sums[m]));
+      if (products[m].size() == 0) products[m] = RowMatrixF::Zero(g.cols(), g.cols());
+      grad::add_product_by_columns(g, g, products[m]);
+    }
   };
   // Added piece by piece, so that sums do not depend on which thread was faster.
-  const auto add = [&](Index first, Index count) {
-    const auto result =
-        for_each_piece(std::ssize(modules), options.threads, [&](Index m) -> Result<void> {
-          Eigen::MatrixXd& sum = information[static_cast<std::size_t>(m)];
-          for (Index p = first; p < first + count; ++p) {
-            for (const grad::Gradients& draw : rows[static_cast<std::size_t>(p)]) {
-              const auto g = matrix_of(draw.at(sums[static_cast<std::size_t>(m)]));
-              const RowMatrixF products = g.transpose() * g;
-              if (sum.size() == 0) sum = Eigen::MatrixXd::Zero(g.cols(), g.cols());
-              sum += products.cast<double>();
-            }
-          }
-          return {};
-        });
-    for (Index p = first; p < first + count; ++p)
-      rows[static_cast<std::size_t>(p)].clear();
-    return result;
+  const auto add = [&](Index first, Index count) -> Result<void> {
+    for (Index p = first; p < first + count; ++p) {
+      for (std::size_t m = 0; m < modules.size(); ++m) {
+        RowMatrixF& part = parts[static_cast<std::size_t>(p)][m];
+        if (p == 0)
+          information[m] = std::move(part);
+        else
+          information[m] += part;
+      }
+      parts[static_cast<std::size_t>(p)] = {};
+    }
+    return {};
   };
   RTAI_TRY_VOID(for_each_draw(dense, sums, pieces, options, options.threads, log, visit, add));
   std::vector<ir::Tensor> metrics;
-  for (const Eigen::MatrixXd& sum : information)
-    metrics.push_back(root_of(sum));
+  const auto rows_of_all = static_cast<double>(texts.tokens() * options.draws);
+  for (const RowMatrixF& sum : information) {
+    RTAI_TRY(ir::Tensor metric, root_of(sum.cast<double>() / rows_of_all));
+    metrics.push_back(std::move(metric));
+  }
   return metrics;
 }
 

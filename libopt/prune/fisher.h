@@ -32,13 +32,13 @@ Result<std::vector<ir::Tensor>> mask_derivatives(const ir::Graph& dense,
                                                  const FisherOptions& options,
                                                  Log& log);
 
-/// What the model's answers say to an error of each module's sum: a root S of the Fisher information
-/// E g g^T of its rows, g = d -log p(answer) / d sum, so that an error e of a row counts |S e|^2. With
-/// a hundredth of the mean diagonal on it, because texts are few. Answers are drawn as in
-/// mask_derivatives; the same on any number of threads.
+/// What the model's answers say to an error of each module's sum: a root S of the Fisher
+/// information E g g^T of its rows, g = d -log p(answer) / d sum, so that an error e of a row
+/// counts |S e|^2. With a hundredth of the mean diagonal on it, because texts are few. Answers are
+/// drawn as in mask_derivatives; the same on any number of threads.
 ///
 /// Shapes: f32[n, n] for each module, n the columns of its sum.
-/// Errors: as mask_derivatives.
+/// Errors: as mask_derivatives; invalid_input where derivatives are not finite.
 Result<std::vector<ir::Tensor>> output_metrics(const ir::Graph& dense,
                                                std::span<const Module> modules,
                                                const TokenBatch& texts,

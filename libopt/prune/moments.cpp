@@ -1,5 +1,6 @@
 #include "libopt/prune/moments.h"
 
+#include "libopt/grad/multiply.h"
 #include "libopt/prune/internal/eigen.h"
 #include "libopt/prune/internal/ridge.h"
 #include "libopt/prune/parallel.h"
@@ -78,9 +79,10 @@ Result<void> Moments::add(const ir::Tensor& x, const ir::Tensor& t) {
       return guarded([&]() -> Result<void> {
         const Index begin = piece * kPanel;
         const Index size = std::min(kPanel, k - begin);
-        const auto panel = block_x.middleCols(begin, size).transpose();
-        xx.block(begin, 0, size, begin + size).noalias() += panel * block_x.leftCols(begin + size);
-        if (block_t.cols() > 0) xt.middleRows(begin, size).noalias() += panel * block_t;
+        const auto panel = block_x.middleCols(begin, size);
+        grad::add_product_by_columns(panel, block_x.leftCols(begin + size),
+                                     xx.block(begin, 0, size, begin + size));
+        grad::add_product_by_columns(panel, block_t, xt.middleRows(begin, size));
         return {};
       });
     });

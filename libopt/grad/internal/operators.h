@@ -2,16 +2,14 @@
 // means.
 #pragma once
 
+#include "libopt/grad/multiply.h"
 #include "libopt/ir/ops.h"
-
-#include <Eigen/Core>
 
 #include <span>
 #include <vector>
 
 namespace rtai::grad {
 
-using RowMatrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 using Rows = Eigen::Map<const RowMatrix>;
 using MutableRows = Eigen::Map<RowMatrix>;
 

@@ -1,6 +1,7 @@
 #include "libopt/prune/fisher.h"
 
 #include "libopt/prune/modules.h"
+#include "libopt/prune/texts.h"
 #include "tests/support/models.h"
 #include "tests/support/runtime_evaluator.h"
 #include "tests/support/texts.h"
@@ -55,6 +56,64 @@ TEST_CASE(
   CHECK(derivatives_of(graph, texts, {.seed = 1, .threads = 3}) != once);
   REQUIRE(once.size() == 2);
   CHECK(once[0].dims() == ir::Dims{180, 4});
+}
+
+/// Texts of one token each.
+TokenBatch single_tokens(Index count, Index vocabulary) {
+  TokenBatch texts;
+  for (Index i = 0; i < count; ++i) {
+    const std::vector<std::int32_t> ids = {static_cast<std::int32_t>(i % vocabulary)};
+    texts.append(ids, std::vector<std::int32_t>(1, 0));
+  }
+  return texts;
+}
+
+TEST_CASE(
+    "the metric of a module's sum is half the curvature of the divergence by an error of it") {
+  const ir::Graph graph = testing::make_model({.layers = 1, .pooled = true});
+  const TokenBatch texts = single_tokens(100, 101);
+  const auto modules = find_modules(graph).value();
+  const auto metrics =
+      output_metrics(graph, modules, texts, {.draws = 60, .threads = 2}, silent_log()).value();
+  REQUIRE(metrics.size() == modules.size());
+  Random random(5);
+  for (std::size_t m = 0; m < modules.size(); ++m) {
+    const Index n = metrics[m].dim(0);
+    double measured = 0;
+    double predicted = 0;
+    for (int direction = 0; direction < 8; ++direction) {
+      std::vector<double> error;
+      Layer layer = layer_of(graph, modules[m].out);
+      for (float& bias : layer.bias) {
+        error.push_back(0.06 * (random.unit() - 0.5));
+        bias += static_cast<float>(error.back());
+      }
+      ir::Graph changed = graph;
+      set_layer(changed, modules[m].out, layer);
+      testing::RuntimeEvaluator evaluator;
+      measured += Judge::make(graph, texts, evaluator).value().divergence(changed).value();
+      for (Index row = 0; row < n; ++row) {
+        double product = 0;
+        for (Index column = 0; column < n; ++column)
+          product += metrics[m].value(row * n + column) * error[static_cast<std::size_t>(column)];
+        predicted += 0.5 * product * product;
+      }
+    }
+    CHECK(measured == Approx(predicted).epsilon(0.1));
+  }
+}
+
+TEST_CASE("metrics are the same on any number of threads, and others for another seed") {
+  const ir::Graph graph = testing::make_model({.layers = 1});
+  const auto modules = find_modules(graph).value();
+  const TokenBatch texts = testing::random_texts(90, 101);
+  const auto metrics = [&](const FisherOptions& options) {
+    return output_metrics(graph, modules, texts, options, silent_log()).value();
+  };
+  const auto once = metrics({.draws = 1, .threads = 1});
+  CHECK(metrics({.draws = 1, .threads = 3}) == once);
+  CHECK(metrics({.draws = 1, .seed = 1, .threads = 3}) != once);
+  CHECK(once[1].dims() == ir::Dims{64, 64});
 }
 
 TEST_CASE("rearrangement keeps one of two units that do the same, not none") {

@@ -91,6 +91,20 @@ TEST_CASE("a column that another one repeats is removed first and costs nothing"
   CHECK(path.damage[0] > 0.9);
 }
 
+TEST_CASE("a metric says which rows an error hurts in") {
+  // Row 0 is large, row 1 is what counts.
+  const ir::Tensor w = ir::Tensor::from<float>({2, 2}, std::vector<float>{5, 0.1f, 0, 1});
+  const ir::Tensor xx = ir::Tensor::from<float>({2, 2}, std::vector<float>{1, 0, 0, 1});
+  const ir::Tensor metric = ir::Tensor::from<float>({2, 2}, std::vector<float>{0.01f, 0, 0, 1});
+  SurgeryTask task{.weight = &w, .xx = &xx, .ridge = 1e-9};
+  CHECK(removal_path(task, {0, 1, 2}).value().order == std::vector<Index>{1, 0});
+  task.metric = &metric;
+  const RemovalPath path = removal_path(task, {0, 1, 2}).value();
+  CHECK(path.order == std::vector<Index>{0, 1});
+  // Of (0.05^2 + 0.001^2 + 1) all but the first column's 0.05^2 is left.
+  CHECK(path.damage[1] == Approx(0.0025 / (0.0025 + 1e-6 + 1)).epsilon(1e-4));
+}
+
 TEST_CASE("removing several columns at once still ends in the exact damage") {
   const ir::Tensor w = random_matrix(6, 40, 5);
   const ir::Tensor xx = moments_of(random_matrix(60, 40, 6));
