@@ -79,8 +79,7 @@ RowMatrixF by_masks(const Module& module,
 }
 
 /// Draws answers and takes derivatives by `wanted`, piece by piece: visit(piece, draw, tape,
-/// gradients) on several threads, then done(pieces) for those since the last time, of which there
-/// are at most `at_once`.
+/// gradients) on several threads, `at_once` pieces at a time, then done(first, count) for those.
 template <class Visit, class Done>
 Result<void> for_each_draw(const ir::Graph& dense,
                            std::span<const ir::ValueId> wanted,
@@ -127,6 +126,49 @@ Result<ir::Tensor> root_of(Eigen::MatrixXd information) {
   if (cholesky.info() != Eigen::Success || !root.allFinite())
     return Error{ErrorCode::invalid_input, "the derivatives of the outputs are not finite"};
   return to_tensor(root);
+}
+
+/// Of the rows of `sums`, as output_metrics has it.
+Result<std::vector<ir::Tensor>> roots_of_information(const ir::Graph& dense,
+                                                     std::span<const ir::ValueId> sums,
+                                                     const TokenBatch& texts,
+                                                     const FisherOptions& options,
+                                                     Log& log) {
+  const std::vector<TokenBatch> pieces = cut(texts, kTokensPerGradient);
+  std::vector<RowMatrixF> information(sums.size());
+  std::vector<std::vector<RowMatrixF>> parts(pieces.size());  // of it, by module
+
+  const auto visit = [&](Index p, Index, const grad::Tape&, const grad::Gradients& gradients) {
+    std::vector<RowMatrixF>& products = parts[static_cast<std::size_t>(p)];
+    products.resize(sums.size());
+    for (std::size_t m = 0; m < sums.size(); ++m) {
+      const auto g = matrix_of(gradients.at(sums[m]));
+      if (products[m].size() == 0) products[m] = RowMatrixF::Zero(g.cols(), g.cols());
+      grad::add_product_by_columns(g, g, products[m]);
+    }
+  };
+  // Added piece by piece, so that sums do not depend on which thread was faster.
+  const auto add = [&](Index first, Index count) -> Result<void> {
+    for (Index p = first; p < first + count; ++p) {
+      for (std::size_t m = 0; m < sums.size(); ++m) {
+        RowMatrixF& part = parts[static_cast<std::size_t>(p)][m];
+        if (p == 0)
+          information[m] = std::move(part);
+        else
+          information[m] += part;
+      }
+      parts[static_cast<std::size_t>(p)] = {};
+    }
+    return {};
+  };
+  RTAI_TRY_VOID(for_each_draw(dense, sums, pieces, options, options.threads, log, visit, add));
+  std::vector<ir::Tensor> metrics;
+  const auto rows_of_all = static_cast<double>(texts.tokens() * options.draws);
+  for (const RowMatrixF& sum : information) {
+    RTAI_TRY(ir::Tensor metric, root_of(sum.cast<double>() / rows_of_all));
+    metrics.push_back(std::move(metric));
+  }
+  return metrics;
 }
 
 }  // namespace
@@ -179,41 +221,7 @@ Result<std::vector<ir::Tensor>> output_metrics(const ir::Graph& dense,
   std::vector<ir::ValueId> sums;
   for (const Module& module : modules)
     sums.push_back(module.sum);
-  const std::vector<TokenBatch> pieces = cut(texts, kTokensPerGradient);
-  std::vector<RowMatrixF> information(modules.size());
-  std::vector<std::vector<RowMatrixF>> parts(pieces.size());  // of it, by module
-
-  const auto visit = [&](Index p, Index, const grad::Tape&, const grad::Gradients& gradients) {
-    std::vector<RowMatrixF>& products = parts[static_cast<std::size_t>(p)];
-    products.resize(modules.size());
-    for (std::size_t m = 0; m < modules.size(); ++m) {
-      const auto g = matrix_of(gradients.at(sums[m]));
-      if (products[m].size() == 0) products[m] = RowMatrixF::Zero(g.cols(), g.cols());
-      grad::add_product_by_columns(g, g, products[m]);
-    }
-  };
-  // Added piece by piece, so that sums do not depend on which thread was faster.
-  const auto add = [&](Index first, Index count) -> Result<void> {
-    for (Index p = first; p < first + count; ++p) {
-      for (std::size_t m = 0; m < modules.size(); ++m) {
-        RowMatrixF& part = parts[static_cast<std::size_t>(p)][m];
-        if (p == 0)
-          information[m] = std::move(part);
-        else
-          information[m] += part;
-      }
-      parts[static_cast<std::size_t>(p)] = {};
-    }
-    return {};
-  };
-  RTAI_TRY_VOID(for_each_draw(dense, sums, pieces, options, options.threads, log, visit, add));
-  std::vector<ir::Tensor> metrics;
-  const auto rows_of_all = static_cast<double>(texts.tokens() * options.draws);
-  for (const RowMatrixF& sum : information) {
-    RTAI_TRY(ir::Tensor metric, root_of(sum.cast<double>() / rows_of_all));
-    metrics.push_back(std::move(metric));
-  }
-  return metrics;
+  return guarded([&] { return roots_of_information(dense, sums, texts, options, log); });
 }
 
 Scores fisher_scores(std::span<const ir::Tensor> derivatives) {

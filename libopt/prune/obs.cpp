@@ -16,8 +16,12 @@ using Matrix = Eigen::MatrixXd;
 /// The state of one elimination: what is left of the weights and of the inverse moments.
 class Surgery {
  public:
-  Surgery(Matrix weight, Matrix inverse, Index width)
-      : weight_(std::move(weight)), inverse_(std::move(inverse)), width_(width) {
+  /// counted: the weight times a metric, which says how errors of its rows count.
+  Surgery(Matrix weight, Matrix counted, Matrix inverse, Index width)
+      : weight_(std::move(weight)),
+        counted_(std::move(counted)),
+        inverse_(std::move(inverse)),
+        width_(width) {
     left_.resize(static_cast<std::size_t>(weight_.cols() / width_));
     std::iota(left_.begin(), left_.end(), Index{0});
   }
@@ -50,11 +54,19 @@ class Surgery {
     return columns;
   }
 
+  /// What a metric says holds for small errors. Where few groups are left errors are large, and all
+  /// of them count alike; docs/pruning.md has what each order costs.
+  bool metric_holds() const {
+    constexpr double kFew = 0.3;
+    return static_cast<double>(left_.size()) > kFew * static_cast<double>(all_);
+  }
+
   std::vector<double> damage_of_each() const {
+    const Matrix& weight = metric_holds() ? counted_ : weight_;
     std::vector<double> damage(left_.size());
     for (std::size_t g = 0; g < left_.size(); ++g) {
       const Index begin = static_cast<Index>(g) * width_;
-      const auto columns = weight_.middleCols(begin, width_);
+      const auto columns = weight.middleCols(begin, width_);
       damage[g] = width_ == 1 ? columns.squaredNorm() / inverse_(begin, begin)
                               : joint_damage(inverse_.block(begin, begin, width_, width_), columns);
     }
@@ -72,19 +84,21 @@ class Surgery {
     const std::vector<Index> r = columns_of(gone);
     const std::vector<Index> k = columns_of(stay);
     const Matrix block = inverse_(r, r);
-    const Matrix lost = weight_(Eigen::all, r);
-    const double damage = joint_damage(block, lost);
+    const double damage = joint_damage(block, counted_(Eigen::all, r));
     if (stay.empty()) {  // Eigen solves for nothing by reading its first element
       weight_.resize(weight_.rows(), 0);
+      counted_.resize(counted_.rows(), 0);
       inverse_.resize(0, 0);
       left_.clear();
       return damage;
     }
     const Matrix cross = inverse_(r, k);
     const Matrix update = block.llt().solve(cross);
-    Matrix weight = weight_(Eigen::all, k);
-    weight.noalias() -= lost * update;
-    weight_ = std::move(weight);
+    for (Matrix* matrix : {&weight_, &counted_}) {
+      Matrix rest = (*matrix)(Eigen::all, k);
+      rest.noalias() -= (*matrix)(Eigen::all, r) * update;
+      *matrix = std::move(rest);
+    }
     Matrix inverse = inverse_(k, k);
     inverse.noalias() -= cross.transpose() * update;
     inverse_ = std::move(inverse);
@@ -96,9 +110,11 @@ class Surgery {
   }
 
   Matrix weight_;   // [n, k]
+  Matrix counted_;  // [m, k]
   Matrix inverse_;  // [k, k]
   Index width_;
-  std::vector<Index> left_;  // original numbers of the groups that are left
+  Index all_ = weight_.cols() / width_;  // groups there were
+  std::vector<Index> left_;              // original numbers of the groups that are left
 };
 
 /// (moments + ridge * mean(diag) I)^-1, or nothing where that is singular.
@@ -126,11 +142,12 @@ std::size_t RemovalPath::level_of(Index groups) const {
 
 Result<RemovalPath> removal_path(const SurgeryTask& task, std::vector<Index> levels) {
   return guarded([&]() -> Result<RemovalPath> {
-    Matrix weight = matrix_of(*task.weight).cast<double>();
+    const Matrix weight = matrix_of(*task.weight).cast<double>();
     // Damage is all that a metric changes: each row of the best weights is the best by itself.
-    if (task.metric != nullptr) weight = matrix_of(*task.metric).cast<double>() * weight;
+    Matrix counted = weight;
+    if (task.metric != nullptr) counted = matrix_of(*task.metric).cast<double>() * weight;
     const auto xx = matrix_of(*task.xx);
-    const double energy = (weight * xx.cast<double>()).cwiseProduct(weight).sum();
+    const double energy = (counted * xx.cast<double>()).cwiseProduct(counted).sum();
     RemovalPath path{.order = {}, .levels = std::move(levels), .damage = {}, .ridge = task.ridge};
     std::optional<Matrix> inverse = damped_inverse(xx, path.ridge);
     while (!inverse) {
@@ -140,7 +157,7 @@ Result<RemovalPath> removal_path(const SurgeryTask& task, std::vector<Index> lev
       inverse = damped_inverse(xx, path.ridge);
     }
     path.damage.assign(path.levels.size(), 0.0);
-    Surgery surgery(weight, *std::move(inverse), task.width);
+    Surgery surgery(weight, std::move(counted), *std::move(inverse), task.width);
     double damage = 0;
     for (std::size_t i = path.levels.size() - 1; i-- > 0;) {
       while (surgery.groups() > path.levels[i]) {

@@ -21,7 +21,7 @@ struct SurgeryTask {
   const ir::Tensor* weight = nullptr;  // f32[n, groups * width]
   const ir::Tensor* xx = nullptr;      // f32[k, k], centred second moments of the source
   const ir::Tensor* metric =
-      nullptr;               // f32[n, n]: an error e of a row counts |metric e|^2; null: |e|^2
+      nullptr;               // f32[m, n]: an error e of a row counts |metric e|^2; null: |e|^2
   Index width = 1;           // columns of a group
   Index groups_at_once = 1;  // removed between two updates
   double ridge = 0.01;       // of mean(diag(xx)), added to its diagonal
