@@ -74,6 +74,17 @@ class Lowering {
     made_.launches.push_back(launch);
   }
 
+  void push_step(const PlanStep& step, Kind kind) {
+    push({.kind = kind,
+          .step = &step,
+          .src = step.src,
+          .src2 = step.src2,
+          .dst = step.dst,
+          .quantized = step.quantized,
+          .fixed_scale = step.fixed_scale,
+          .column_factor = step.column_factor});
+  }
+
   Result<void> append(const PlanStep& step) {
     switch (step.kind) {
       case StepKind::linear_i8:
@@ -100,14 +111,7 @@ class Lowering {
 
   Result<void> append_linear(const PlanStep& step, Kind kind) {
     if (step.src2 != kNoSlot) want_floats(step.src2);
-    push({.kind = kind,
-          .step = &step,
-          .src = step.src,
-          .src2 = step.src2,
-          .dst = step.dst,
-          .quantized = step.quantized,
-          .fixed_scale = step.fixed_scale,
-          .column_factor = step.column_factor});
+    push_step(step, kind);
     return {};
   }
 
@@ -119,13 +123,7 @@ class Lowering {
                    "attention with heads of " + std::to_string(step.source->head_dim) +
                        "; GPU kernels have at most " + std::to_string(cuda::kLargestHeadDim)};
     }
-    push({.kind = kind,
-          .step = &step,
-          .src = step.src,
-          .dst = step.dst,
-          .quantized = step.quantized,
-          .fixed_scale = step.fixed_scale,
-          .column_factor = step.column_factor});
+    push_step(step, kind);
     return {};
   }
 
@@ -140,14 +138,7 @@ class Lowering {
     for (const SlotIndex src : {step.src, step.src2}) {
       if (src != kNoSlot) want_floats(src);
     }
-    push({.kind = Kind::rows,
-          .step = &step,
-          .src = step.src,
-          .src2 = step.src2,
-          .dst = step.dst,
-          .quantized = step.quantized,
-          .fixed_scale = step.fixed_scale,
-          .column_factor = step.column_factor});
+    push_step(step, Kind::rows);
     return {};
   }
 
