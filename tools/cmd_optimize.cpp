@@ -28,29 +28,29 @@ std::string quantization_of(const OptimizeFlags& flags) {
 
 /// The model now and in int8, as they are.
 struct ModelTimes {
-  LatencySummary floats;
-  LatencySummary integers;
+  TurnTimes floats;
+  TurnTimes integers;
 };
 
 Result<ModelTimes> measure_baseline(Optimization& work) {
   constexpr int kRuns = 60;
   const ir::Graph& graph = *work.model().graph;
-  RTAI_TRY(const std::vector<LatencySummary> floats,
-           work.evaluator().bench_deployed({&graph, 1}, kRuns));
-  work.evaluator().deploy_as(Deployment::int8);
-  RTAI_TRY(const std::vector<LatencySummary> integers,
-           work.evaluator().bench_deployed({&graph, 1}, kRuns));
-  work.evaluator().deploy_as(Deployment::as_it_is);
-  return ModelTimes{.floats = floats[0], .integers = integers[0]};
+  std::vector<std::shared_ptr<const engine::Engine>> engines;
+  for (const Deployment deployment : {Deployment::as_it_is, Deployment::int8}) {
+    RTAI_TRY(auto engine, deployed_engine(graph, deployment));
+    engines.push_back(std::move(engine));
+  }
+  RTAI_TRY(std::vector<TurnTimes> times, bench_in_turns(engines, work.workload(), kRuns));
+  return ModelTimes{.floats = std::move(times[0]), .integers = std::move(times[1])};
 }
 
 /// What pruning must still add to int8, as an option of the pass; nothing if int8 is enough.
 std::optional<std::string> goal_of_pruning(const OptimizeFlags& flags, const ModelTimes& baseline) {
   if (flags.latency_ms) {
-    if (baseline.integers.p50 <= *flags.latency_ms) return std::nullopt;
+    if (baseline.integers.latency.p50 <= *flags.latency_ms) return std::nullopt;
     return fmt::format("latency-ms={}", *flags.latency_ms);
   }
-  const double by_int8 = baseline.floats.min / baseline.integers.min;
+  const double by_int8 = baseline.floats.comparable_ms / baseline.integers.comparable_ms;
   if (by_int8 >= *flags.speedup) return std::nullopt;
   // Where int8 is slower than what it replaces (a tiny model), more is left than can be asked for.
   return fmt::format("speedup={}", std::min(*flags.speedup / by_int8, prune::Target::kMaxRatio));
@@ -75,14 +75,16 @@ Result<int> run_optimize(const OptimizeFlags& flags, const GlobalFlags& global, 
   }
   RTAI_TRY(const ModelTimes baseline, measure_baseline(work));
   if (const std::optional<std::string> goal = goal_of_pruning(flags, baseline)) {
-    log.info(fmt::format("int8 alone: {:.2f} ms; pruning with {}", baseline.integers.p50, *goal));
+    log.info(fmt::format("int8 alone: {:.2f} ms; pruning with {}", baseline.integers.latency.p50,
+                         *goal));
     work.evaluator().deploy_as(Deployment::int8);
     RTAI_TRY_VOID(work.run(fmt::format("prune-obs{{{},seq={},refine={}}}", *goal,
                                        work.workload().seq, flags.refine_s.value_or(0))));
     work.evaluator().deploy_as(Deployment::as_it_is);
     describe_pruning(work.report().passes.back(), true, work.report());
   } else {
-    log.info(fmt::format("int8 alone reaches the goal with {:.2f} ms", baseline.integers.p50));
+    log.info(
+        fmt::format("int8 alone reaches the goal with {:.2f} ms", baseline.integers.latency.p50));
   }
   RTAI_TRY_VOID(work.run(quantization_of(flags)));
   work.set_gate([&flags](const OptimizationReport& report) {

@@ -15,25 +15,6 @@ Result<std::shared_ptr<const engine::Engine>> engine_of(const ir::Graph& graph) 
   return std::make_shared<const engine::Engine>(std::move(engine));
 }
 
-/// The graph as it will be deployed.
-Result<std::shared_ptr<const engine::Engine>> deployed_engine_of(const ir::Graph& graph,
-                                                                 Deployment deployment) {
-  if (deployment == Deployment::as_it_is) return engine_of(graph);
-  ir::Graph quantized = graph;
-  PassContext context;
-  RTAI_TRY_VOID(run_pipeline("quantize-int8", quantized, context, passes::make));
-  return engine_of(quantized);
-}
-
-/// Runs of one session before the next has its turn. The first of them is not counted: the others
-/// had the caches in between.
-constexpr int kRunsOfATurn = 4;
-/// Runs of a session need take no longer than this together; of a large model there are fewer.
-constexpr double kEnoughMs = 5'000;
-constexpr int kLeastRuns = 8;
-/// Times as many runs as asked for are made at most until the shortest ones agree.
-constexpr int kMostPatience = 4;
-
 /// Ids, segments and hidden states by the type of their tensor.
 Result<Batch> batch_of(const ir::Graph& graph,
                        std::span<const ir::Tensor> inputs,
@@ -52,6 +33,15 @@ Result<Batch> batch_of(const ir::Graph& graph,
 }
 
 }  // namespace
+
+Result<std::shared_ptr<const engine::Engine>> deployed_engine(const ir::Graph& graph,
+                                                              Deployment deployment) {
+  if (deployment == Deployment::as_it_is) return engine_of(graph);
+  ir::Graph quantized = graph;
+  PassContext context;
+  RTAI_TRY_VOID(run_pipeline("quantize-int8", quantized, context, passes::make));
+  return engine_of(quantized);
+}
 
 Result<std::vector<ir::Tensor>> EngineEvaluator::run(const ir::Graph& graph,
                                                      std::span<const ir::Tensor> inputs,
@@ -87,42 +77,21 @@ Result<Milliseconds> EngineEvaluator::latency(const ir::Graph& graph) {
 
 Result<std::vector<RunTimes>> EngineEvaluator::deployed_latencies(
     std::span<const ir::Graph> graphs) {
-  RTAI_TRY(const std::vector<LatencySummary> measured, bench_deployed(graphs, 32));
+  RTAI_TRY(const std::vector<TurnTimes> measured, bench_deployed(graphs, 32));
   std::vector<RunTimes> times;
-  for (const LatencySummary& latency : measured)
-    times.push_back({Milliseconds(latency.min), Milliseconds(latency.p50)});
+  for (const TurnTimes& one : measured)
+    times.push_back({Milliseconds(one.comparable_ms), Milliseconds(one.latency.p50)});
   return times;
 }
 
-Result<std::vector<LatencySummary>> EngineEvaluator::bench_deployed(
-    std::span<const ir::Graph> graphs, int iterations) {
-  std::vector<BenchSession> sessions;
+Result<std::vector<TurnTimes>> EngineEvaluator::bench_deployed(std::span<const ir::Graph> graphs,
+                                                               int iterations) {
+  std::vector<std::shared_ptr<const engine::Engine>> engines;
   for (const ir::Graph& graph : graphs) {
-    RTAI_TRY(auto engine, deployed_engine_of(graph, deployment_));
-    RTAI_TRY(BenchSession session, BenchSession::create(std::move(engine), workload_, false));
-    RTAI_TRY_VOID(session.measure(2, false));
-    sessions.push_back(std::move(session));
+    RTAI_TRY(auto engine, deployed_engine(graph, deployment_));
+    engines.push_back(std::move(engine));
   }
-  // On a busy machine it takes more runs until some are undisturbed.
-  const auto is_enough = [&] {
-    const int count = sessions.back().count();
-    double spent_ms = 0;
-    for (const BenchSession& session : sessions)
-      spent_ms += session.total_ms();
-    return (spent_ms >= kEnoughMs * static_cast<double>(sessions.size()) && count >= kLeastRuns) ||
-           count >= kMostPatience * iterations ||
-           (count >= iterations && std::ranges::all_of(sessions, &BenchSession::is_settled));
-  };
-  while (!is_enough()) {
-    for (BenchSession& session : sessions) {
-      RTAI_TRY_VOID(session.measure(1, false));
-      RTAI_TRY_VOID(session.measure(kRunsOfATurn, true));
-    }
-  }
-  std::vector<LatencySummary> measured;
-  for (BenchSession& session : sessions)
-    measured.push_back(session.finish().latency);
-  return measured;
+  return bench_in_turns(engines, workload_, iterations);
 }
 
 }  // namespace rtai::tools

@@ -14,6 +14,10 @@ namespace rtai::tools {
 /// What a model will run as once it is deployed, whatever it is now.
 enum class Deployment : std::uint8_t { as_it_is, int8 };
 
+/// The graph as it will run once it is deployed.
+Result<std::shared_ptr<const engine::Engine>> deployed_engine(const ir::Graph& graph,
+                                                              Deployment deployment);
+
 class EngineEvaluator final : public Evaluator {
  public:
   explicit EngineEvaluator(Workload workload, Deployment deployment = Deployment::as_it_is)
@@ -32,8 +36,7 @@ class EngineEvaluator final : public Evaluator {
   Result<std::vector<RunTimes>> deployed_latencies(std::span<const ir::Graph> graphs) override;
 
   /// The same with all that was measured; at least `iterations` runs of each graph.
-  Result<std::vector<LatencySummary>> bench_deployed(std::span<const ir::Graph> graphs,
-                                                     int iterations);
+  Result<std::vector<TurnTimes>> bench_deployed(std::span<const ir::Graph> graphs, int iterations);
 
  private:
   Workload workload_;

@@ -258,10 +258,10 @@ Result<void> Optimization::change(const std::string& name,
 Result<void> Optimization::measure_after() {
   // Both in turn, so that a drift of the machine's speed touches both.
   const ir::Graph graphs[] = {graph_before_, *model_.graph};
-  RTAI_TRY(const std::vector<LatencySummary> latency,
-           evaluator_.bench_deployed(graphs, kMeasuredRuns));
-  report_.latency_before = latency[0];
-  report_.latency_after = latency[1];
+  RTAI_TRY(const std::vector<TurnTimes> times, evaluator_.bench_deployed(graphs, kMeasuredRuns));
+  report_.latency_before = times[0].latency;
+  report_.latency_after = times[1].latency;
+  report_.speedup = times[0].comparable_ms / times[1].comparable_ms;
   report_.layers = describe_layers(*model_.graph);
   RTAI_TRY(report_.quality_after, measure_quality());
   return {};

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include <algorithm>
+#include <cmath>
 #include <random>
 #include <thread>
 
@@ -32,6 +33,13 @@ std::string reason_for(const std::vector<double>& windows) {
   return reason;
 }
 
+/// Between the middle two where their number is even: of two columns neither is the usual one.
+double middle_of(std::vector<double> values) {
+  std::ranges::sort(values);
+  const std::size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
 }  // namespace
 
 double median_of(std::vector<double> values) {
@@ -58,6 +66,46 @@ Stability judge_stability(std::span<const double> samples) {
   return stability;
 }
 
+TurnLevels separate_turns(std::span<const std::vector<double>> times) {
+  constexpr int kSweeps = 8;  // enough to settle; each can only lessen what is left
+  constexpr double kMadOfNormal = 1.4826;
+  constexpr double kErrorOfMedian = 1.2533;  // against the mean's, of normal noise
+  const std::size_t contenders = times.size();
+  const std::size_t turns = times.front().size();
+  std::vector<double> levels(contenders, 0);
+  std::vector<double> speeds(turns, 0);
+  const auto left = [&](std::size_t c, std::size_t turn) {
+    return std::log(times[c][turn]) - levels[c] - speeds[turn];
+  };
+  std::vector<double> rest;
+  for (int sweep = 0; sweep < kSweeps; ++sweep) {
+    for (std::size_t c = 0; c < contenders; ++c) {
+      rest.clear();
+      for (std::size_t turn = 0; turn < turns; ++turn)
+        rest.push_back(left(c, turn));
+      levels[c] += middle_of(rest);
+    }
+    for (std::size_t turn = 0; turn < turns; ++turn) {
+      rest.clear();
+      for (std::size_t c = 0; c < contenders; ++c)
+        rest.push_back(left(c, turn));
+      speeds[turn] += middle_of(rest);
+    }
+  }
+  const double usual = middle_of(speeds);
+  TurnLevels found;
+  for (std::size_t c = 0; c < contenders; ++c) {
+    found.ms.push_back(std::exp(levels[c] + usual));
+    rest.clear();
+    for (std::size_t turn = 0; turn < turns; ++turn)
+      rest.push_back(std::fabs(left(c, turn)));
+    found.uncertainty =
+        std::max(found.uncertainty, kErrorOfMedian * kMadOfNormal * middle_of(rest) /
+                                        std::sqrt(static_cast<double>(turns)));
+  }
+  return found;
+}
+
 std::string Comparison::verdict() const {
   const double margin = (high - low) / 2;
   if (is_faster()) return fmt::format("{:.2f}x +- {:.2f} faster", ratio, margin);
@@ -73,22 +121,20 @@ Comparison compare_rounds(std::span<const double> reference,
   constexpr std::size_t kResamples = 1000;
   const std::size_t rounds = std::min(reference.size(), other.size());
   std::mt19937_64 random(seed);
-  std::vector<double> ratios;
-  std::vector<double> a(rounds);
-  std::vector<double> b(rounds);
+  std::vector<double> ratios;  // of the rounds
+  for (std::size_t r = 0; r < rounds; ++r)
+    ratios.push_back(reference[r] / other[r]);
+  std::vector<double> medians;
+  std::vector<double> drawn(rounds);
   for (std::size_t i = 0; i < kResamples; ++i) {
-    for (std::size_t r = 0; r < rounds; ++r) {
-      const std::size_t drawn = random() % rounds;
-      a[r] = reference[drawn];
-      b[r] = other[drawn];
-    }
-    ratios.push_back(median_of(a) / median_of(b));
+    for (double& ratio : drawn)
+      ratio = ratios[random() % rounds];
+    medians.push_back(median_of(drawn));
   }
-  std::ranges::sort(ratios);
-  return {.ratio = median_of({reference.begin(), reference.end()}) /
-                   median_of({other.begin(), other.end()}),
-          .low = ratios[kResamples * 25 / 1000],
-          .high = ratios[kResamples * 975 / 1000 - 1]};
+  std::ranges::sort(medians);
+  return {.ratio = median_of(std::move(ratios)),
+          .low = medians[kResamples * 25 / 1000],
+          .high = medians[kResamples * 975 / 1000 - 1]};
 }
 
 }  // namespace rtai::tools

@@ -22,6 +22,21 @@ struct Stability {
 /// `samples` in milliseconds, in the order of measuring. Fewer than 30 tell nothing.
 Stability judge_stability(std::span<const double> samples);
 
+/// What each of several takes, apart from what made a turn slow or fast for all of them.
+struct TurnLevels {
+  std::vector<double> ms;  // comparable: at the speed that the machine had in the middle turn
+  double uncertainty = 0;  // relative standard error of the least certain one; 0 for one alone
+};
+
+/// Separates times that were measured in turns into a level for each, a speed for each turn and
+/// what is left, on a logarithmic scale and by medians: a clock that rises for a few turns, or a
+/// neighbour that takes the caches for a while, changes no level. The shortest times would compare
+/// lucky turns.
+///
+/// Shapes: times [contenders][turns], milliseconds, above 0; at least one of each.
+/// Source: median polish, Tukey 1977, Exploratory Data Analysis, chapter 11.
+TurnLevels separate_turns(std::span<const std::vector<double>> times);
+
 /// How many times faster one is than another, with a 95 % confidence interval.
 struct Comparison {
   double ratio = 1;  // time of the reference / time of the other
@@ -34,8 +49,8 @@ struct Comparison {
   std::string verdict() const;
 };
 
-/// Compares medians of rounds in which both were measured in turn. The interval is the percentile
-/// bootstrap over rounds, so that what disturbed a round disturbs both sides of the ratio.
+/// Compares rounds in which both were measured in turn by the median of their ratios, so that what
+/// disturbed a round disturbs both sides. The interval is the percentile bootstrap over rounds.
 ///
 /// Shapes: reference [rounds], other [rounds]; milliseconds; at least one round.
 /// Source: Efron 1979, doi:10.1214/aos/1176344552.

@@ -10,6 +10,21 @@
 namespace rtai::tools {
 namespace {
 
+/// Runs of one engine before the next has its turn, if they are short; turns that take long say
+/// less, because the machine changes meanwhile. One more before them is not counted: the others had
+/// the caches in between. The shortest stands for the turn.
+constexpr int kMostRunsOfATurn = 4;
+constexpr double kTurnMs = 20;
+/// All runs need take no longer than this together, and so much for each engine; of large models
+/// there are fewer.
+constexpr double kEnoughMs = 10'000;
+constexpr double kEnoughMsEach = 1'500;
+constexpr int kLeastTurns = 8;
+/// Relative error of comparable times that is good enough; until then, times as many runs as asked
+/// for are made at most.
+constexpr double kCertainty = 0.004;
+constexpr int kMostPatience = 4;
+
 double percentile(const std::vector<double>& sorted, double share) {
   const auto rank = static_cast<std::size_t>(std::ceil(share * static_cast<double>(sorted.size())));
   return sorted[std::max<std::size_t>(rank, 1) - 1];
@@ -78,6 +93,7 @@ Result<BenchSession::Sample> BenchSession::run_once() {
 Result<void> BenchSession::measure(int count, bool keep) {
   for (int i = 0; i < count; ++i) {
     RTAI_TRY(const Sample sample, run_once());
+    last_ms_ = sample.ms;
     if (!keep) continue;
     samples_.push_back(sample.ms);
     if (sample.device_ms > 0) device_samples_.push_back(sample.device_ms);
@@ -93,15 +109,6 @@ void BenchSession::drop_first(int count) {
     device_samples_.erase(device_samples_.begin(), device_samples_.begin() + count);
 }
 
-bool BenchSession::is_settled() const {
-  constexpr int kAgreeing = 4;
-  constexpr double kAgreement = 1.02;
-  if (samples_.empty()) return false;
-  const double most = kAgreement * *std::min_element(samples_.begin(), samples_.end());
-  return std::count_if(samples_.begin(), samples_.end(), [&](double ms) { return ms <= most; }) >=
-         kAgreeing;
-}
-
 BenchRun BenchSession::finish() {
   BenchRun run;
   run.profile = session_.take_profile();
@@ -114,6 +121,46 @@ BenchRun BenchSession::finish() {
   for (const WorkloadTokens& tokens : batches_)
     run.tokens += static_cast<double>(tokens.ids.size()) / static_cast<double>(batches_.size());
   return run;
+}
+
+Result<std::vector<TurnTimes>> bench_in_turns(
+    std::span<const std::shared_ptr<const engine::Engine>> engines,
+    const Workload& workload,
+    int iterations) {
+  std::vector<BenchSession> sessions;
+  double slowest_ms = 0;
+  for (const auto& engine : engines) {
+    RTAI_TRY(BenchSession session, BenchSession::create(engine, workload, false));
+    RTAI_TRY_VOID(session.measure(2, false));
+    slowest_ms = std::max(slowest_ms, session.last_ms());
+    sessions.push_back(std::move(session));
+  }
+  const int runs = std::clamp(static_cast<int>(kTurnMs / slowest_ms), 1, kMostRunsOfATurn);
+  const double enough_ms = kEnoughMs + kEnoughMsEach * static_cast<double>(sessions.size());
+  std::vector<std::vector<double>> turns(sessions.size());
+  TurnLevels levels;
+  const auto is_enough = [&] {
+    const int count = sessions.back().count();
+    double spent_ms = 0;
+    for (const BenchSession& session : sessions)
+      spent_ms += session.total_ms();
+    if (std::ssize(turns.back()) < kLeastTurns) return false;
+    return spent_ms >= enough_ms || count >= kMostPatience * iterations ||
+           (count >= iterations && levels.uncertainty <= kCertainty);
+  };
+  do {
+    for (std::size_t i = 0; i < sessions.size(); ++i) {
+      RTAI_TRY_VOID(sessions[i].measure(1, false));
+      RTAI_TRY_VOID(sessions[i].measure(runs, true));
+      const auto turn = sessions[i].samples().last(static_cast<std::size_t>(runs));
+      turns[i].push_back(std::ranges::min(turn));
+    }
+    levels = separate_turns(turns);
+  } while (!is_enough());
+  std::vector<TurnTimes> times;
+  for (std::size_t i = 0; i < sessions.size(); ++i)
+    times.push_back({.latency = sessions[i].finish().latency, .comparable_ms = levels.ms[i]});
+  return times;
 }
 
 Result<BenchRun> bench_engine(const std::shared_ptr<const engine::Engine>& engine,

@@ -66,9 +66,9 @@ class BenchSession {
   /// Forgets the first `count` samples.
   void drop_first(int count);
   std::span<const double> samples() const { return samples_; }
-  /// True once several runs took about as long as the shortest one: then nothing disturbed them.
-  bool is_settled() const;
   double first_run_ms() const { return first_run_ms_; }
+  /// Milliseconds of the last run, kept or not.
+  double last_ms() const { return last_ms_; }
   BenchRun finish();
 
  private:
@@ -88,7 +88,21 @@ class BenchSession {
   std::vector<double> device_samples_;  // as many, or none
   double total_ms_ = 0;
   double first_run_ms_ = 0;
+  double last_ms_ = 0;
 };
+
+/// Of one of several engines that took turns.
+struct TurnTimes {
+  LatencySummary latency;
+  double comparable_ms = 0;  // with the others': see separate_turns
+};
+
+/// Measures engines in turns of a few runs, at least `iterations` runs of each, and several times
+/// as many where the machine's speed changes so much that they cannot be compared sooner.
+Result<std::vector<TurnTimes>> bench_in_turns(
+    std::span<const std::shared_ptr<const engine::Engine>> engines,
+    const Workload& workload,
+    int iterations);
 
 /// Measures one engine alone.
 Result<BenchRun> bench_engine(const std::shared_ptr<const engine::Engine>& engine,

@@ -28,8 +28,8 @@ struct TokenBatch {
 
 /// Times of many runs of one graph.
 struct RunTimes {
-  Milliseconds least{};   // whatever disturbs a run lengthens it: compares graphs best
-  Milliseconds median{};  // what users wait
+  Milliseconds comparable{};  // with those of the graphs it was measured with, at one speed of all
+  Milliseconds median{};      // what users wait
 };
 
 class Evaluator {

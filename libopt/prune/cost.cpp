@@ -15,12 +15,26 @@ namespace {
 constexpr Index kMeasuredLayers = 3;
 
 /// Graphs that take turns: bounds the memory of their engines.
-constexpr std::size_t kTakingTurns = 12;
+constexpr std::size_t kTakingTurns = 16;
+
+/// Levels that are measured of so many that they would not all take turns: none, the first, and
+/// then in steps of at least this share of all units. Between them costs are nearly straight.
+constexpr double kLeastStep = 0.1;
 
 std::vector<Index> first_units(Index count) {
   std::vector<Index> units(static_cast<std::size_t>(count));
   std::iota(units.begin(), units.end(), Index{0});
   return units;
+}
+
+std::vector<Index> levels_to_measure(std::vector<Index> levels) {
+  if (levels.size() < kTakingTurns) return levels;
+  const auto step = static_cast<Index>(kLeastStep * static_cast<double>(levels.back()));
+  std::vector<Index> few = {levels[0], levels[1]};
+  for (const Index level : levels)
+    if (level >= few.back() + step && level + step <= levels.back()) few.push_back(level);
+  few.push_back(levels.back());
+  return few;
 }
 
 /// Modules that have the same curve.
@@ -62,7 +76,7 @@ struct Stack {
   std::vector<ir::ValueId> end;
 };
 
-/// Measures stacks of some of the model's layers.
+/// Measures stacks of some of the model's layers as shares of the whole model's time.
 class Stopwatch {
  public:
   Stopwatch(const ir::Graph& graph, std::span<const Module> modules, Evaluator& evaluator, Log& log)
@@ -74,7 +88,7 @@ class Stopwatch {
             is_last && !graph_.nodes_of(ir::Op::first_token).empty()};
   }
 
-  /// The curve of all modules that look like `module`.
+  /// The curve of all modules that look like `module`, as shares.
   Result<CostCurve> curve(const Module& module) {
     const Shape shape = shape_of(module);
     stack_ = stack_with(shape);
@@ -82,7 +96,8 @@ class Stopwatch {
     for (const Module& other : modules_)
       if (shape_of(other) == shape) most = std::max(most, other.count);
     CostCurve curve{
-        .units = module.kind == ModuleKind::attention ? head_levels(most) : column_levels(most),
+        .units = levels_to_measure(module.kind == ModuleKind::attention ? head_levels(most)
+                                                                        : column_levels(most)),
         .cost = {}};
     RTAI_TRY(std::vector<double> times, stack_times(shape, curve.units));
     // Without the last attention the layer before is the last one, and few of its rows are read,
@@ -95,6 +110,12 @@ class Stopwatch {
     for (const double time : smooth)
       curve.cost.push_back((time - smooth[0]) / static_cast<double>(alike));
     return curve;
+  }
+
+  /// Of the whole model: the middle one of what was measured beside the stacks.
+  Milliseconds whole() {
+    std::ranges::sort(whole_);
+    return whole_[whole_.size() / 2];
   }
 
  private:
@@ -136,20 +157,18 @@ class Stopwatch {
 
   Result<std::vector<double>> stack_times(const Shape& shape, std::span<const Index> levels) {
     std::vector<double> times;
-    double first_reference = 0;
     for (std::size_t begin = 0; begin < levels.size(); begin += kTakingTurns) {
       log_.progress("latency table", static_cast<double>(begin),
                     static_cast<double>(levels.size()));
       const auto group = levels.subspan(begin, std::min(kTakingTurns, levels.size() - begin));
-      // The whole stack runs along in every group: what it takes longer, all took longer.
-      std::vector<ir::Graph> graphs = {stack(shape, levels.back())};
+      std::vector<ir::Graph> graphs = {graph_};
       for (const Index units : group)
         graphs.push_back(stack(shape, units));
       RTAI_TRY(const std::vector<RunTimes> measured, evaluator_.deployed_latencies(graphs));
-      const double reference = std::max(measured[0].least.count(), 1e-6);
-      if (begin == 0) first_reference = reference;
+      const double reference = std::max(measured[0].comparable.count(), 1e-6);
       for (std::size_t i = 1; i < measured.size(); ++i)
-        times.push_back(measured[i].least.count() * first_reference / reference);
+        times.push_back(measured[i].comparable.count() / reference);
+      whole_.push_back(measured[0].median);
     }
     log_.progress("latency table", 0, 0);
     return times;
@@ -160,6 +179,7 @@ class Stopwatch {
   Evaluator& evaluator_;
   Log& log_;
   Stack stack_;
+  std::vector<Milliseconds> whole_;  // by group that was measured
 };
 
 CostCurve straight(Index units, double cost_of_one) {
@@ -226,14 +246,12 @@ Result<CostModel> measure_times(const ir::Graph& graph,
     }
     model.modules.push_back(curves.at(shape));
   }
-  RTAI_TRY(const std::vector<RunTimes> whole, evaluator.deployed_latencies({&graph, 1}));
-  model.rest = std::max(0.0, whole[0].least.count() - model.dense(modules));
-  // Compared by the least disturbed runs, told in what users wait.
-  const double usual = whole[0].median / std::max(whole[0].least, Milliseconds(1e-6));
-  model.rest *= usual;
+  model.rest = std::max(0.0, 1 - model.dense(modules));
+  const double whole_ms = stopwatch.whole().count();
+  model.rest *= whole_ms;
   for (CostCurve& curve : model.modules) {
     for (double& cost : curve.cost)
-      cost *= usual;
+      cost *= whole_ms;
   }
   return model;
 }

@@ -39,8 +39,8 @@ CostModel count_units(std::span<const Module> modules);
 
 /// Milliseconds, measured by the evaluator at the precision that will be deployed: the first layers
 /// of the model with all their heads at each level, then all their columns, against the same layers
-/// without; smoothed so that fewer units never cost more. Compared by their least disturbed runs,
-/// in medians of the whole model.
+/// without; smoothed so that fewer units never cost more. Each is compared with the whole model,
+/// which takes turns with them, and told in its median.
 ///
 /// Errors: as Evaluator::deployed_latencies.
 Result<CostModel> measure_times(const ir::Graph& graph,

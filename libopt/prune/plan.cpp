@@ -20,12 +20,14 @@ constexpr double kMargin = 0.015;
 constexpr double kSlack = 0.02;
 /// Share of the goal by which the budget shrinks after a miss, beside what the miss itself was.
 constexpr double kReserve = 0.005;
-/// Share of the goal that the table may be wrong by; beyond it other work disturbs the machine, and
-/// following it would prune for nothing.
+/// Share of the goal that the table may be wrong by: beyond it other work may have disturbed the
+/// candidate, and following it would prune for nothing.
 constexpr double kMostUntold = 0.15;
-/// Measurements of a candidate, each with engines of its own, of which the slowest counts: where
-/// an engine happens to lie in memory alone is worth a percent.
-constexpr int kConfirmations = 2;
+/// It is believed all the same where the next candidate says so within this share of the goal.
+constexpr double kAgreement = 0.05;
+/// Measurements of a candidate, each with engines of its own, whose mean counts: where an engine
+/// happens to lie in memory alone is worth a percent.
+constexpr int kMeasurements = 2;
 
 std::vector<std::size_t> all_of(std::span<const Module> modules) {
   std::vector<std::size_t> which(modules.size());
@@ -81,8 +83,9 @@ class TimeSearch {
     const double dense_ms = costs.dense(modules_);
     const double goal_ms = goal(dense_ms);
     std::optional<Plan> best;
-    double untold = 0;   // ms that the table does not tell of, learnt from the last candidate
-    double reserve = 0;  // ms kept back, more after every miss
+    double untold = 0;  // ms that the table does not tell of, learnt from the last candidate
+    std::optional<double> seen;  // what that was, believed or not
+    double reserve = 0;          // ms kept back, more after every miss
     for (int i = 0; i < kMostCandidates; ++i) {
       const double budget = goal_ms - reserve - untold;
       RTAI_TRY(Plan plan, candidate(costs, budget, untold));
@@ -90,9 +93,10 @@ class TimeSearch {
           fmt::format("candidate {}: {:.3f} ms predicted, {:.3f} ms measured, {:.3f} ms asked", i,
                       plan.predicted_cost, *plan.measured_cost, goal_ms));
       untold += *plan.measured_cost - plan.predicted_cost;
-      if (std::abs(untold) > kMostUntold * goal_ms) {
-        log_.warning(
-            "measured times do not fit together; is the machine busy? the latency table decides");
+      const bool is_confirmed = seen && std::abs(untold - *seen) <= kAgreement * goal_ms;
+      seen = untold;
+      if (std::abs(untold) > kMostUntold * goal_ms && !is_confirmed) {
+        log_.warning("a candidate does not fit the latency table; is the machine busy?");
         untold = std::copysign(kMostUntold * goal_ms, untold);
       }
       if (!plan.met) reserve += kReserve * goal_ms;
@@ -113,25 +117,25 @@ class TimeSearch {
     plan.kept = kept ? *kept : method_.least(which);
     plan.predicted_cost = costs.of(modules_, plan.kept) + untold;
     plan.dense_cost = costs.dense(modules_);
-    RTAI_TRY(plan.measured_cost, slowest_time(plan));
+    RTAI_TRY(plan.measured_cost, measured_time(plan));
     plan.met = *plan.measured_cost <= goal(plan.dense_cost);
     return plan;
   }
 
-  /// Of as many measurements as it takes to believe that the goal is met.
-  Result<double> slowest_time(const Plan& plan) {
+  /// A candidate that misses the goal by much is not measured again.
+  Result<double> measured_time(const Plan& plan) {
     const ir::Graph graphs[] = {dense_, narrowed(dense_, modules_, plan.kept)};
-    double slowest = 0;
-    for (int i = 0; i < kConfirmations && slowest <= goal(plan.dense_cost); ++i) {
+    double mean = 0;
+    for (int i = 0; i < kMeasurements && mean <= (1 + kMargin) * goal(plan.dense_cost); ++i) {
       RTAI_TRY(const std::vector<RunTimes> times, evaluator_.deployed_latencies(graphs));
       // A speed-up holds in the speed of the machine as it was when the table was measured; a
       // latency is what users will wait.
       const double ms = target_.speedup > 0
-                            ? times[1].least.count() * plan.dense_cost / times[0].least.count()
+                            ? plan.dense_cost * (times[1].comparable / times[0].comparable)
                             : times[1].median.count();
-      slowest = std::max(slowest, ms);
+      mean += (ms - mean) / (i + 1);
     }
-    return slowest;
+    return mean;
   }
 
   double goal(double dense_ms) const {

@@ -202,7 +202,7 @@ class Disturbed final : public Evaluator {
   Result<std::vector<RunTimes>> deployed_latencies(std::span<const ir::Graph> graphs) override {
     RTAI_TRY(std::vector<RunTimes> times, Evaluator::deployed_latencies(graphs));
     for (RunTimes& time : times)
-      time.median = time.least * 1.1;
+      time.median = time.comparable * 1.1;
     return times;
   }
 

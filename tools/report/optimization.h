@@ -41,6 +41,7 @@ struct OptimizationReport {
   std::optional<double> predicted_ms;
   std::optional<LatencySummary> latency_before;
   std::optional<LatencySummary> latency_after;
+  std::optional<double> speedup;  // of the model after, compared turn by turn
   std::optional<Quality> quality_before;
   std::optional<Quality> quality_after;
   std::vector<std::string> missed;  // gates, one line each; empty: met
@@ -50,8 +51,8 @@ struct OptimizationReport {
   std::string text() const;
 };
 
-/// The goal in time that the measured latencies miss, in one line, if they do. Speed-ups are ratios
-/// of the least disturbed runs, latencies are medians, as users see them.
+/// The goal in time that was missed, in one line, if it was. Latencies are medians, as users see
+/// them.
 std::optional<std::string> missed_time(const OptimizationReport& report,
                                        std::optional<double> speedup,
                                        std::optional<double> latency_ms);
