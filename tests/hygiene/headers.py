@@ -1,5 +1,5 @@
-"""Every header compiles alone. A source that is compiled by itself proves the header it includes first, and a header that
-compiles alone proves its own first one. Only what nothing else proves is compiled here.
+"""Every header compiles alone. A source that is compiled by itself proves the header it includes first. The others are
+compiled here, several in turn where that proves as much: what stands before a header must be among what it includes itself.
 
 Usage: headers.py SOURCE_FOLDER BUILD_FOLDER (with compile_commands.json)
 """
@@ -37,10 +37,26 @@ def proved_by_build(root: pathlib.Path, commands: list[dict]) -> set[str]:
     return proved
 
 
-def without_first_of_others(root: pathlib.Path, headers: list[str]) -> list[str]:
-    """Those that no other of them includes first."""
-    firsts = {first_include(root / header) for header in headers}
-    return [header for header in headers if header not in firsts]
+def included_by(root: pathlib.Path, header: str, known: dict[str, set[str]]) -> set[str]:
+    """Our own headers that `header` includes, directly or not."""
+    if header not in known:
+        known[header] = set()
+        direct = [name for name in INCLUDE.findall((root / header).read_text()) if (root / name).is_file()]
+        known[header] = set(direct).union(*(included_by(root, name, known) for name in direct))
+    return known[header]
+
+
+def chains(root: pathlib.Path, headers: list[str]) -> list[list[str]]:
+    """Each header once, behind such as it includes: whatever those bring along, it has by itself."""
+    known: dict[str, set[str]] = {}
+    found: list[list[str]] = []
+    for header in sorted(headers, key=lambda name: len(included_by(root, name, known))):
+        behind = [chain for chain in found if chain[-1] in known[header]]
+        if behind:
+            max(behind, key=lambda chain: len(known[chain[-1]])).append(header)
+        else:
+            found.append([header])
+    return found
 
 
 def compiler_and_flags(commands: list[dict]) -> list[str]:
@@ -57,8 +73,8 @@ def compiler_and_flags(commands: list[dict]) -> list[str]:
     return call
 
 
-def compile_alone(call: list[str], header: str) -> str:
-    source = f'#include "{header}"\n'
+def compile_chain(call: list[str], chain: list[str]) -> str:
+    source = "".join(f'#include "{header}"\n' for header in chain)
     done = subprocess.run([*call, "-x", "c++", "-fsyntax-only", "-"], input=source, text=True, capture_output=True)
     return done.stderr if done.returncode != 0 else ""
 
@@ -69,10 +85,9 @@ def main() -> int:
     proved = proved_by_build(root, commands)
     headers = [str(path.relative_to(root)) for layer in LAYERS for path in sorted((root / layer).rglob("*.h"))]
     rest = [header for header in headers if header not in proved and not SPECIAL.search(header)]
-    rest = without_first_of_others(root, rest)
     call = compiler_and_flags(commands)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        errors = list(pool.map(lambda header: compile_alone(call, header), rest))
+        errors = list(pool.map(lambda chain: compile_chain(call, chain), chains(root, rest)))
     for error in filter(None, errors):
         print(error)
     problems = sum(bool(error) for error in errors)
