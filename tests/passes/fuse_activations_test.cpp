@@ -3,7 +3,7 @@
 namespace rtai::passes {
 namespace {
 
-std::string text(std::string_view body) {
+std::string activation_text(std::string_view body) {
   return R"(
     graph (%x: f32[b, s, 9]) {
       @half: f32 = [0.5]
@@ -26,7 +26,7 @@ std::string text(std::string_view body) {
 
 /// "gelu none", "relu", ... of the only node.
 std::string fused(std::string_view body, double tolerance = 1e-6) {
-  const ir::Graph graph = run_exact("fuse-activations", text(body), tolerance);
+  const ir::Graph graph = run_exact("fuse-activations", activation_text(body), tolerance);
   std::string names;
   for (const ir::NodeId id : graph.order()) {
     const ir::Node& node = graph.node(id);

@@ -3,7 +3,7 @@
 namespace rtai::passes {
 namespace {
 
-std::string text(std::string_view body) {
+std::string norm_text(std::string_view body) {
   return R"(
     graph (%x: f32[b, s, 4]) {
       @w: f32[4] = [1, 2, -1, 0.5]
@@ -67,7 +67,7 @@ TEST_CASE("fuse-layer-norm finds every spelling") {
               %e = add(%v, @eps) : f32 %d = sqrt(%e) : f32
               %n = div(%c, %d) : f32 %g = mul(%n, @w) : f32 %y = add(%g, @b) : f32)";
   }
-  const ir::Graph graph = run_exact("fuse-layer-norm", text(body), 1e-5);
+  const ir::Graph graph = run_exact("fuse-layer-norm", norm_text(body), 1e-5);
   CHECK(ops(graph) == "layer_normalization");
   const ir::Node& norm = graph.node(graph.order()[0]);
   CHECK(norm.attributes().real("epsilon", 0) == 1e-5f);
@@ -77,15 +77,15 @@ TEST_CASE("fuse-layer-norm finds every spelling") {
 TEST_CASE("fuse-layer-norm makes do without weight or bias") {
   const std::string norm = std::string(kMean) + R"(%q = pow(%c, @two) : f32
       %v = reduce_mean(%q, @last) : f32 %e = add(%v, @eps) : f32 %d = sqrt(%e) : f32 )";
-  CHECK(ops(run_exact("fuse-layer-norm", text(norm + "%y = div(%c, %d) : f32"), 1e-5)) ==
+  CHECK(ops(run_exact("fuse-layer-norm", norm_text(norm + "%y = div(%c, %d) : f32"), 1e-5)) ==
         "layer_normalization");
   CHECK(ops(run_exact("fuse-layer-norm",
-                      text(norm + "%n = div(%c, %d) : f32 %y = add(%n, @b) : f32"), 1e-5)) ==
+                      norm_text(norm + "%n = div(%c, %d) : f32 %y = add(%n, @b) : f32"), 1e-5)) ==
         "layer_normalization");
 }
 
 TEST_CASE("fuse-layer-norm keeps a normalized value that something else reads") {
-  const ir::Graph graph = run_exact("fuse-layer-norm", text(std::string(kMean) + R"(
+  const ir::Graph graph = run_exact("fuse-layer-norm", norm_text(std::string(kMean) + R"(
       %q = pow(%c, @two) : f32 %v = reduce_mean(%q, @last) : f32 %e = add(%v, @eps) : f32
       %d = sqrt(%e) : f32 %n = div(%c, %d) : f32 %g = mul(%n, @w) : f32 %a = add(%g, @b) : f32
       %y = add(%a, %n) : f32)"),
@@ -108,7 +108,7 @@ TEST_CASE("fuse-layer-norm reads a normalization of a normalization") {
     body += "%y" + i + " = mul(%n" + i + ", @w) : f32[b, s, 4] ";
   }
   body += "%y = identity(%y1) : f32";
-  CHECK(ops(run_exact("fuse-layer-norm", text(body), 1e-5)) ==
+  CHECK(ops(run_exact("fuse-layer-norm", norm_text(body), 1e-5)) ==
         "layer_normalization layer_normalization identity");
 }
 
@@ -138,7 +138,7 @@ TEST_CASE("fuse-layer-norm leaves what is not one") {
               %y = div(%c, %d) : f32)";
     expected = "reduce_mean sub pow reduce_mean add sqrt div";
   }
-  CHECK(ops(run_exact("fuse-layer-norm", text(body))) == expected);
+  CHECK(ops(run_exact("fuse-layer-norm", norm_text(body))) == expected);
 }
 
 }  // namespace rtai::passes

@@ -306,19 +306,19 @@ onnx::TensorProto int4_weight(Index rows, Index columns) {
 TEST_CASE("weights of 4 bits are what their scales make of them: of all, of columns, of blocks") {
   constexpr Index kRows = 5;
   constexpr Index kColumns = 3;
-  struct Case {
+  struct Scaling {
     std::string scales;      // initializer s
     std::string attributes;  // of DequantizeLinear
     std::function<float(Index, Index)> scale;
   };
-  const std::vector<Case> cases = {
+  const std::vector<Scaling> cases = {
       {"float s = {0.5}", "", [](Index, Index) { return 0.5f; }},
       {"float[3] s = {1, 2, 4}", "<axis = 1>",
        [](Index, Index c) { return static_cast<float>(1 << c); }},
       {"float[3, 3] s = {1, 2, 4, 8, 16, 32, 64, 128, 256}", "<axis = 0, block_size = 2>",
        [](Index r, Index c) { return static_cast<float>(1 << (r / 2 * 3 + c)); }},
   };
-  for (const Case& one : cases) {
+  for (const Scaling& one : cases) {
     INFO(one.attributes);
     onnx::ModelProto model =
         onnx_model(21, "(float[1, 5] x) => (float y) <" + one.scales + "> { d = DequantizeLinear " +

@@ -10,7 +10,7 @@
 namespace rtai::prune {
 namespace {
 
-ir::Tensor random_matrix(Index rows, Index columns, std::uint64_t seed, float offset = 0) {
+ir::Tensor random_rows(Index rows, Index columns, std::uint64_t seed, float offset = 0) {
   Random random(seed);
   std::vector<float> values(static_cast<std::size_t>(rows * columns));
   for (float& value : values)
@@ -60,8 +60,8 @@ double distance(const ir::Tensor& a, const ir::Tensor& b) {
 TEST_CASE(
     "moments are what the definition says, however the rows come and however large the mean") {
   const float offset = GENERATE(0.0f, 100.0f);
-  const ir::Tensor x = random_matrix(301, 5, 1, offset);
-  const ir::Tensor t = random_matrix(301, 3, 2, -offset);
+  const ir::Tensor x = random_rows(301, 5, 1, offset);
+  const ir::Tensor t = random_rows(301, 3, 2, -offset);
   const Covariance streamed = covariance_of(x, t, GENERATE(1, 100, 301));
   REQUIRE(streamed.rows == 301);
   for (Index i = 0; i < 5; ++i) {
@@ -80,8 +80,8 @@ TEST_CASE(
 }
 
 TEST_CASE("moments do not depend on the number of threads") {
-  const ir::Tensor x = random_matrix(200, 600, 3);
-  const ir::Tensor t = random_matrix(200, 7, 4);
+  const ir::Tensor x = random_rows(200, 600, 3);
+  const ir::Tensor t = random_rows(200, 7, 4);
   const Covariance one = covariance_of(x, t, 64, 1);
   const Covariance three = covariance_of(x, t, 64, 3);
   CHECK(one.xx == three.xx);
@@ -89,8 +89,8 @@ TEST_CASE("moments do not depend on the number of threads") {
 }
 
 TEST_CASE("least squares without a ridge finds the layer that made the targets") {
-  const Layer truth{.weight = random_matrix(4, 6, 5), .bias = {1, -2, 3, 0}};
-  const ir::Tensor x = random_matrix(500, 6, 6, 2.0f);
+  const Layer truth{.weight = random_rows(4, 6, 5), .bias = {1, -2, 3, 0}};
+  const ir::Tensor x = random_rows(500, 6, 6, 2.0f);
   const Covariance covariance = covariance_of(x, apply(x, truth), 128);
   const RidgeFit fit =
       solve_ridge(covariance, ir::Tensor::zeros(DType::f32, {4, 6}).value(), 0).value();
@@ -100,9 +100,9 @@ TEST_CASE("least squares without a ridge finds the layer that made the targets")
 }
 
 TEST_CASE("a large ridge keeps the weights it pulls towards, and the bias still fits the means") {
-  const Layer truth{.weight = random_matrix(2, 3, 7), .bias = {5, 6}};
-  const ir::Tensor x = random_matrix(100, 3, 8, 1.0f);
-  const ir::Tensor towards = random_matrix(2, 3, 9);
+  const Layer truth{.weight = random_rows(2, 3, 7), .bias = {5, 6}};
+  const ir::Tensor x = random_rows(100, 3, 8, 1.0f);
+  const ir::Tensor towards = random_rows(2, 3, 9);
   const ir::Tensor t = apply(x, truth);
   const RidgeFit fit = solve_ridge(covariance_of(x, t, 100), towards, 1e6).value();
   CHECK(distance(fit.layer.weight, towards) < 1e-4);
@@ -124,15 +124,15 @@ TEST_CASE(
   CHECK(fit.layer.weight.value(1) == Approx(1).epsilon(1e-3));
   CHECK(fit.layer.weight.value(2) == Approx(0).margin(1e-6));
   const ir::Tensor still = ir::Tensor::zeros(DType::f32, {5, 3}).value();
-  const ir::Tensor towards = random_matrix(1, 3, 10);
+  const ir::Tensor towards = random_rows(1, 3, 10);
   const RidgeFit kept =
-      solve_ridge(covariance_of(still, rows_of(random_matrix(9, 1, 11), 0, 5), 5), towards, 0.01)
+      solve_ridge(covariance_of(still, rows_of(random_rows(9, 1, 11), 0, 5), 5), towards, 0.01)
           .value();
   CHECK(distance(kept.layer.weight, towards) < 1e-5);
 }
 
 TEST_CASE("a ridge too small for singular statistics is raised, and the fit says to what") {
-  Covariance covariance = covariance_of(random_matrix(9, 2, 15), random_matrix(9, 1, 16), 9);
+  Covariance covariance = covariance_of(random_rows(9, 2, 15), random_rows(9, 1, 16), 9);
   covariance.xx = ir::Tensor::from<float>({2, 2}, {1, 1.001f, 1.001f, 1});
   const ir::Tensor zeros = ir::Tensor::zeros(DType::f32, {1, 2}).value();
   const RidgeFit fit = solve_ridge(covariance, zeros, 0).value();
@@ -142,9 +142,9 @@ TEST_CASE("a ridge too small for singular statistics is raised, and the fit says
 }
 
 TEST_CASE("targets mapped through a layer give the moments of the mapped rows") {
-  const ir::Tensor x = random_matrix(150, 4, 12);
-  const ir::Tensor t = random_matrix(150, 5, 13, 3.0f);
-  const Layer layer{.weight = random_matrix(2, 5, 14), .bias = {7, 8}};
+  const ir::Tensor x = random_rows(150, 4, 12);
+  const ir::Tensor t = random_rows(150, 5, 13, 3.0f);
+  const Layer layer{.weight = random_rows(2, 5, 14), .bias = {7, 8}};
   const Covariance mapped = map_targets(covariance_of(x, t, 50), layer).value();
   const Covariance direct = covariance_of(x, apply(t, layer), 50);
   CHECK(distance(mapped.xt, direct.xt) < 1e-4);
@@ -165,8 +165,8 @@ TEST_CASE("no rows, and rows that are not numbers, are refused") {
 }
 
 TEST_CASE("scales find the factors that were hidden in a layer") {
-  const ir::Tensor x = random_matrix(400, 6, 21, 0.5f);
-  const Layer layer{.weight = random_matrix(5, 6, 22), .bias = {1, 2, 3, 4, 5}};
+  const ir::Tensor x = random_rows(400, 6, 21, 0.5f);
+  const Layer layer{.weight = random_rows(5, 6, 22), .bias = {1, 2, 3, 4, 5}};
   Layer hidden = layer;
   const std::vector<float> factors = {0.5f, 0.5f, 2, 2, -1, -1};
   for (Index i = 0; i < 30; ++i)

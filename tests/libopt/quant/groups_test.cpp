@@ -27,7 +27,7 @@ Tensor related_rows(Index rows, Index k) {
 }
 
 /// Rows whose parts are of unlike size, as the columns of trained weights are.
-Tensor random_weight(Index n, Index k) {
+Tensor uneven_weight(Index n, Index k) {
   std::mt19937 random(8);
   std::normal_distribution<float> normal;
   std::vector<float> values;
@@ -97,7 +97,7 @@ bool fits_4_bits(const QuantizedMatrix& quantized, Index group) {
 }
 
 TEST_CASE("groups are integers in -7..7 times 1..18, with less error than a scale for each row") {
-  const Tensor matrix = random_weight(20, 200);
+  const Tensor matrix = uneven_weight(20, 200);
   double coarser = plain_error(matrix);
   for (const Index group : {128, 64, 32}) {
     const QuantizedMatrix quantized = quantize_groups(matrix, group).value();
@@ -110,7 +110,7 @@ TEST_CASE("groups are integers in -7..7 times 1..18, with less error than a scal
 }
 
 TEST_CASE("what counts more is kept better") {
-  const Tensor matrix = random_weight(8, 64);
+  const Tensor matrix = uneven_weight(8, 64);
   std::vector<float> importance(64, 1e-3f);
   std::fill_n(importance.begin(), 8, 1.0f);
   const auto first_columns = [&](const QuantizedMatrix& quantized) {
@@ -128,7 +128,7 @@ TEST_CASE("what counts more is kept better") {
 }
 
 TEST_CASE("columns rounded in turn make up for each other's errors, on rows not seen, too") {
-  const Tensor matrix = random_weight(16, 160);
+  const Tensor matrix = uneven_weight(16, 160);
   const Tensor all = related_rows(1200, 160);
   const std::span<const float> values = all.data<float>();
   const auto half = static_cast<std::ptrdiff_t>(values.size() / 2);

@@ -6,51 +6,51 @@ namespace {
 using ir::Op;
 using ir::Tensor;
 
-const Tensor kMatrix = f32({3, 2}, {1, 2, 3, 4, 5, 6});
+const Tensor kTall = f32({3, 2}, {1, 2, 3, 4, 5, 6});
 
 ir::Attributes mode(const char* name) {
   return {{"mode", std::string(name)}};
 }
 
 TEST_CASE("gather takes slices, counting negative indices from the end") {
-  CHECK(apply(Op::gather, {kMatrix, i64({2}, {-1, 0})}) == f32({2, 2}, {5, 6, 1, 2}));
-  CHECK(apply(Op::gather, {kMatrix, i32({}, {1})}) == f32({2}, {3, 4}));
-  CHECK(apply(Op::gather, {kMatrix, i64({1, 1}, {1})}, {{"axis", -1}}) ==
-        f32({3, 1, 1}, {2, 4, 6}));
-  CHECK(apply(Op::gather, {kMatrix, i64({0}, {})}).dims() == ir::Dims{0, 2});
-  CHECK(refusal(Op::gather, {kMatrix, i64({1}, {3})}).find("index 3 is outside of [-3, 3)") !=
+  CHECK(apply(Op::gather, {kTall, i64({2}, {-1, 0})}) == f32({2, 2}, {5, 6, 1, 2}));
+  CHECK(apply(Op::gather, {kTall, i32({}, {1})}) == f32({2}, {3, 4}));
+  CHECK(apply(Op::gather, {kTall, i64({1, 1}, {1})}, {{"axis", -1}}) == f32({3, 1, 1}, {2, 4, 6}));
+  CHECK(apply(Op::gather, {kTall, i64({0}, {})}).dims() == ir::Dims{0, 2});
+  CHECK(refusal(Op::gather, {kTall, i64({1}, {3})}).find("index 3 is outside of [-3, 3)") !=
         std::string::npos);
-  CHECK(refusal(Op::gather, {kMatrix, i64({1}, {-4})}).find("index -4") != std::string::npos);
-  CHECK(refusal(Op::gather, {kMatrix, f32({1}, {0})}).find("expected i64") != std::string::npos);
+  CHECK(refusal(Op::gather, {kTall, i64({1}, {-4})}).find("index -4") != std::string::npos);
+  CHECK(refusal(Op::gather, {kTall, f32({1}, {0})}).find("expected i64") != std::string::npos);
   CHECK(refusal(Op::gather, {f32({}, {1}), i64({}, {0})}).find("axis 0") != std::string::npos);
   CHECK(refusal(Op::gather, {f32({0, 2}, {}), i64({1}, {0})}).find("index 0") != std::string::npos);
 }
 
 TEST_CASE("gather_elements takes single elements along an axis") {
-  CHECK(apply(Op::gather_elements, {kMatrix, i64({2, 2}, {2, 0, -3, 1})}) ==
+  CHECK(apply(Op::gather_elements, {kTall, i64({2, 2}, {2, 0, -3, 1})}) ==
         f32({2, 2}, {5, 2, 1, 4}));
-  CHECK(apply(Op::gather_elements, {kMatrix, i64({3, 1}, {1, 0, -1})}, {{"axis", 1}}) ==
+  CHECK(apply(Op::gather_elements, {kTall, i64({3, 1}, {1, 0, -1})}, {{"axis", 1}}) ==
         f32({3, 1}, {2, 3, 6}));
-  CHECK(refusal(Op::gather_elements, {kMatrix, i64({1}, {0})}).find("expected rank 2") !=
+  CHECK(refusal(Op::gather_elements, {kTall, i64({1}, {0})}).find("expected rank 2") !=
         std::string::npos);
-  CHECK(refusal(Op::gather_elements, {kMatrix, i64({1, 3}, {0, 0, 0})})
-            .find("indices are i64[1, 3]") != std::string::npos);
-  CHECK(refusal(Op::gather_elements, {kMatrix, i64({1, 1}, {3})}).find("index 3") !=
+  CHECK(
+      refusal(Op::gather_elements, {kTall, i64({1, 3}, {0, 0, 0})}).find("indices are i64[1, 3]") !=
+      std::string::npos);
+  CHECK(refusal(Op::gather_elements, {kTall, i64({1, 1}, {3})}).find("index 3") !=
         std::string::npos);
 }
 
 TEST_CASE("gather_nd takes slices by several indices at once, within batches") {
-  CHECK(apply(Op::gather_nd, {kMatrix, i64({2, 2}, {0, 1, -1, 0})}) == f32({2}, {2, 5}));
-  CHECK(apply(Op::gather_nd, {kMatrix, i64({1, 1}, {1})}) == f32({1, 2}, {3, 4}));
+  CHECK(apply(Op::gather_nd, {kTall, i64({2, 2}, {0, 1, -1, 0})}) == f32({2}, {2, 5}));
+  CHECK(apply(Op::gather_nd, {kTall, i64({1, 1}, {1})}) == f32({1, 2}, {3, 4}));
   const Tensor cube = f32({2, 2, 2}, {1, 2, 3, 4, 5, 6, 7, 8});
   CHECK(apply(Op::gather_nd, {cube, i64({2, 1}, {1, 0})}, {{"batch_dims", 1}}) ==
         f32({2, 2}, {3, 4, 5, 6}));
-  CHECK(refusal(Op::gather_nd, {kMatrix, i64({1, 3}, {0, 0, 0})}).find("last dimension") !=
+  CHECK(refusal(Op::gather_nd, {kTall, i64({1, 3}, {0, 0, 0})}).find("last dimension") !=
         std::string::npos);
-  CHECK(refusal(Op::gather_nd, {kMatrix, i64({1, 0}, {})}).find("last dimension") !=
+  CHECK(refusal(Op::gather_nd, {kTall, i64({1, 0}, {})}).find("last dimension") !=
         std::string::npos);
-  CHECK(refusal(Op::gather_nd, {kMatrix, i64({}, {0})}).find("batch_dims 0") != std::string::npos);
-  CHECK(refusal(Op::gather_nd, {kMatrix, i64({1, 1}, {3})}).find("index 3") != std::string::npos);
+  CHECK(refusal(Op::gather_nd, {kTall, i64({}, {0})}).find("batch_dims 0") != std::string::npos);
+  CHECK(refusal(Op::gather_nd, {kTall, i64({1, 1}, {3})}).find("index 3") != std::string::npos);
   CHECK(refusal(Op::gather_nd, {cube, i64({3, 1}, {0, 0, 0})}, {{"batch_dims", 1}})
             .find("batch_dims 1") != std::string::npos);
   CHECK(refusal(Op::gather_nd, {cube, i64({2, 1}, {0, 0})}, {{"batch_dims", -1}})
@@ -69,7 +69,7 @@ TEST_CASE("scatter_nd replaces or combines slices and leaves its input alone") {
   CHECK(scatter("max") == f32({3}, {7, 2, 3}));
   CHECK(scatter("min") == f32({3}, {1, 2, 3}));
   CHECK(src == f32({3}, {1, 2, 3}));
-  CHECK(apply(Op::scatter_nd, {kMatrix, i64({1, 1}, {-1}), f32({1, 2}, {8, 9})}) ==
+  CHECK(apply(Op::scatter_nd, {kTall, i64({1, 1}, {-1}), f32({1, 2}, {8, 9})}) ==
         f32({3, 2}, {1, 2, 3, 4, 8, 9}));
   CHECK(refusal(Op::scatter_nd, {src, i64({1, 1}, {3}), f32({1}, {1})}).find("index 3") !=
         std::string::npos);
@@ -104,7 +104,7 @@ TEST_CASE("pad fills, mirrors, repeats and crops") {
         2);  // more than the axis has
   CHECK(apply(Op::pad, {src, i64({2}, {-1, 2})}) == f32({4}, {2, 3, 0, 0}));
   CHECK(apply(Op::pad, {src, i64({2}, {-1, -2})}).elements() == 0);
-  CHECK(apply(Op::pad, {kMatrix, i64({2}, {1, 0}), std::nullopt, i64({1}, {-1})}) ==
+  CHECK(apply(Op::pad, {kTall, i64({2}, {1, 0}), std::nullopt, i64({1}, {-1})}) ==
         f32({3, 3}, {0, 1, 2, 0, 3, 4, 0, 5, 6}));
   CHECK(refusal(Op::pad, {src, i64({2}, {-2, -2})}).find("pads -2 and -2") != std::string::npos);
   CHECK(refusal(Op::pad, {src, i64({1}, {1})}).find("1 pads for 1 axes") != std::string::npos);

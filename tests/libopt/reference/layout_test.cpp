@@ -11,7 +11,7 @@ using ir::Tensor;
 constexpr std::int64_t kFar = std::numeric_limits<std::int64_t>::max();
 constexpr std::int64_t kNear = std::numeric_limits<std::int64_t>::min();
 
-const Tensor kMatrix = f32({2, 3}, {1, 2, 3, 4, 5, 6});
+const Tensor kWide = f32({2, 3}, {1, 2, 3, 4, 5, 6});
 
 TEST_CASE("cast saturates reals, wraps integers and keeps bools apart") {
   const auto cast = [](const Tensor& src, const char* to) {
@@ -23,7 +23,7 @@ TEST_CASE("cast saturates reals, wraps integers and keeps bools apart") {
   CHECK(cast(f32({3}, {0, 0.5f, -2}), "bool") == bools({3}, {0, 1, 1}));
   CHECK(cast(bools({2}, {0, 1}), "f32") == f32({2}, {0, 1}));
   CHECK(cast(f32({1}, {2}), "f16").dtype() == DType::f16);
-  CHECK(refusal(Op::cast, {kMatrix}, {{"to", std::string("text")}}).find("'text'") !=
+  CHECK(refusal(Op::cast, {kWide}, {{"to", std::string("text")}}).find("'text'") !=
         std::string::npos);
   CHECK(apply(Op::cast_like, {f32({1}, {2.5f}), i64({}, {0})}) == i64({1}, {2}));
 }
@@ -40,23 +40,23 @@ TEST_CASE("shape and size, whole or in part") {
 }
 
 TEST_CASE("reshape copies and infers dimensions and keeps the number of elements") {
-  CHECK(apply(Op::reshape, {kMatrix, i64({1}, {-1})}).dims() == ir::Dims{6});
-  CHECK(apply(Op::reshape, {kMatrix, i64({3}, {0, -1, 1})}).dims() == ir::Dims{2, 3, 1});
+  CHECK(apply(Op::reshape, {kWide, i64({1}, {-1})}).dims() == ir::Dims{6});
+  CHECK(apply(Op::reshape, {kWide, i64({3}, {0, -1, 1})}).dims() == ir::Dims{2, 3, 1});
   CHECK(apply(Op::reshape, {f32({1}, {5}), i64({0}, {})}) == f32({}, {5}));
   const Tensor empty = f32({0, 3}, {});
   CHECK(apply(Op::reshape, {empty, i64({2}, {3, 0})}, {{"allowzero", 1}}).dims() == ir::Dims{3, 0});
-  CHECK(refusal(Op::reshape, {kMatrix, i64({1}, {5})}).find("does not reshape to [5]") !=
+  CHECK(refusal(Op::reshape, {kWide, i64({1}, {5})}).find("does not reshape to [5]") !=
         std::string::npos);
-  CHECK(refusal(Op::reshape, {kMatrix, i64({2}, {-1, -1})}).find("two dimensions") !=
+  CHECK(refusal(Op::reshape, {kWide, i64({2}, {-1, -1})}).find("two dimensions") !=
         std::string::npos);
-  CHECK(refusal(Op::reshape, {kMatrix, i64({2}, {-1, 4})}).find("does not reshape") !=
+  CHECK(refusal(Op::reshape, {kWide, i64({2}, {-1, 4})}).find("does not reshape") !=
         std::string::npos);
-  CHECK(refusal(Op::reshape, {kMatrix, i64({3}, {6, 1, 0})}).find("not there to copy") !=
+  CHECK(refusal(Op::reshape, {kWide, i64({3}, {6, 1, 0})}).find("not there to copy") !=
         std::string::npos);
-  CHECK(refusal(Op::reshape, {kMatrix, i64({1}, {-6})}).find("impossible") != std::string::npos);
+  CHECK(refusal(Op::reshape, {kWide, i64({1}, {-6})}).find("impossible") != std::string::npos);
   CHECK(refusal(Op::reshape, {empty, i64({2}, {0, -1})}).find("does not reshape") !=
         std::string::npos);
-  CHECK(refusal(Op::reshape, {kMatrix, f32({1}, {6})}).find("list of i64") != std::string::npos);
+  CHECK(refusal(Op::reshape, {kWide, f32({1}, {6})}).find("list of i64") != std::string::npos);
 }
 
 TEST_CASE("flatten, squeeze and unsqueeze") {
@@ -70,59 +70,57 @@ TEST_CASE("flatten, squeeze and unsqueeze") {
   CHECK(apply(Op::squeeze, {src, i64({1}, {-1})}).dims() == ir::Dims{2, 1, 3});
   CHECK(refusal(Op::squeeze, {src, i64({1}, {0})}).find("is not 1") != std::string::npos);
   CHECK(refusal(Op::squeeze, {src, i64({1}, {4})}).find("axis 4") != std::string::npos);
-  CHECK(apply(Op::unsqueeze, {kMatrix, i64({2}, {-1, 0})}).dims() == ir::Dims{1, 2, 3, 1});
-  CHECK(refusal(Op::unsqueeze, {kMatrix, i64({2}, {0, -4})}).find("stands twice") !=
+  CHECK(apply(Op::unsqueeze, {kWide, i64({2}, {-1, 0})}).dims() == ir::Dims{1, 2, 3, 1});
+  CHECK(refusal(Op::unsqueeze, {kWide, i64({2}, {0, -4})}).find("stands twice") !=
         std::string::npos);
-  CHECK(refusal(Op::unsqueeze, {kMatrix, i64({1}, {3})}).find("axis 3") != std::string::npos);
+  CHECK(refusal(Op::unsqueeze, {kWide, i64({1}, {3})}).find("axis 3") != std::string::npos);
   std::vector<std::int64_t> many(100);
   for (std::size_t i = 0; i < many.size(); ++i)
     many[i] = static_cast<std::int64_t>(i);
-  CHECK(refusal(Op::unsqueeze, {kMatrix, i64({100}, many)}).find("rank 102") != std::string::npos);
+  CHECK(refusal(Op::unsqueeze, {kWide, i64({100}, many)}).find("rank 102") != std::string::npos);
 }
 
 TEST_CASE("transpose, expand and tile") {
-  CHECK(apply(Op::transpose, {kMatrix}) == f32({3, 2}, {1, 4, 2, 5, 3, 6}));
-  CHECK(apply(Op::transpose, {kMatrix}, {{"perm", std::vector<std::int64_t>{0, 1}}}) == kMatrix);
+  CHECK(apply(Op::transpose, {kWide}) == f32({3, 2}, {1, 4, 2, 5, 3, 6}));
+  CHECK(apply(Op::transpose, {kWide}, {{"perm", std::vector<std::int64_t>{0, 1}}}) == kWide);
   CHECK(apply(Op::transpose, {f32({}, {1})}) == f32({}, {1}));
-  CHECK(refusal(Op::transpose, {kMatrix}, {{"perm", std::vector<std::int64_t>{0}}})
-            .find("perm [0]") != std::string::npos);
-  CHECK(refusal(Op::transpose, {kMatrix}, {{"perm", std::vector<std::int64_t>{0, 0}}})
-            .find("twice") != std::string::npos);
+  CHECK(
+      refusal(Op::transpose, {kWide}, {{"perm", std::vector<std::int64_t>{0}}}).find("perm [0]") !=
+      std::string::npos);
+  CHECK(
+      refusal(Op::transpose, {kWide}, {{"perm", std::vector<std::int64_t>{0, 0}}}).find("twice") !=
+      std::string::npos);
   CHECK(apply(Op::expand, {f32({2, 1}, {1, 2}), i64({3}, {2, 1, 2})}) ==
         f32({2, 2, 2}, {1, 1, 2, 2, 1, 1, 2, 2}));
-  CHECK(apply(Op::expand, {kMatrix, i64({1}, {1})}) == kMatrix);
-  CHECK(refusal(Op::expand, {kMatrix, i64({1}, {2})}).find("do not broadcast") !=
-        std::string::npos);
+  CHECK(apply(Op::expand, {kWide, i64({1}, {1})}) == kWide);
+  CHECK(refusal(Op::expand, {kWide, i64({1}, {2})}).find("do not broadcast") != std::string::npos);
   CHECK(refusal(Op::expand, {f32({1}, {1}), i64({1}, {-1})}).find("impossible") !=
         std::string::npos);
-  CHECK(apply(Op::tile, {kMatrix, i64({2}, {1, 2})}) ==
+  CHECK(apply(Op::tile, {kWide, i64({2}, {1, 2})}) ==
         f32({2, 6}, {1, 2, 3, 1, 2, 3, 4, 5, 6, 4, 5, 6}));
-  CHECK(apply(Op::tile, {kMatrix, i64({2}, {0, 2})}).dims() == ir::Dims{0, 6});
-  CHECK(refusal(Op::tile, {kMatrix, i64({1}, {2})}).find("1 repeats") != std::string::npos);
-  CHECK(refusal(Op::tile, {kMatrix, i64({2}, {1, -1})}).find("impossible") != std::string::npos);
+  CHECK(apply(Op::tile, {kWide, i64({2}, {0, 2})}).dims() == ir::Dims{0, 6});
+  CHECK(refusal(Op::tile, {kWide, i64({1}, {2})}).find("1 repeats") != std::string::npos);
+  CHECK(refusal(Op::tile, {kWide, i64({2}, {1, -1})}).find("impossible") != std::string::npos);
 }
 
 TEST_CASE("concat and split are opposites") {
-  const Tensor joined = apply(Op::concat, {kMatrix, f32({2, 1}, {7, 8})}, {{"axis", -1}});
+  const Tensor joined = apply(Op::concat, {kWide, f32({2, 1}, {7, 8})}, {{"axis", -1}});
   CHECK(joined == f32({2, 4}, {1, 2, 3, 7, 4, 5, 6, 8}));
   const auto parts = apply_all(Op::split, {joined, i64({2}, {3, 1})}, {{"axis", 1}}, 2);
   REQUIRE(parts);
-  CHECK(parts->at(0) == kMatrix);
+  CHECK(parts->at(0) == kWide);
   CHECK(parts->at(1) == f32({2, 1}, {7, 8}));
   const auto uneven = apply_all(Op::split, {f32({5}, {1, 2, 3, 4, 5})}, {}, 2);
   CHECK(uneven->at(0) == f32({3}, {1, 2, 3}));
   CHECK(uneven->at(1) == f32({2}, {4, 5}));
   const auto more = apply_all(Op::split, {f32({1}, {1})}, {}, 3);
   CHECK(more->at(2).dims() == ir::Dims{0});
-  CHECK(refusal(Op::concat, {kMatrix, f32({3}, {1, 2, 3})}).find("do not join") !=
-        std::string::npos);
-  CHECK(refusal(Op::concat, {kMatrix, f32({1, 2}, {1, 2})}).find("do not join") !=
-        std::string::npos);
-  CHECK(refusal(Op::concat, {kMatrix}, {{"axis", 2}}).find("axis 2") != std::string::npos);
-  CHECK(refusal(Op::split, {kMatrix, i64({1}, {3})}).find("does not split 2") != std::string::npos);
-  CHECK(refusal(Op::split, {kMatrix, i64({1}, {kFar})}).find("does not split") !=
-        std::string::npos);
-  CHECK_FALSE(apply_all(Op::split, {kMatrix, i64({2}, {3, -1})}, {}, 2));
+  CHECK(refusal(Op::concat, {kWide, f32({3}, {1, 2, 3})}).find("do not join") != std::string::npos);
+  CHECK(refusal(Op::concat, {kWide, f32({1, 2}, {1, 2})}).find("do not join") != std::string::npos);
+  CHECK(refusal(Op::concat, {kWide}, {{"axis", 2}}).find("axis 2") != std::string::npos);
+  CHECK(refusal(Op::split, {kWide, i64({1}, {3})}).find("does not split 2") != std::string::npos);
+  CHECK(refusal(Op::split, {kWide, i64({1}, {kFar})}).find("does not split") != std::string::npos);
+  CHECK_FALSE(apply_all(Op::split, {kWide, i64({2}, {3, -1})}, {}, 2));
 }
 
 TEST_CASE("slice clamps its ends and steps in both directions") {
@@ -140,7 +138,7 @@ TEST_CASE("slice clamps its ends and steps in both directions") {
   CHECK(slice(9, 9, 1).dims() == ir::Dims{0});
   CHECK(slice(0, kFar, kFar) == f32({1}, {0}));
   CHECK(slice(-1, kNear, kNear) == f32({1}, {4}));
-  CHECK(apply(Op::slice, {kMatrix, i64({2}, {1, 0}), i64({2}, {2, 2})}) == f32({1, 2}, {4, 5}));
+  CHECK(apply(Op::slice, {kWide, i64({2}, {1, 0}), i64({2}, {2, 2})}) == f32({1, 2}, {4, 5}));
   CHECK(apply(Op::slice,
               {f32({0}, {}), i64({1}, {0}), i64({1}, {kNear}), i64({1}, {0}), i64({1}, {-1})})
             .elements() == 0);
@@ -150,7 +148,7 @@ TEST_CASE("slice clamps its ends and steps in both directions") {
         std::string::npos);
   CHECK(refusal(Op::slice, {src, i64({2}, {0, 0}), i64({1}, {1})}).find("differ in length") !=
         std::string::npos);
-  CHECK(refusal(Op::slice, {kMatrix, i64({2}, {0, 0}), i64({2}, {1, 1}), i64({2}, {0, -2})})
+  CHECK(refusal(Op::slice, {kWide, i64({2}, {0, 0}), i64({2}, {1, 1}), i64({2}, {0, -2})})
             .find("twice") != std::string::npos);
 }
 
@@ -173,8 +171,8 @@ TEST_CASE("constants and ranges") {
 }
 
 TEST_CASE("dropout passes its input on, with a mask of ones") {
-  const auto results = apply_all(Op::dropout, {kMatrix, f32({}, {0.5f})}, {}, 2);
-  CHECK(results->at(0) == kMatrix);
+  const auto results = apply_all(Op::dropout, {kWide, f32({}, {0.5f})}, {}, 2);
+  CHECK(results->at(0) == kWide);
   CHECK(results->at(1) == bools({2, 3}, {1, 1, 1, 1, 1, 1}));
 }
 

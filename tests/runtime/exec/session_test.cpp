@@ -64,7 +64,7 @@ std::vector<std::string> available_targets() {
 
 // Lengths that reach every way of sharing work: one token, less than a tile, few rows (threads
 // share columns), many rows (threads share rows), more than one block.
-const std::vector<std::vector<int>> kBatches = {
+const std::vector<std::vector<int>> kHostBatches = {
     {1}, {3}, {17}, {40}, {5, 1, 40, 12}, std::vector<int>(9, 33)};
 
 TEST_CASE("a session gives the reference's floats on every target, batch and thread count") {
@@ -88,7 +88,7 @@ TEST_CASE("a session gives the reference's floats on every target, batch and thr
       for (const int threads : {1, 2, 3}) {
         Session session = make_session(graph, {.threads = threads, .target = target});
         CHECK(session.target() == target);
-        for (const std::vector<int>& lengths : kBatches) {
+        for (const std::vector<int>& lengths : kHostBatches) {
           const TokenSequences tokens = random_sequences(lengths, 101);
           INFO(target << ", " << threads << " threads, " << lengths.size() << " sequences of "
                       << lengths[0]);
@@ -106,7 +106,7 @@ TEST_CASE("a session with 16-bit weights gives the reference's answers on every 
   REQUIRE(run_pipeline("narrow-weights", graph, context, passes::make));
   for (const std::string& target : available_targets()) {
     Session session = make_session(graph, {.threads = 2, .target = target});
-    for (const std::vector<int>& lengths : kBatches) {
+    for (const std::vector<int>& lengths : kHostBatches) {
       const TokenSequences tokens = random_sequences(lengths, 101);
       INFO(target << ", " << lengths.size() << " sequences of " << lengths[0]);
       CHECK(max_difference(run(session, tokens), reference(graph, tokens)) < 1e-5);
@@ -120,7 +120,7 @@ TEST_CASE("an int8 session gives the reference's answers on every target") {
     const ir::Graph graph = make_int8_model(shape);
     for (const std::string& target : available_targets()) {
       Session session = make_session(graph, {.threads = 2, .target = target});
-      for (const std::vector<int>& lengths : kBatches) {
+      for (const std::vector<int>& lengths : kHostBatches) {
         const TokenSequences tokens = random_sequences(lengths, 101);
         INFO(target << ", " << lengths.size() << " sequences of " << lengths[0]);
         // A float that differs in its last bit may round to the neighbouring integer, and one
@@ -160,7 +160,8 @@ engine::Engine make_static_engine(const TinyModel& shape) {
   return made;
 }
 
-TEST_CASE("what a layer or attention makes as int8 at a fixed scale is what an own step makes of it") {
+TEST_CASE(
+    "what a layer or attention makes as int8 at a fixed scale is what an own step makes of it") {
   // Heads of 16 are made as int8, heads of 8 are not; 84 columns end within a group of 16.
   for (const TinyModel& shape :
        {TinyModel{}, TinyModel{.hidden = 80, .heads = 5, .head_dim = 16, .ffn = 84},
@@ -178,7 +179,7 @@ TEST_CASE("what a layer or attention makes as int8 at a fixed scale is what an o
         const SessionOptions options = {.threads = threads, .target = target, .profile = true};
         Session session = Session::create(without, options).value();
         Session other = Session::create(with_floats, options).value();
-        for (const std::vector<int>& lengths : kBatches) {
+        for (const std::vector<int>& lengths : kHostBatches) {
           const TokenSequences tokens = random_sequences(lengths, 101);
           INFO(target << ", " << threads << " threads, " << lengths.size() << " sequences of "
                       << lengths[0]);
@@ -205,7 +206,7 @@ TEST_CASE("weights of 4 bits in a file give the same bytes as the int8 they stan
   for (const std::string& target : available_targets()) {
     Session session = Session::create(read, {.threads = 2, .target = target}).value();
     Session other = make_session(wide, {.threads = 2, .target = target});
-    for (const std::vector<int>& lengths : kBatches) {
+    for (const std::vector<int>& lengths : kHostBatches) {
       const TokenSequences tokens = random_sequences(lengths, 101);
       INFO(target << ", " << lengths.size() << " sequences of " << lengths[0]);
       CHECK(run(session, tokens) == run(other, tokens));
@@ -263,7 +264,7 @@ TEST_CASE("a classifier of the first token gives the same bytes as with all rows
         const SessionOptions options = {.threads = threads, .target = target};
         Session smaller = make_session(graph, options);
         Session whole = make_session(with_hidden_states(graph), options);
-        for (const std::vector<int>& lengths : kBatches) {
+        for (const std::vector<int>& lengths : kHostBatches) {
           const TokenSequences tokens = random_sequences(lengths, 101);
           INFO(target << ", " << threads << " threads, " << lengths.size() << " sequences of "
                       << lengths[0] << ", quantized " << quantized);
