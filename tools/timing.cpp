@@ -15,10 +15,10 @@ namespace {
 /// the caches in between. The shortest stands for the turn.
 constexpr int kMostRunsOfATurn = 4;
 constexpr double kTurnMs = 20;
-/// All runs need take no longer than this together, and so much for each engine; of large models
-/// there are fewer.
-constexpr double kEnoughMs = 10'000;
-constexpr double kEnoughMsEach = 1'500;
+/// It need take no longer than this, and so much for each engine; of large models there are fewer
+/// turns.
+constexpr double kEnoughSeconds = 10;
+constexpr double kEnoughSecondsEach = 1.5;
 constexpr int kLeastTurns = 8;
 /// Relative error of comparable times that is good enough; until then, times as many runs as asked
 /// for are made at most.
@@ -136,16 +136,16 @@ Result<std::vector<TurnTimes>> bench_in_turns(
     sessions.push_back(std::move(session));
   }
   const int runs = std::clamp(static_cast<int>(kTurnMs / slowest_ms), 1, kMostRunsOfATurn);
-  const double enough_ms = kEnoughMs + kEnoughMsEach * static_cast<double>(sessions.size());
+  const std::chrono::duration<double> enough(
+      kEnoughSeconds + kEnoughSecondsEach * static_cast<double>(sessions.size()));
+  const auto start = std::chrono::steady_clock::now();
   std::vector<std::vector<double>> turns(sessions.size());
   TurnLevels levels;
   const auto is_enough = [&] {
     const int count = sessions.back().count();
-    double spent_ms = 0;
-    for (const BenchSession& session : sessions)
-      spent_ms += session.total_ms();
     if (std::ssize(turns.back()) < kLeastTurns) return false;
-    return spent_ms >= enough_ms || count >= kMostPatience * iterations ||
+    return std::chrono::steady_clock::now() - start >= enough ||
+           count >= kMostPatience * iterations ||
            (count >= iterations && levels.uncertainty <= kCertainty);
   };
   do {
