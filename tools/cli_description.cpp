@@ -35,6 +35,7 @@ FlagDescription flag_of(const CLI::Option& option, const std::string& group) {
   const std::string type = option.get_type_name();
   if (!is_switch) flag.type = type.substr(0, type.find_first_of(": "));
   flag.choices = choices_of(type);
+  flag.may_have_unit = type.find("[UNIT]") != std::string::npos;
   flag.is_required = option.get_required();
   flag.is_list = option.get_items_expected_max() > 1;
   return flag;

@@ -20,6 +20,7 @@ struct FlagDescription {
   std::string environment;           // a variable that gives it, or empty
   std::string type;                  // "TEXT", "INT", "FLOAT", ...; empty: a switch
   std::vector<std::string> choices;  // its values, where there are few
+  bool may_have_unit = false;        // a number, or a text like 5ms
   bool is_positional = false;
   bool is_required = false;
   bool is_list = false;

@@ -2,6 +2,7 @@
 #include "runtime/kernels/target.h"
 #include "tools/bench.h"
 #include "tools/cli.h"
+#include "tools/flag_values.h"
 #include "tools/gates.h"
 #include "tools/json.h"
 #include "tools/json_file.h"
@@ -289,8 +290,7 @@ void add_bench(Commands& commands) {
           .add_option("--duration", flags->options.duration_s,
                       "Time to measure each model, at least: 30s, 2min (default: 1s without "
                       "--iterations)")
-          ->transform(CLI::AsNumberWithUnit(
-              std::map<std::string, double>{{"ms", 1e-3}, {"s", 1}, {"min", 60}}));
+          ->transform(as_seconds());
   add_load_flags(command, flags->load);
   command.add_flag("--profile", flags->options.profile,
                    "Time every step, against the machine's measured limits");

@@ -1,6 +1,7 @@
 // rtai optimize: pruned and quantized towards one goal.
 #include "libopt/prune/plan.h"
 #include "tools/cli.h"
+#include "tools/flag_values.h"
 #include "tools/optimization.h"
 #include "tools/report/pruning.h"
 
@@ -104,14 +105,16 @@ void add_optimize(Commands& commands) {
   CLI::Option_group& goal = *command.add_option_group("Goal", "What to reach");
   goal.add_option("--speedup", flags->speedup, "Times faster than the model is now")
       ->check(CLI::Range(1.0, prune::Target::kMaxRatio));
-  goal.add_option("--latency", flags->latency_ms, "Milliseconds for one run")
-      ->check(CLI::PositiveNumber);
+  goal.add_option("--latency", flags->latency_ms, "Milliseconds for one run; also 5ms, 0.2s")
+      ->transform(as_milliseconds())
+      ->check(above_zero());
   goal.require_option(1);
   command
       .add_option("--refine", flags->refine_s,
                   "Seconds of gradient steps after pruning, towards the answers of the model as it "
                   "was")
-      ->check(CLI::PositiveNumber);
+      ->transform(as_seconds())
+      ->check(above_zero());
   command.add_option("--mode", flags->mode, "Of quantization: dynamic, static or auto")
       ->check(CLI::IsMember({"auto", "dynamic", "static"}))
       ->capture_default_str();

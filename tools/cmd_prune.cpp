@@ -1,6 +1,7 @@
 // rtai prune: a smaller dense model, with what it cost and won.
 #include "libopt/prune/plan.h"
 #include "tools/cli.h"
+#include "tools/flag_values.h"
 #include "tools/optimization.h"
 #include "tools/report/pruning.h"
 
@@ -144,8 +145,10 @@ void add_prune(Commands& commands) {
   target.add_option("--speedup", flags->speedup, "Times faster, measured as deployed")
       ->check(CLI::Range(1.0, prune::Target::kMaxRatio));
   target
-      .add_option("--latency", flags->latency_ms, "Milliseconds for one run, measured as deployed")
-      ->check(CLI::PositiveNumber);
+      .add_option("--latency", flags->latency_ms,
+                  "Milliseconds for one run, measured as deployed; also 5ms, 0.2s")
+      ->transform(as_milliseconds())
+      ->check(above_zero());
   target.add_option("--flops", flags->flops, "Times fewer multiply-adds in the encoder")
       ->check(CLI::Range(1.0, prune::Target::kMaxRatio));
   CLI::Option* heads =
@@ -174,7 +177,8 @@ void add_prune(Commands& commands) {
   command
       .add_option("--refine", flags->refine_s,
                   "Seconds of gradient steps towards the answers of the model as it was")
-      ->check(CLI::PositiveNumber);
+      ->transform(as_seconds())
+      ->check(above_zero());
   command.add_option(
       "--pass-options", flags->options,
       "Further options of the pass, as `rtai passes` lists them: ridge=0.1,copies=0");

@@ -3,6 +3,7 @@
 
 #include "runtime/base/mapped_file.h"
 #include "runtime/exec/team.h"
+#include "tools/flag_values.h"
 #include "tools/serve/http_server.h"
 #include "tools/serve/service.h"
 
@@ -141,9 +142,6 @@ Result<int> run_serve(const ServeFlags& flags, const GlobalFlags& global, Log& l
   return 0;
 }
 
-const std::map<std::string, double> kMilliseconds = {{"us", 1e-3}, {"ms", 1}, {"s", 1e3}};
-const std::map<std::string, double> kSeconds = {{"ms", 1e-3}, {"s", 1}, {"min", 60}};
-
 void add_http_flags(CLI::App& command, ServeFlags& flags) {
   const std::string group = "Network";
   command.add_option("--host", flags.http.host, "Address to listen at")
@@ -175,17 +173,16 @@ void add_http_flags(CLI::App& command, ServeFlags& flags) {
 
 void add_queue_flags(CLI::App& command, ServeFlags& flags) {
   const std::string group = "Queue";
-  const CLI::AsNumberWithUnit as_ms(kMilliseconds);
   command
       .add_option("--slo-p99", flags.promise_ms,
                   "Latency to promise, as in 5ms: faster engines help to keep it")
-      ->transform(as_ms)
+      ->transform(as_milliseconds())
       ->group(group);
   command
       .add_option("--queue-time", flags.queue_ms,
                   "Longest expected wait; beyond, requests get 429 (default: 100ms, or half of "
                   "--slo-p99)")
-      ->transform(as_ms)
+      ->transform(as_milliseconds())
       ->group(group);
   command.add_option("--queue-texts", flags.batch.most_texts, "Texts that may wait")
       ->check(CLI::Range(1, 1'000'000))
@@ -194,7 +191,7 @@ void add_queue_flags(CLI::App& command, ServeFlags& flags) {
   command
       .add_option("--timeout", flags.timeout_ms,
                   "Deadline of requests that name none (default: none)")
-      ->transform(as_ms)
+      ->transform(as_milliseconds())
       ->group(group);
   command.add_option("--batch-tokens", flags.batch.most_tokens, "Tokens of a batch")
       ->check(CLI::Range(1, 1 << 20))
@@ -239,13 +236,13 @@ void add_serve(Commands& commands) {
   command
       .add_option("--drain-delay", flags->drain_delay_ms,
                   "After SIGTERM, how long to go on taking requests while /ready says no")
-      ->transform(CLI::AsNumberWithUnit(kMilliseconds))
+      ->transform(as_milliseconds())
       ->capture_default_str();
   command.add_option("--drain-limit", flags->drain_limit_s, "And when to end at the latest")
-      ->transform(CLI::AsNumberWithUnit(kSeconds))
+      ->transform(as_seconds())
       ->capture_default_str();
   command.add_option("--watchdog", flags->watchdog_s, "End if computing is stuck for this long")
-      ->transform(CLI::AsNumberWithUnit(kSeconds))
+      ->transform(as_seconds())
       ->capture_default_str();
   command.footer("Example: rtai serve full.rtai pruned.rtai --slo-p99 5ms --port 8000");
   command.callback([flags, &commands] {

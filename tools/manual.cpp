@@ -142,6 +142,7 @@ Json type_schema(const FlagDescription& flag) {
     return {{"enum", choices}};
   }
   if (is_integer) return {{"type", "integer"}};
+  if (flag.may_have_unit) return {{"type", {"number", "string"}}};
   if (flag.type == "FLOAT") return {{"type", "number"}};
   return {{"type", "string"}};
 }

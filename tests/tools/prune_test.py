@@ -226,6 +226,16 @@ class PruneTest(unittest.TestCase):
         self.prune(2, "none.rtai")
         self.prune(2, "none.rtai", "--flops", "0.5")
 
+    def test_times_may_have_units_and_are_above_zero(self):
+        plan = rtai("prune", DEMO, "-o", self.folder / "plan.onnx", "--latency", "5ms", "--time-budget", "2min",
+                    "--calib", self.texts, "--dry-run")
+        self.assertEqual(plan.returncode, 0, plan.stderr)
+        self.assertIn("latency-ms=5", plan.stdout)
+        for value in ("0", "-5ms", "5 parsecs", "nan"):
+            wrong = rtai("prune", DEMO, "-o", self.folder / "plan.onnx", "--latency", value)
+            self.assertEqual(wrong.returncode, 2)
+            self.assertRegex(wrong.stderr, r"^rtai: --latency: .{10,90}\n$")
+
     def test_texts_that_cannot_be_used(self):
         empty = self.folder / "empty.txt"
         empty.write_text("\n\n")
