@@ -34,7 +34,8 @@ std::string reason_for(const std::vector<double>& windows) {
 }
 
 /// Between the middle two where their number is even: of two columns neither is the usual one.
-double middle_of(std::vector<double> values) {
+/// Sorts them.
+double middle_of(std::vector<double>& values) {
   std::ranges::sort(values);
   const std::size_t half = values.size() / 2;
   return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;

@@ -140,13 +140,12 @@ Result<std::vector<TurnTimes>> bench_in_turns(
       kEnoughSeconds + kEnoughSecondsEach * static_cast<double>(sessions.size()));
   const auto start = std::chrono::steady_clock::now();
   std::vector<std::vector<double>> turns(sessions.size());
-  TurnLevels levels;
   const auto is_enough = [&] {
     const int count = sessions.back().count();
     if (std::ssize(turns.back()) < kLeastTurns) return false;
     return std::chrono::steady_clock::now() - start >= enough ||
            count >= kMostPatience * iterations ||
-           (count >= iterations && levels.uncertainty <= kCertainty);
+           (count >= iterations && separate_turns(turns).uncertainty <= kCertainty);
   };
   do {
     for (std::size_t i = 0; i < sessions.size(); ++i) {
@@ -155,8 +154,8 @@ Result<std::vector<TurnTimes>> bench_in_turns(
       const auto turn = sessions[i].samples().last(static_cast<std::size_t>(runs));
       turns[i].push_back(std::ranges::min(turn));
     }
-    levels = separate_turns(turns);
   } while (!is_enough());
+  const TurnLevels levels = separate_turns(turns);
   std::vector<TurnTimes> times;
   for (std::size_t i = 0; i < sessions.size(); ++i)
     times.push_back({.latency = sessions[i].finish().latency, .comparable_ms = levels.ms[i]});

@@ -76,12 +76,17 @@ class MemoryTest(unittest.TestCase):
         return control.counts()[0], result.stdout
 
     def check(self, command, number, more, expected):
+        """`expected`: of standard output; None of commands that print nothing and measure, so that how many calls they make
+        depends on the machine: those that end before the call fail an earlier one."""
         control = self.control()
         control.fail(number, more)
         result = self.tiny.run(*command, env=control.environment())
         place = f"{command[0]}: call {number} and {more} more: {result.returncode} {result.stderr}"
         if result.returncode == 0:  # it could be done without
-            return "" if result.stdout == expected and control.counts()[1] > 0 else f"{place}, another answer"
+            is_met = control.counts()[1] > 0
+            if expected is None and not is_met and number > 1:
+                return self.check(command, number * 3 // 4, more, expected)
+            return "" if result.stdout == (expected or "") and is_met else f"{place}, another answer"
         message = result.stderr.removeprefix("rtai: ")
         is_line = message.endswith("\n") and message.count("\n") == 1
         return "" if result.returncode == OUT_OF_MEMORY and is_line else place
@@ -138,7 +143,7 @@ class MemoryTest(unittest.TestCase):
         calls, _ = self.calls_of(*command)
         step = 1 if ALL else calls // 25
         # What is printed of times differs from run to run.
-        self.every([*command, "--quiet"], [*range(1 + step // 2, calls + 1 - last, step), *range(calls + 1 - last, calls + 1)], "")
+        self.every([*command, "--quiet"], [*range(1 + step // 2, calls + 1 - last, step), *range(calls + 1 - last, calls + 1)], None)
         self.assertEqual([name for name in os.listdir(self.out) if name.startswith(".")], [])
 
     def test_importing_and_compiling(self):
