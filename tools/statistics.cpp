@@ -93,7 +93,8 @@ TurnLevels separate_turns(std::span<const std::vector<double>> times) {
       speeds[turn] += middle_of(rest);
     }
   }
-  const double usual = middle_of(speeds);
+  rest = speeds;
+  const double usual = middle_of(rest);
   TurnLevels found;
   for (std::size_t c = 0; c < contenders; ++c) {
     found.ms.push_back(std::exp(levels[c] + usual));
