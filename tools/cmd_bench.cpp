@@ -19,7 +19,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
 
 namespace rtai::tools {
 namespace {

@@ -135,7 +135,7 @@ Result<std::vector<TurnTimes>> bench_in_turns(
     slowest_ms = std::max(slowest_ms, session.last_ms());
     sessions.push_back(std::move(session));
   }
-  const int runs = std::clamp(static_cast<int>(kTurnMs / slowest_ms), 1, kMostRunsOfATurn);
+  const int runs = static_cast<int>(std::clamp<double>(kTurnMs / slowest_ms, 1, kMostRunsOfATurn));
   const std::chrono::duration<double> enough(
       kEnoughSeconds + kEnoughSecondsEach * static_cast<double>(sessions.size()));
   const auto start = std::chrono::steady_clock::now();

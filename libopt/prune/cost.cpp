@@ -246,9 +246,8 @@ Result<CostModel> measure_times(const ir::Graph& graph,
     }
     model.modules.push_back(curves.at(shape));
   }
-  model.rest = std::max(0.0, 1 - model.dense(modules));
   const double whole_ms = stopwatch.whole().count();
-  model.rest *= whole_ms;
+  model.rest = whole_ms * std::max(0.0, 1 - model.dense(modules));
   for (CostCurve& curve : model.modules) {
     for (double& cost : curve.cost)
       cost *= whole_ms;
