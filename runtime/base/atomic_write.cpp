@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <mutex>
 #include <new>
 #include <string>
 #include <string_view>
@@ -222,6 +223,9 @@ Result<void> write_file_atomically(const fs::path& path,
     if (stream.get() >= 0 && write_all(stream, parts) && stream.close()) return {};
     return system_error(ErrorCode::io, path, "cannot be written");
   }
+  // There is one temporary name, and sessions of several threads may keep something.
+  static std::mutex one_at_a_time;
+  const std::lock_guard lock(one_at_a_time);
   const fs::path target = destination(path);
   const fs::path folder = folder_of(target);
   remove_leftovers(folder);

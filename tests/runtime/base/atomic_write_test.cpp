@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <thread>
 
 namespace rtai {
 namespace {
@@ -53,6 +54,22 @@ TEST_CASE("a file that cannot be written leaves all as it was") {
         (folder / "nowhere/file").string() + ": cannot be written: No such file or directory");
   CHECK_FALSE(write_file_atomically(folder / "folder", "text"));
   CHECK(folder.names() == Names{"folder"});
+}
+
+TEST_CASE("threads that replace files of one folder get each their own") {
+  const testing::TempFolder folder;
+  const auto replace = [&folder](const std::string& name) {
+    for (int i = 0; i < 300; ++i) {
+      if (!write_file_atomically(folder / name, name)) return;
+    }
+    static_cast<void>(write_file_atomically(folder / (name + " done"), name));
+  };
+  std::thread other(replace, "other");
+  replace("mine");
+  other.join();
+  CHECK(folder.names() == Names{"mine", "mine done", "other", "other done"});
+  for (const std::string name : {"mine", "other"})
+    CHECK(text_of(folder / name) == name);
 }
 
 TEST_CASE("links are followed") {
