@@ -101,6 +101,11 @@ inline constexpr LinearTile kLinearTiles[] = {LinearTile::t32x32, LinearTile::t3
 inline constexpr LinearTile kHopperTiles[] = {LinearTile::t32x32,   LinearTile::t32x64,
                                               LinearTile::w64x64,   LinearTile::w128x128,
                                               LinearTile::w128x192, LinearTile::r128x128};
+constexpr std::string_view tile_name(LinearTile tile) {
+  constexpr std::string_view kNames[] = {"t32x32", "t32x64",   "t64x64",   "t128x128",
+                                         "w64x64", "w128x128", "w128x192", "r128x128"};
+  return kNames[static_cast<int>(tile)];
+}
 struct TileShape {
   int rows;
   int columns;

@@ -54,6 +54,11 @@ struct HostOutput {
   Index stride() const { return cuda::row_stride(static_cast<int>(slot->columns), 4); }
 };
 
+TileCache tile_cache(const SessionOptions& options, const cuda::Backend& backend) {
+  return {options.tile_cache ? *options.tile_cache : user_cache_folder(), backend.info(),
+          backend.kernels().linear_i8->name};
+}
+
 class DeviceSession final : public Session::Impl {
  public:
   DeviceSession(std::unique_ptr<cuda::Backend> backend,
@@ -63,7 +68,9 @@ class DeviceSession final : public Session::Impl {
         engine_(std::move(engine)),
         plan_(make_plan(engine_->program)),
         limits_(limits_of(engine_->program)),
-        profiles_(options.profile) {}
+        profiles_(options.profile),
+        tunes_(options.tune_tiles && backend_->has_clock()),
+        tuner_(tile_cache(options, *backend_)) {}
 
   Result<void> prepare(BatchSize capacity) {
     RTAI_TRY(device_plan_, make_device_plan(plan_, backend_->info()));
@@ -278,7 +285,7 @@ class DeviceSession final : public Session::Impl {
       made.parts.push_back(std::move(graph));
       return {};
     };
-    if (backend_->has_clock()) RTAI_TRY_VOID(tune(bound));
+    if (tunes_) RTAI_TRY_VOID(tune(bound));
     const auto outputs = [this, bound](cuda::Recorder& recorder) {
       record_outputs(bound, recorder);
     };
@@ -361,6 +368,7 @@ class DeviceSession final : public Session::Impl {
   Plan plan_;
   InputLimits limits_;
   bool profiles_;
+  bool tunes_;
   DevicePlan device_plan_;
   DeviceWeights weights_;
   std::vector<HostOutput> outputs_;

@@ -6,6 +6,7 @@
 #include "runtime/engine/engine.h"
 
 #include <chrono>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <span>
@@ -26,6 +27,11 @@ struct SessionOptions {
   Index max_sequences = 32;     // of a batch; likewise
   bool profile = false;         // measure every step
   std::optional<int> gpu = {};  // number of the GPU to run on; none: the CPU
+  // Of a GPU with int8 layers: whether tiles are tried when a batch of a new size comes, and the
+  // folder in which those that were found are kept. Empty: none; nothing: the user's cache folder
+  // (docs/gpu.md). A folder that cannot be used is no error.
+  bool tune_tiles = true;
+  std::optional<std::filesystem::path> tile_cache = {};
 };
 
 /// Sequences laid end to end, without padding. Views into the caller's memory.

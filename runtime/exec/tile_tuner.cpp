@@ -32,6 +32,14 @@ Result<std::vector<Timed>> time_alone(cuda::Backend& backend, const TileTuner::L
   return timed;
 }
 
+/// Whether a tile that somebody wrote down is one that would be launched without that.
+bool can_have(const TileTuner::Layer& layer,
+              cuda::LinearTile tile,
+              const cuda::DeviceInfo& device) {
+  const auto usable = usable_tiles(layer.args.rows.most, layer.needs, device);
+  return tile == layer.args.tile || std::ranges::find(usable, tile) != usable.end();
+}
+
 }  // namespace
 
 LayerShape shape_of(const cuda::LinearArgs& args) {
@@ -69,6 +77,14 @@ Result<void> TileTuner::tune(cuda::Backend& backend,
     if (!found_.contains(shape_of(layer.args))) unknown.emplace(shape_of(layer.args), &layer);
   }
   if (unknown.empty()) return {};
+  for (const auto& [shape, tile] : cache_.read()) {
+    const auto wanted = unknown.find(shape);
+    if (wanted == unknown.end() || !can_have(*wanted->second, tile, backend.info())) continue;
+    found_[shape] = tile;
+    unknown.erase(wanted);
+  }
+  if (unknown.empty()) return {};
+  FoundTiles tried;
   RTAI_TRY(double least, time_run());
   for (const auto& [shape, layer] : unknown) {
     RTAI_TRY(const std::vector<Timed> timed, time_alone(backend, *layer));
@@ -82,7 +98,9 @@ Result<void> TileTuner::tune(cuda::Backend& backend,
       best = candidate.tile;
     }
     found_[shape] = best;
+    tried[shape] = best;
   }
+  cache_.add(tried);
   return {};
 }
 

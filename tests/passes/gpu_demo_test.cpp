@@ -28,7 +28,7 @@ using testing::Difference;
 Difference difference(const std::shared_ptr<const engine::Engine>& engine,
                       std::unique_ptr<cuda::Backend> backend = cuda::host::make_backend(132)) {
   Session cpu = Session::create(engine, {.threads = 1}).value();
-  Session gpu = Session::create_on(std::move(backend), engine).value();
+  Session gpu = Session::create_on(std::move(backend), engine, {.tile_cache = ""}).value();
   const auto tokens = testing::random_sequences({23, 1, 9}, 9000);
   return testing::difference(testing::answers(gpu, tokens), testing::answers(cpu, tokens));
 }

@@ -3,6 +3,7 @@
 #include "runtime/exec/device_plan.h"
 #include "runtime/exec/session.h"
 #include "tests/support/device_sessions.h"
+#include "tests/support/temp_folder.h"
 
 #include <catch2/catch.hpp>
 
@@ -134,6 +135,72 @@ TEST_CASE("a session on a GPU refuses what a CPU refuses") {
   const auto status = session.run({.ids = ids, .segments = {}, .offsets = offsets});
   REQUIRE_FALSE(status);
   CHECK(status.error().code() == ErrorCode::invalid_input);
+}
+
+/// The emulation, with a clock by which all runs take the same time.
+class ClockedBackend final : public cuda::Backend {
+ public:
+  explicit ClockedBackend(int& recorded) : recorded_(recorded) {}
+
+  const cuda::DeviceInfo& info() const override { return host_->info(); }
+  const cuda::Kernels& kernels() const override { return host_->kernels(); }
+  bool has_clock() const override { return true; }
+  Result<cuda::Memory> allocate(std::size_t bytes) override { return host_->allocate(bytes); }
+  Result<cuda::Memory> allocate_host(std::size_t bytes) override {
+    return host_->allocate_host(bytes);
+  }
+  Result<void> upload(void* dst, std::span<const std::byte> src) override {
+    return host_->upload(dst, src);
+  }
+  Result<std::unique_ptr<cuda::Graph>> record(
+      const std::function<void(cuda::Recorder&)>& work) override {
+    ++recorded_;
+    return host_->record(work);
+  }
+  Result<double> run(cuda::Graph& graph) override {
+    RTAI_TRY_VOID(host_->run(graph));
+    return 1.0;
+  }
+
+ private:
+  std::unique_ptr<cuda::Backend> host_ = cuda::host::make_backend(kMultiprocessors);
+  int& recorded_;
+};
+
+TEST_CASE("a session on a device with a clock takes the tiles that an earlier one kept") {
+  const testing::TempFolder folder;
+  const auto engine = engine_of(make_all_int8_model({.layers = 1}));
+  const TokenSequences tokens = random_sequences({3}, 101);
+  const std::vector<float> expected = [&] {
+    Session session = on_device(engine);
+    return answers(session, tokens);
+  }();
+  /// How many graphs a session records for its first batch.
+  const auto recorded = [&](const SessionOptions& options) {
+    int count = 0;
+    auto session = Session::create_on(std::make_unique<ClockedBackend>(count), engine, options);
+    REQUIRE(session);
+    CHECK(answers(*session, tokens) == expected);
+    return count;
+  };
+  const std::filesystem::path kept = folder / "tiles";
+  CHECK(recorded({.tune_tiles = false, .tile_cache = kept}) == 1);
+  CHECK(recorded({.tile_cache = ""}) > 1);
+  CHECK(folder.names().empty());
+  CHECK(recorded({.tile_cache = kept}) > 1);
+  CHECK(folder.names() == std::vector<std::string>{"tiles"});
+  CHECK(recorded({.tile_cache = kept}) == 1);
+}
+
+TEST_CASE("sessions without a clock, and those on a CPU, do not touch the folder of tiles") {
+  const testing::TempFolder folder;
+  const auto engine = engine_of(make_all_int8_model({.layers = 1}));
+  const TokenSequences tokens = random_sequences({3}, 101);
+  Session emulated = on_device(engine, kMultiprocessors, {.tile_cache = folder / "tiles"});
+  answers(emulated, tokens);
+  Session cpu = Session::create(engine, {.threads = 1, .tile_cache = folder / "tiles"}).value();
+  answers(cpu, tokens);
+  CHECK(folder.names().empty());
 }
 
 }  // namespace

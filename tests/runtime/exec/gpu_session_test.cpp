@@ -1,9 +1,12 @@
 // Sessions on the GPU of this machine, against the CPU and the emulation. Skipped without a GPU.
 #include "runtime/cuda/backend.h"
 #include "runtime/cuda/emulation/backend.h"
+#include "runtime/exec/tile_cache.h"
 #include "tests/support/device_sessions.h"
+#include "tests/support/temp_folder.h"
 
 #include <algorithm>
+#include <filesystem>
 
 namespace rtai {
 namespace {
@@ -24,8 +27,10 @@ bool has_gpu() {
   return found.has_value();
 }
 
-Session on_gpu(const std::shared_ptr<const engine::Engine>& engine) {
-  auto session = Session::create(engine, {.gpu = 0});
+/// Tries tiles itself, unless told of a folder.
+Session on_gpu(const std::shared_ptr<const engine::Engine>& engine,
+               const std::filesystem::path& cache = {}) {
+  auto session = Session::create(engine, {.gpu = 0, .tile_cache = cache});
   INFO((session ? "" : session.error().message()));
   REQUIRE(session);
   return std::move(*session);
@@ -123,6 +128,24 @@ TEST_CASE("two sessions on one GPU do not disturb each other") {
     CHECK(answers(second, tokens) == expected);
     CHECK(answers(first, tokens) == expected);
   }
+}
+
+TEST_CASE("tiles that were found on one GPU are kept for the next session") {
+  if (!has_gpu()) return;
+  const testing::TempFolder folder;
+  const auto engine = engine_of(testing::make_all_int8_model(kWideShapes[0]));
+  const TokenSequences tokens = random_sequences({40, 17, 3}, 101);
+  Session first = on_gpu(engine, folder.path());
+  const std::vector<float> expected = answers(first, tokens);
+  const auto device = cuda::make_backend(0);
+  REQUIRE(device);
+  const exec::TileCache cache(folder.path(), (*device)->info(),
+                              (*device)->kernels().linear_i8->name);
+  CHECK_FALSE(cache.read().empty());
+  const auto written = std::filesystem::last_write_time(cache.path());
+  Session second = on_gpu(engine, folder.path());
+  CHECK(answers(second, tokens) == expected);
+  CHECK(std::filesystem::last_write_time(cache.path()) == written);
 }
 
 }  // namespace

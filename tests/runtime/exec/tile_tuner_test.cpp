@@ -1,9 +1,12 @@
 #include "runtime/exec/tile_tuner.h"
 
+#include "tests/support/temp_folder.h"
+
 #include <catch2/catch.hpp>
 
 #include <algorithm>
 #include <array>
+#include <fstream>
 #include <map>
 
 namespace rtai {
@@ -138,6 +141,125 @@ TEST_CASE("a tuner says that a run failed") {
       });
   REQUIRE(!failed);
   CHECK(failed.error().code() == ErrorCode::device);
+}
+
+/// A device on which w64x64 is the fastest, whatever the layer.
+class KeptTiles {
+ public:
+  explicit KeptTiles(std::filesystem::path folder) : folder_(std::move(folder)) {}
+
+  PricedBackend backend{prices({{LinearTile::w64x64, 1.0}})};
+
+  exec::TileCache cache() const { return cache_of(backend.info()); }
+  exec::TileCache cache_of(const cuda::DeviceInfo& device) const {
+    return {folder_, device, kNotes.name};
+  }
+
+  struct Tuned {
+    LinearTile tile;
+    int timed_runs;
+    bool tries;  // layers alone
+  };
+  /// What a new tuner, as of another process, does with a layer of which t32x32 is expected.
+  Tuned tune(const exec::TileTuner::Layer& layer, const exec::TileCache& cache) {
+    exec::TileTuner tuner(cache);
+    const exec::LayerShape shape = exec::shape_of(layer.args);
+    int timed = 0;
+    backend.tried.clear();
+    REQUIRE(tuner.tune(backend, std::array{layer}, [&]() -> Result<double> {
+      ++timed;
+      return tuner.tile(shape, LinearTile::t32x32) == LinearTile::w64x64 ? 10.0 : 20.0;
+    }));
+    return {tuner.tile(shape, LinearTile::t32x32), timed, !backend.tried.empty()};
+  }
+  Tuned tune(int rows) { return tune(layer_of(rows, LinearTile::t32x32), cache()); }
+
+ private:
+  std::filesystem::path folder_;
+};
+
+TEST_CASE("a tuner takes the tiles that another one found, and tries nothing") {
+  const testing::TempFolder folder;
+  KeptTiles kept(folder.path());
+  const auto first = kept.tune(128);
+  REQUIRE(first.tile == LinearTile::w64x64);
+  REQUIRE(first.timed_runs == 2);
+  REQUIRE(first.tries);
+  const auto second = kept.tune(128);
+  CHECK(second.tile == LinearTile::w64x64);
+  CHECK(second.timed_runs == 0);
+  CHECK_FALSE(second.tries);
+
+  SECTION("but for shapes that it did not meet; then both are kept") {
+    CHECK(kept.tune(256).tries);
+    CHECK_FALSE(kept.tune(128).tries);
+    CHECK_FALSE(kept.tune(256).tries);
+  }
+  SECTION("but not those of another GPU or driver") {
+    const auto layer = layer_of(128, LinearTile::t32x32);
+    cuda::DeviceInfo other = kept.backend.info();
+    other.name = "another";
+    CHECK(kept.tune(layer, kept.cache_of(other)).tries);
+    other = kept.backend.info();
+    other.driver = "13.0";
+    CHECK(kept.tune(layer, kept.cache_of(other)).tries);
+    CHECK_FALSE(kept.tune(128).tries);
+  }
+  SECTION("but not from a damaged file, which it replaces") {
+    std::ofstream(kept.cache().path()) << "no tiles";
+    CHECK(kept.tune(128).tries);
+    CHECK_FALSE(kept.tune(128).tries);
+  }
+  SECTION("but not without a cache") {
+    const auto layer = layer_of(128, LinearTile::t32x32);
+    CHECK(kept.tune(layer, exec::TileCache()).tries);
+  }
+}
+
+TEST_CASE("a tuner keeps that nothing was faster than what was expected") {
+  const testing::TempFolder folder;
+  KeptTiles kept(folder.path());
+  // Of so many rows there is no tile to be tried.
+  const auto first = kept.tune(1 << 20);
+  REQUIRE(first.tile == LinearTile::t32x32);
+  REQUIRE(first.timed_runs == 1);
+  CHECK(kept.tune(1 << 20).timed_runs == 0);
+}
+
+TEST_CASE("a tuner does not take a tile that the layer cannot have") {
+  const testing::TempFolder folder;
+  KeptTiles kept(folder.path());
+  auto layer = layer_of(128, LinearTile::t32x32);
+  SECTION("as heads would be split") {
+    layer.needs.whole = 128;
+    kept.cache().add({{exec::shape_of(layer.args), LinearTile::w128x192}});
+    const auto tuned = kept.tune(layer, kept.cache());
+    CHECK(tuned.tries);
+    CHECK(tuned.tile != LinearTile::w128x192);
+  }
+  SECTION("as blocks that stay cannot meet") {
+    layer.needs.meets = true;
+    kept.cache().add({{exec::shape_of(layer.args), LinearTile::r128x128}});
+    const auto tuned = kept.tune(layer, kept.cache());
+    CHECK(tuned.tries);
+    CHECK(tuned.tile != LinearTile::r128x128);
+  }
+  // What was found instead has its place.
+  const auto now = kept.cache().read();
+  REQUIRE(now.size() == 1);
+  CHECK_FALSE(kept.tune(layer, kept.cache()).tries);
+}
+
+TEST_CASE("a tuner that cannot keep what it finds finds it all the same") {
+  const testing::TempFolder folder;
+  std::ofstream(folder / "file") << "no folder";
+  KeptTiles kept(folder / "file");
+  for (int i = 0; i < 2; ++i) {
+    const auto tuned = kept.tune(128);
+    CHECK(tuned.tries);
+    CHECK(tuned.tile == LinearTile::w64x64);
+  }
+  CHECK(folder.names() == std::vector<std::string>{"file"});
 }
 
 }  // namespace
