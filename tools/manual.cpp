@@ -87,6 +87,16 @@ a gate was missed; the output and the report were written
 interrupted; no half\-written file is left
 )";
 
+constexpr std::string_view kEnvironment = R"(.SH ENVIRONMENT
+.TP
+RTAI_CACHE_DIR
+the folder in which sessions on a GPU keep what they found by trying; empty: none; by default the folder rtai in
+$XDG_CACHE_HOME or ~/.cache
+.TP
+NO_COLOR
+if it is set and not empty, nothing is coloured
+)";
+
 std::string title(const std::string& name) {
   std::string upper = name;
   std::ranges::transform(upper, upper.begin(), [](char c) {
@@ -129,7 +139,8 @@ std::string program_page(const ProgramDescription& program) {
   for (const CommandDescription& command : program.commands)
     text += fmt::format(".TP\n\\fBrtai\\-{}\\fR(1)\n{}\n", troff(command.name),
                         troff(command.description));
-  return text + ".SH OPTIONS\n" + flag_entries(program.flags) + std::string(kExitStatus);
+  return text + ".SH OPTIONS\n" + flag_entries(program.flags) + std::string(kEnvironment) +
+         std::string(kExitStatus);
 }
 
 Json type_schema(const FlagDescription& flag) {

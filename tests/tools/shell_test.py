@@ -76,6 +76,7 @@ class ShellTest(unittest.TestCase):
         page = (self.folder / "man" / "rtai-bench.1").read_text()
         for part in (".SH NAME", ".SH SYNOPSIS", ".SH EXAMPLES", ".SH EXIT STATUS", "\\-\\-fail\\-if", "130"):
             self.assertIn(part, page)
+        self.assertIn("RTAI_CACHE_DIR", (self.folder / "man" / "rtai.1").read_text())
         if shutil.which("groff"):
             for name in pages:
                 done = subprocess.run(["groff", "-man", "-Tutf8", "-ww", self.folder / "man" / name], capture_output=True, text=True)
