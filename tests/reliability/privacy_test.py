@@ -51,13 +51,15 @@ class PrivacyTest(unittest.TestCase):
         for folder in (out, temporary):
             folder.mkdir(exist_ok=True)
         log = self.tiny.folder / "trace.log"
-        result = self.tiny.run(*words, "--verbose", cwd=out, env={"TMPDIR": str(temporary)},
+        cache = self.tiny.folder / "cache"  # of sessions on a GPU alone
+        result = self.tiny.run(*words, "--verbose", cwd=out, env={"TMPDIR": str(temporary), "RTAI_CACHE_DIR": str(cache)},
                                prefix=["strace", "-f", "-qq", "-e", "trace=network", "-o", log])
         self.assertIn(result.returncode, (code, 7), f"{words}: {result.stderr}")  # 7: a busy machine is not fast enough
         calls = [line for line in log.read_text().splitlines() if "socket" in line or CALLING.search(line)]
         self.assertEqual(calls, [], words)
         self.assertNotIn(CANARY, result.stderr, words)
         self.assertEqual(list(temporary.iterdir()), [], words)
+        self.assertFalse(cache.exists(), words)
         for name in asked:
             (out / name).unlink()
         for file in out.rglob("*"):
