@@ -33,20 +33,13 @@ std::string reason_for(const std::vector<double>& windows) {
   return reason;
 }
 
-/// Between the middle two where their number is even: of two columns neither is the usual one.
-/// Sorts them.
-double middle_of(std::vector<double>& values) {
-  std::ranges::sort(values);
-  const std::size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
-}
-
 }  // namespace
 
 double median_of(std::vector<double> values) {
-  const auto middle = values.begin() + (std::ssize(values) - 1) / 2;
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
+  const auto upper = values.begin() + std::ssize(values) / 2;
+  std::nth_element(values.begin(), upper, values.end());
+  if (values.size() % 2 == 1) return *upper;
+  return (*std::max_element(values.begin(), upper) + *upper) / 2;
 }
 
 Stability judge_stability(std::span<const double> samples) {
@@ -84,17 +77,16 @@ TurnLevels separate_turns(std::span<const std::vector<double>> times) {
       rest.clear();
       for (std::size_t turn = 0; turn < turns; ++turn)
         rest.push_back(left(c, turn));
-      levels[c] += middle_of(rest);
+      levels[c] += median_of(rest);
     }
     for (std::size_t turn = 0; turn < turns; ++turn) {
       rest.clear();
       for (std::size_t c = 0; c < contenders; ++c)
         rest.push_back(left(c, turn));
-      speeds[turn] += middle_of(rest);
+      speeds[turn] += median_of(rest);
     }
   }
-  rest = speeds;
-  const double usual = middle_of(rest);
+  const double usual = median_of(speeds);
   TurnLevels found;
   for (std::size_t c = 0; c < contenders; ++c) {
     found.ms.push_back(std::exp(levels[c] + usual));
@@ -102,7 +94,7 @@ TurnLevels separate_turns(std::span<const std::vector<double>> times) {
     for (std::size_t turn = 0; turn < turns; ++turn)
       rest.push_back(std::fabs(left(c, turn)));
     found.uncertainty =
-        std::max(found.uncertainty, kErrorOfMedian * kMadOfNormal * middle_of(rest) /
+        std::max(found.uncertainty, kErrorOfMedian * kMadOfNormal * median_of(rest) /
                                         std::sqrt(static_cast<double>(turns)));
   }
   return found;

@@ -9,7 +9,8 @@
 
 namespace rtai::tools {
 
-/// The smallest that at least half of them do not exceed; of at least one.
+/// The middle one; of an even number, half way between the middle two: of two neither is the usual
+/// one. Of at least one.
 double median_of(std::vector<double> values);
 
 /// Three windows of equal size, one after the other, and whether their medians lie within 10 %.

@@ -17,6 +17,13 @@ std::vector<double> at_these_speeds(double ms) {
   return times;
 }
 
+TEST_CASE("the median of an even number lies half way between the middle two") {
+  CHECK(median_of({7}) == 7);
+  CHECK(median_of({8, 2}) == 5);
+  CHECK(median_of({9, 1, 4}) == 4);
+  CHECK(median_of({9, 1, 4, 2}) == 3);
+}
+
 TEST_CASE("levels are free of what slows a turn for all, and are those of the usual speed") {
   const std::vector<std::vector<double>> times = {at_these_speeds(10), at_these_speeds(5),
                                                   at_these_speeds(2)};
