@@ -109,7 +109,7 @@ Result<void> run_controls(const PruneFlags& flags, Optimization& work) {
   return {};
 }
 
-/// Time targets are judged by the last measurement, the others by the pass.
+/// Time targets are judged by what is measured in the end, the others by the pass.
 std::optional<std::string> missed_target(const PruneFlags& flags,
                                          const OptimizationReport& report) {
   if (auto missed = missed_time(report, flags.speedup, flags.latency_ms)) return missed;

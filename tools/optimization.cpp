@@ -265,13 +265,17 @@ Result<void> Optimization::measure_after() {
   // Both in turn, so that a drift of the machine's speed touches both.
   const ir::Graph graphs[] = {graph_before_, *model_.graph};
   const int measurements = gate_ ? kMeasurements : 1;
+  std::vector<double> before;  // ms
+  std::vector<double> after;
   double logarithms = 0;
   for (int i = 0; i < measurements; ++i) {
     RTAI_TRY(const std::vector<TurnTimes> times, evaluator_.bench_deployed(graphs, kMeasuredRuns));
-    report_.latency_before = times[0].latency;
-    report_.latency_after = times[1].latency;
+    before.insert(before.end(), times[0].samples.begin(), times[0].samples.end());
+    after.insert(after.end(), times[1].samples.begin(), times[1].samples.end());
     logarithms += std::log(times[0].comparable_ms / times[1].comparable_ms);
   }
+  report_.latency_before = summarize(std::move(before));
+  report_.latency_after = summarize(std::move(after));
   report_.speedup = std::exp(logarithms / measurements);
   report_.layers = describe_layers(*model_.graph);
   RTAI_TRY(report_.quality_after, measure_quality());

@@ -157,8 +157,11 @@ Result<std::vector<TurnTimes>> bench_in_turns(
   } while (!is_enough());
   const TurnLevels levels = separate_turns(turns);
   std::vector<TurnTimes> times;
-  for (std::size_t i = 0; i < sessions.size(); ++i)
-    times.push_back({.latency = sessions[i].finish().latency, .comparable_ms = levels.ms[i]});
+  for (std::size_t i = 0; i < sessions.size(); ++i) {
+    BenchRun run = sessions[i].finish();
+    times.push_back(
+        {.latency = run.latency, .samples = std::move(run.samples), .comparable_ms = levels.ms[i]});
+  }
   return times;
 }
 

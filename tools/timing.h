@@ -94,7 +94,8 @@ class BenchSession {
 /// Of one of several engines that took turns.
 struct TurnTimes {
   LatencySummary latency;
-  double comparable_ms = 0;  // with the others': see separate_turns
+  std::vector<double> samples;  // ms, in the order of measuring
+  double comparable_ms = 0;     // with the others': see separate_turns
 };
 
 /// Measures engines in turns of a few runs, at least `iterations` runs of each, and several times
