@@ -34,12 +34,18 @@ using rtai::Error;
 using rtai::ErrorCode;
 using rtai::Result;
 
-/// What went wrong last, cut to what fits. An array: a string of each thread would have to be
-/// destroyed, and glibc ends the program where it has no memory to note that.
+/// What went wrong last, as many whole characters as fit. An array: a string of each thread would
+/// have to be destroyed, and glibc ends the program where it has no memory to note that.
 thread_local std::array<char, 1024> last_error = {};
 
 void remember(std::string_view message) noexcept {
-  const std::size_t size = message.copy(last_error.data(), last_error.size() - 1);
+  std::size_t size = std::min(message.size(), last_error.size() - 1);
+  const auto is_inside_character = [&] {  // of UTF-8
+    return size < message.size() && (static_cast<unsigned char>(message[size]) & 0xc0u) == 0x80u;
+  };
+  while (size > 0 && is_inside_character())
+    --size;
+  message.copy(last_error.data(), size);
   last_error[size] = '\0';
 }
 

@@ -47,8 +47,8 @@ typedef enum rtai_status {
 RTAI_API const char* rtai_version(void);
 /* RTAI_API_VERSION of the library that runs. */
 RTAI_API int32_t rtai_api_version(void);
-/* What the last failure on this thread was, in one line of 1,023 bytes at most; empty if there was
- * none. Valid until the next call that fails on this thread. */
+/* What the last failure on this thread was, in one line of 1,023 bytes at most, cut between
+ * characters; empty if there was none. Valid until the next call that fails on this thread. */
 RTAI_API const char* rtai_last_error(void);
 
 /* Opens and checks an engine file. It is mapped, not copied: several processes share its memory. */
