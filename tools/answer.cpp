@@ -76,10 +76,10 @@ Result<Answer> make_answer(const AnswerModel& model,
   const SampleOutput& first = outputs.front();
   switch (model.task) {
     case Task::sequence_classification: {
-      const auto problem = model.multi_label    ? text::Problem::multi_label_classification
-                           : first.columns == 1 ? text::Problem::regression
-                                                : text::Problem::single_label_classification;
-      RTAI_TRY(text::Classification classes, text::classify(first.row(0), problem));
+      const std::span<const float> row = first.row(0);
+      const auto problem = model.multi_label ? text::Problem::multi_label_classification
+                                             : text::problem_of(row.size());
+      RTAI_TRY(text::Classification classes, text::classify(row, problem));
       return Answer{.classes = std::move(classes), .words = {}, .embedding = {}};
     }
     case Task::token_classification:

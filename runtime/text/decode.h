@@ -20,6 +20,12 @@ enum class Problem : std::uint8_t {
   regression,                   // the outputs are the scores
 };
 
+/// What a classifier's outputs mean if it is not one of many labels: a single output is a value,
+/// several are classes.
+constexpr Problem problem_of(std::size_t outputs) {
+  return outputs == 1 ? Problem::regression : Problem::single_label_classification;
+}
+
 /// probabilities[i] = exp(logits[i]) / sum of exp(logits). The spans have one size and may be the
 /// same. Of infinities the largest share the whole; a NaN makes all of them NaN.
 void softmax(std::span<const float> logits, std::span<float> probabilities);

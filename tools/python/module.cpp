@@ -219,9 +219,8 @@ using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
 std::pair<py::array_t<std::int32_t>, Floats> classify(const Floats& logits, bool multi_label) {
   if (logits.ndim() != 2) throw py::value_error("logits: expected [sequences, classes]");
   const auto columns = static_cast<std::size_t>(logits.shape(1));
-  const auto problem = multi_label    ? text::Problem::multi_label_classification
-                       : columns == 1 ? text::Problem::regression
-                                      : text::Problem::single_label_classification;
+  const text::Problem problem =
+      multi_label ? text::Problem::multi_label_classification : text::problem_of(columns);
   // Not classes(count): before pybind11 2.12 that asks NumPy 2 for the size of an element, and gets
   // 0.
   py::array_t<std::int32_t> classes(std::vector<py::ssize_t>{logits.shape(0)});

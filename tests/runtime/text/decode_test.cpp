@@ -61,6 +61,11 @@ TEST_CASE("a text is classified by its largest logit, the first of equals") {
   CHECK(classify(logits, Problem::regression)->scores == logits);
 }
 
+TEST_CASE("a single output is a value, several are classes") {
+  CHECK(problem_of(1) == Problem::regression);
+  CHECK(problem_of(2) == Problem::single_label_classification);
+}
+
 TEST_CASE("logits that mean nothing are refused") {
   CHECK(classify({}, Problem::regression).error().message() ==
         "expected at least one logit, found none");
