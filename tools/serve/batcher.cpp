@@ -3,7 +3,6 @@
 #include <pthread.h>
 
 #include <algorithm>
-#include <cmath>
 #include <new>
 
 namespace rtai::serve {
@@ -129,7 +128,7 @@ Batcher::Load Batcher::load() const {
 }
 
 /// Moves jobs whose deadline has passed out of the queue.
-bool Batcher::take_expired(std::vector<std::unique_ptr<Waiting>>& expired, Clock::time_point now) {
+void Batcher::take_expired(std::vector<std::unique_ptr<Waiting>>& expired, Clock::time_point now) {
   const auto is_late = [now](const std::unique_ptr<Waiting>& waiting) {
     return waiting->job.deadline && *waiting->job.deadline < now;
   };
@@ -143,7 +142,6 @@ bool Batcher::take_expired(std::vector<std::unique_ptr<Waiting>>& expired, Clock
     expired.push_back(std::move(waiting));
   }
   std::erase(queue_, nullptr);
-  return !expired.empty();
 }
 
 std::size_t Batcher::batch_tokens(const CostModel& cost) const {

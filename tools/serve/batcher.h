@@ -1,7 +1,6 @@
 // The queue and the thread that computes: what waits is run together, as much as fits one batch.
 #pragma once
 
-#include "tools/serve/cache.h"
 #include "tools/serve/chooser.h"
 #include "tools/serve/engines.h"
 #include "tools/serve/http_message.h"
@@ -11,7 +10,6 @@
 #include <condition_variable>
 #include <deque>
 #include <functional>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -89,7 +87,7 @@ class Batcher {
 
   void work();
   double expected_wait_s(Clock::time_point now) const;
-  bool take_expired(std::vector<std::unique_ptr<Waiting>>& expired, Clock::time_point now);
+  void take_expired(std::vector<std::unique_ptr<Waiting>>& expired, Clock::time_point now);
   void take_batch(Clock::time_point now, std::vector<Piece>& batch);
   void run_batch(std::vector<Piece>& batch);
   void run_pieces(std::vector<Piece>& batch);
