@@ -8,7 +8,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <optional>
 
 namespace rtai::tools {
@@ -165,17 +164,6 @@ void add_layers(const Json& report, Page& page) {
       "reduction causes. Cost: predicted time of the layer as deployed.");
 }
 
-/// The first of the keys that some candidate has.
-template <std::size_t kCount>
-std::string key_among(const Json& candidates, const std::array<const char*, kCount>& keys) {
-  for (const char* key : keys) {
-    if (std::ranges::any_of(candidates,
-                            [&](const Json& one) { return number(one, key).has_value(); }))
-      return key;
-  }
-  return "";
-}
-
 /// What the choice was predicted to cost: in time, or in what the pass counts.
 std::optional<double> predicted_cost(const Json& report) {
   if (const auto ms = number(member(report, "latency_ms"), "predicted")) return ms;
@@ -198,15 +186,12 @@ std::optional<ScatterPoint> chosen_point(const Json& report) {
 void add_front(const Json& report, Page& page) {
   const Json& candidates = member(report, "candidates");
   if (!candidates.is_array() || candidates.empty()) return;
-  const std::string x =
-      key_among(candidates, std::array{"measured_ms", "latency_ms", "predicted_ms", "cost"});
-  const std::string y = key_among(candidates, std::array{"drop_points", "divergence"});
-  if (x.empty() || y.empty()) return;
+  const bool is_time = candidates.front().contains("predicted_ms");  // all, or none
   std::vector<ScatterPoint> points;
   bool has_choice = false;
   for (const Json& candidate : candidates) {
-    const std::optional<double> at = number(candidate, x);
-    const std::optional<double> harm = number(candidate, y);
+    const std::optional<double> at = number(candidate, is_time ? "predicted_ms" : "cost");
+    const std::optional<double> harm = number(candidate, "divergence");
     if (!at || !harm) continue;
     const Json& method = member(candidate, "method");
     const bool is_control = member(candidate, "control") == true;
@@ -223,16 +208,14 @@ void add_front(const Json& report, Page& page) {
                       .on_front = !is_control});
   }
   if (points.empty()) return;
-  if (const std::optional<ScatterPoint> chosen = chosen_point(report);
-      chosen && !has_choice && y == "divergence")
+  if (const std::optional<ScatterPoint> chosen = chosen_point(report); chosen && !has_choice)
     points.push_back(*chosen);
   page.heading("Quality against speed");
-  page.figure(scatter_svg(points,
-                          x == "cost" ? "cost as the pass counts it"
-                                      : x.substr(0, x.size() - 3) + " latency in ms",
-                          y == "divergence" ? "divergence of the outputs" : "points lost"),
-              "Each ring is what another budget would have bought; the line is the front. Lower "
-              "and further left is better.");
+  page.figure(
+      scatter_svg(points, is_time ? "predicted latency in ms" : "cost as the pass counts it",
+                  "divergence of the outputs"),
+      "Each ring is what another budget would have bought; the line is the front. Lower "
+      "and further left is better.");
 }
 
 void add_passes(const Json& report, Page& page) {
