@@ -12,9 +12,11 @@ What Ray's other processes take while the actors are stopped is taken from the e
 before and after, has none of that, `share` is against between.
 
 `job_per_s` is of the whole time from the call to the last answer, start of actors included; `started_per_s` of that from the
-second block of answers on. Prints a line of JSON. Ends with 77 without Ray: tests/tools/ray_nodes.py.
+second block of answers on. `workers_seen` counts the killed one and its successor. Prints a line of JSON.
+Ends with 77 without Ray: tests/tools/ray_nodes.py.
 """
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -50,6 +52,7 @@ import rtai  # noqa: E402
 import rtai.ray  # noqa: E402
 
 NODES = 2
+FEW_BLOCKS = 10 * NODES  # with fewer what comes after the first ones says nothing about a rate
 
 
 class Answers:
@@ -96,7 +99,7 @@ class Alone:
 
 def job(nodes, path, answers, alone):
     """The figures of the job, and the engine's lines a second between."""
-    halted, between, killed, blocks, first = 0.0, [], [], 0, None
+    halted, between, killed, seen, blocks, first = 0.0, [], [], set(), 0, None
     start = time.perf_counter()
     data = ray.data.read_json(path, override_num_blocks=FLAGS.blocks or None, num_cpus=0)  # the actors have all CPUs
     answered = rtai.ray.predict(data, FLAGS.engine, batch_size=FLAGS.batch_size, concurrency=NODES)
@@ -108,11 +111,13 @@ def job(nodes, path, answers, alone):
         if blocks == NODES:
             first = count, time.perf_counter() - start - halted
         if not killed and 2 * count >= FLAGS.lines:
+            seen.update(nodes.actors())
             killed.append(nodes.busy_actor())
             os.kill(killed[0], signal.SIGKILL)
         while len(between) < FLAGS.parts and count >= (len(between) + 0.5) * FLAGS.lines / FLAGS.parts and count < FLAGS.lines:
             begin = time.perf_counter()
             actors = nodes.actors()
+            seen.update(actors)
             for actor in actors:
                 os.kill(actor, signal.SIGSTOP)
             try:
@@ -122,8 +127,9 @@ def job(nodes, path, answers, alone):
                     os.kill(actor, signal.SIGCONT)
             halted += time.perf_counter() - begin
     seconds = time.perf_counter() - start - halted
-    return {"blocks": blocks, "killed": len(killed), "job_s": seconds, "start_s": first[1], "job_per_s": FLAGS.lines / seconds,
-            "started_per_s": (FLAGS.lines - first[0]) / (seconds - first[1])}, between
+    return {"blocks": blocks, "killed": len(killed), "workers_seen": len(seen), "job_s": seconds, "start_s": first[1],
+            "job_per_s": FLAGS.lines / seconds,
+            "started_per_s": (FLAGS.lines - first[0]) / (seconds - first[1]) if blocks >= FEW_BLOCKS else None}, between
 
 
 def main():
@@ -137,18 +143,20 @@ def main():
             for number in range(FLAGS.lines):
                 file.write(json.dumps({"line": number, "text": texts[number % len(texts)]}) + "\n")
         before = [alone.lines_per_s() for _ in range(2)]
-        nodes = ray_nodes.Nodes(first_cpus=1)
-        try:
-            figures, between = job(nodes, path, answers, alone)
-        finally:
-            nodes.close()
+        with contextlib.redirect_stdout(sys.stderr):  # where Ray says that a worker died
+            nodes = ray_nodes.Nodes(first_cpus=1)
+            try:
+                figures, between = job(nodes, path, answers, alone)
+            finally:
+                nodes.close()
         after = [alone.lines_per_s() for _ in range(2)]
     missing, repeated = int((answers.times == 0).sum()), int((answers.times > 1).sum())
     engine, outside = statistics.harmonic_mean(between), statistics.harmonic_mean(before + after)
     print(json.dumps({"row": "ray", "nodes": NODES, "lines": FLAGS.lines, "batch_size": FLAGS.batch_size, "missing": missing,
                       "repeated": repeated, "different": answers.different, **figures,
                       "engine_before_per_s": before, "engine_between_per_s": between, "engine_after_per_s": after,
-                      "share": figures["job_per_s"] / engine, "share_started": figures["started_per_s"] / engine,
+                      "share": figures["job_per_s"] / engine,
+                      "share_started": figures["started_per_s"] and figures["started_per_s"] / engine,
                       "share_of_alone": figures["job_per_s"] / outside}))
     sys.exit(1 if missing or repeated or answers.different or not figures["killed"] else 0)
 
