@@ -6,7 +6,6 @@ prints, instead of testing, lines a second of the job, and of the engine alone o
 Python is RTAI_RAY_PYTHON, or the one that runs this. Skipped (77) where that has no Ray.
 """
 import argparse
-import importlib.util
 import json
 import os
 import pathlib
@@ -17,13 +16,9 @@ import tempfile
 import time
 import unittest
 
-chosen = os.environ.get("RTAI_RAY_PYTHON")
-if chosen and not os.environ.get("RTAI_RAY_TEST"):
-    os.execve(chosen, [chosen, *sys.argv], {**os.environ, "RTAI_RAY_TEST": "1"})
-missing = [name for name in ("numpy", "pandas", "pyarrow", "ray") if importlib.util.find_spec(name) is None]
-if missing:
-    print(f"skipped: {', '.join(missing)} not installed")
-    sys.exit(77)
+import ray_nodes
+
+ray_nodes.require_modules()
 
 parser = argparse.ArgumentParser()
 for place in ("rtai", "maker", "package", "token_model"):
@@ -31,20 +26,15 @@ for place in ("rtai", "maker", "package", "token_model"):
 parser.add_argument("--lines", type=int, default=20000)
 parser.add_argument("--measure", action="store_true")
 FLAGS, REST = parser.parse_known_args()
-os.environ.update(PYTHONPATH=FLAGS.package, RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED="0",
-                  RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0")
-sys.path.insert(0, FLAGS.package)
+ray_nodes.use_package(FLAGS.package)
 
 import numpy as np  # noqa: E402
 import pyarrow as pa  # noqa: E402
 import ray  # noqa: E402
 import ray.data  # noqa: E402
-from ray.cluster_utils import Cluster  # noqa: E402
 
 import rtai  # noqa: E402
 import rtai.ray  # noqa: E402
-
-OBJECT_STORE = 100 << 20  # bytes
 
 
 def text_of(number):
@@ -58,65 +48,6 @@ def texts(lines):
     return ray.data.from_arrow(tables)
 
 
-def children(parent):
-    found = []
-    for folder in pathlib.Path("/proc").iterdir():
-        try:
-            if folder.name.isdigit() and int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1]) == parent:
-                found.append((int(folder.name), (folder / "cmdline").read_bytes().split(b"\0")[0].decode()))
-        except (FileNotFoundError, ProcessLookupError):
-            pass
-    return found
-
-
-def cpu_ticks(pid):
-    try:
-        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    return int(fields[11]) + int(fields[12])
-
-
-class Nodes:
-    """Two nodes, each with room for an engine, and on the first, where this program and its data live, for another."""
-
-    def __init__(self):
-        health = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000, "health_check_failure_threshold": 8}
-        self.cluster = Cluster(initialize_head=True, head_node_args={
-            "num_cpus": 2, "object_store_memory": OBJECT_STORE, "include_dashboard": False,
-            "_system_config": {**health, "enable_worker_prestart": False, "prestart_worker_first_driver": False}})
-        self.add_second()
-        ray.init(address=self.cluster.address, log_to_driver=False, logging_level="error")
-        ray.data.DataContext.get_current().enable_progress_bars = False
-
-    def add_second(self):
-        self.second = self.cluster.add_node(num_cpus=1, object_store_memory=OBJECT_STORE)
-
-    def kill_second(self):
-        self.cluster.remove_node(self.second, allow_graceful=False)
-
-    def actors(self, node=None):
-        """Processes with an engine, of one node or all."""
-        nodes = [node] if node else self.cluster.list_all_nodes()
-        raylets = [info.process.pid for each in nodes for info in each.all_processes["raylet"]]
-        return [pid for raylet in raylets for pid, name in children(raylet) if name.startswith("ray::") and "_Actor" in name]
-
-    def busy_actor(self, node=None):
-        """One that computes at this moment."""
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            before = {pid: cpu_ticks(pid) for pid in self.actors(node)}
-            time.sleep(0.02)
-            for pid, ticks in before.items():
-                if cpu_ticks(pid) > ticks:
-                    return pid
-        raise TimeoutError("no engine of the job computes")
-
-    def close(self):
-        ray.shutdown()
-        self.cluster.shutdown()
-
-
 class RayTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -124,7 +55,7 @@ class RayTest(unittest.TestCase):
         cls.folder = pathlib.Path(cls.temporary.name)
         subprocess.run([FLAGS.maker, cls.folder], check=True)
         cls.engine = cls.folder / "model.rtai"
-        cls.nodes = Nodes()
+        cls.nodes = ray_nodes.Nodes(first_cpus=2)  # with room for an engine more than the second
 
     @classmethod
     def tearDownClass(cls):
@@ -216,7 +147,7 @@ class RayTest(unittest.TestCase):
 
 def measure():
     """Lines a second of the job from its first answer on, in turn with the engine's own on as many threads."""
-    nodes = Nodes()
+    nodes = ray_nodes.Nodes(first_cpus=2)
     with tempfile.TemporaryDirectory(prefix="rtai-ray-") as folder:
         subprocess.run([FLAGS.rtai, "compile", FLAGS.token_model, "-o", f"{folder}/model.rtai", "--quiet"], check=True)
         lines = [text_of(number) for number in range(FLAGS.lines)]

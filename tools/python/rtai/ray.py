@@ -51,6 +51,11 @@ def predict(dataset: Dataset, engine: str | os.PathLike[str], *, text: str = "te
     use it: nodes need not share a file system. A call whose worker or node dies is made again elsewhere, as often as it takes,
     and only its last answer is seen. The order of rows is Ray's (``DataContext.execution_options.preserve_order``).
 
+    What is made again, and what an actor is given at a time, is a block of the data set. Of a small file Ray makes few, and a
+    death costs, and the last actor works alone for, up to a block's time: ask for more, ``read_json(..., override_num_blocks=200)``.
+    Blocks of fewer than ``batch_size`` rows are joined. A fixed number of actors that takes all CPUs leaves none to read with, and
+    the job waits forever, unless reading asks for none: ``read_json(..., num_cpus=0)``.
+
     Raises ImportError without Ray; what ``Engine`` raises for a file that cannot be used; ValueError for a number below 1.
     A column that is missing or there already, or a text that is none, ends the job with the message in Ray's UserCodeException.
     """
