@@ -36,8 +36,6 @@ Result<Json> line_json(const AnswerModel& model,
 std::string answer_text(const Json& line);
 
 /// The JSON on one line; what is not UTF-8 is replaced.
-inline std::string one_line(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
+std::string one_line(const Json& json);
 
 }  // namespace rtai::tools

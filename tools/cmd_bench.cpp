@@ -158,8 +158,7 @@ Result<void> judge_gates_of(BenchReport& report,
 }
 
 std::string formatted(const BenchReport& report, const std::string& format) {
-  if (format == "json")
-    return report.json().dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  if (format == "json") return pretty(report.json());
   if (format == "jsonl") return report.json_lines();
   if (format == "csv") return report.csv();
   if (format == "md") return report.markdown();

@@ -1,6 +1,7 @@
 // rtai prune-vocab: a model and a tokenizer without the tokens that its texts never need.
 #include "libopt/prune/vocabulary.h"
 #include "tools/cli.h"
+#include "tools/json.h"
 #include "tools/optimization.h"
 #include "tools/vocabulary.h"
 
@@ -39,7 +40,7 @@ void set_vocab_size(std::string& config_text, Index size) {
   nlohmann::ordered_json config = nlohmann::ordered_json::parse(config_text, nullptr, false);
   if (!config.is_object() || !config.contains("vocab_size")) return;
   config["vocab_size"] = size;
-  config_text = config.dump(2) + "\n";
+  config_text = pretty(config);
 }
 
 Result<PassReport> prune_vocabulary(Model& model, std::vector<std::int32_t> seen) {

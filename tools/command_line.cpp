@@ -1,5 +1,7 @@
 #include "tools/command_line.h"
 
+#include "tools/json_file.h"
+
 #include "runtime/base/mapped_file.h"
 
 #include <CLI/CLI.hpp>
@@ -14,7 +16,7 @@ namespace {
 
 Result<std::string> text_of(const std::string& key, const nlohmann::json& value) {
   if (value.is_string()) return value.get<std::string>();
-  if (value.is_number()) return value.dump();
+  if (value.is_number()) return one_line(value);
   return Error{ErrorCode::invalid_input,
                fmt::format("\"{}\": expected a text, a number, true, false or a list of texts and "
                            "numbers",

@@ -6,8 +6,12 @@
 
 namespace rtai::tools {
 
+std::string pretty(const Json& document) {
+  return document.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
 Result<void> write_json(const Json& document, const std::string& target) {
-  const std::string text = document.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  const std::string text = pretty(document);
   if (target != "-") return write_file_atomically(target, text);
   std::fwrite(text.data(), 1, text.size(), stdout);
   if (std::fflush(stdout) == 0) return {};

@@ -12,6 +12,9 @@ namespace rtai::tools {
 
 using Json = nlohmann::ordered_json;
 
+/// The document as people read it, a member a line; what is not UTF-8 is replaced.
+std::string pretty(const Json& document);
+
 /// Writes a document: "-" to standard output, else to that file, whole or not at all.
 Result<void> write_json(const Json& document, const std::string& target);
 

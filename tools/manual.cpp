@@ -183,7 +183,7 @@ std::string config_schema(const ProgramDescription& program, const CommandDescri
                          {"type", "object"},
                          {"properties", properties},
                          {"additionalProperties", false}};
-  return document.dump(2) + "\n";
+  return pretty(document);
 }
 
 }  // namespace rtai::tools

@@ -8,6 +8,7 @@
 #include "runtime/base/digest.h"
 #include "runtime/base/mapped_file.h"
 #include "runtime/base/system_error.h"
+#include "tools/json.h"
 #include "tools/model_files.h"
 #include "tools/tokenizer_files.h"
 #include "tools/understanding.h"
@@ -199,7 +200,7 @@ std::string make_config(const Model& model) {
                                    {"id2label", nlohmann::ordered_json::object()}};
   for (std::size_t i = 0; i < model.labels.size(); ++i)
     config["id2label"][std::to_string(i)] = model.labels[i];
-  return config.dump(2) + "\n";
+  return pretty(config);
 }
 
 /// Writes the files of a folder, the model last: until it is there the folder is not taken for one.

@@ -3,6 +3,7 @@
 #include "runtime/base/mapped_file.h"
 #include "tools/answer_json.h"
 #include "tools/cli.h"
+#include "tools/json_file.h"
 #include "tools/timing.h"
 #include "tools/version.h"
 
@@ -39,10 +40,10 @@ Result<std::string> read_key(const std::string& path) {
 
 /// What the server said when it did not answer.
 Error refusal(const std::string& url, const serve::HttpResponse& response) {
-  const nlohmann::json body = nlohmann::json::parse(response.body, nullptr, false);
+  const Result<nlohmann::json> body = parse_json(response.body);
   std::string reason = "no reason given";
-  if (body.is_object() && body.contains("error") && body["error"].is_string())
-    reason = body["error"].get<std::string>();
+  if (body && body->is_object() && body->contains("error") && (*body)["error"].is_string())
+    reason = (*body)["error"].get<std::string>();
   const ErrorCode code = response.status == 404  ? ErrorCode::not_found
                          : response.status < 429 ? ErrorCode::invalid_input
                                                  : ErrorCode::device;

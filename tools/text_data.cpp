@@ -143,6 +143,10 @@ Result<Shard> parse_shard(std::string_view words) {
 
 Result<Sample> parse_sample(std::string_view line) {
   RTAI_TRY(const nlohmann::json object, parse_json(line));
+  return parse_sample(object);
+}
+
+Result<Sample> parse_sample(const nlohmann::json& object) {
   if (!object.is_object()) return invalid_input("expected a JSON object");
   if (object.contains("input_ids")) return ids_sample(object);
   if (object.contains("tokens")) return words_sample(object);

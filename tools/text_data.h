@@ -5,6 +5,8 @@
 #include "runtime/base/result.h"
 #include "tools/sample.h"
 
+#include <nlohmann/json_fwd.hpp>
+
 #include <filesystem>
 #include <string_view>
 #include <vector>
@@ -37,8 +39,9 @@ struct Shard {
 /// Errors: invalid_input unless 1 <= number <= count <= 1,000,000.
 Result<Shard> parse_shard(std::string_view words);
 
-/// Parses one .jsonl line.
+/// Parses one .jsonl line, or what it says.
 Result<Sample> parse_sample(std::string_view line);
+Result<Sample> parse_sample(const nlohmann::json& object);
 
 /// The tokens of many samples, end to end.
 Result<TokenBatch> encode_all(const std::vector<Sample>& samples, const text::Tokenizer* tokenizer);

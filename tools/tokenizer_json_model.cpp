@@ -1,6 +1,7 @@
 // model: the vocabulary and how a word becomes pieces of it.
 #include "tools/internal/tokenizer_json_parts.h"
 #include "tools/internal/tokenizer_side_files.h"
+#include "tools/json_file.h"
 #include "tools/tokenizer_json.h"
 
 #include <fmt/format.h>
@@ -28,7 +29,7 @@ Result<void> expect_off(const JsonValue& option) {
   const bool off = value == false || value == 0 || value == "";
   if (off) return {};
   return unsupported(fmt::format("tokenizer option {} = {} is not supported", option.place(),
-                                 value.dump(-1, ' ', false, json::error_handler_t::replace)));
+                                 one_line(value)));
 }
 
 Result<std::vector<std::string>> read_vocabulary(const JsonValue& vocab) {

@@ -1,6 +1,8 @@
 #include "tools/report/bench.h"
 
 #include "runtime/kernels/target.h"
+#include "tools/answer_json.h"
+#include "tools/json.h"
 #include "tools/report/junit.h"
 #include "tools/report/table.h"
 #include "tools/version.h"
@@ -255,7 +257,7 @@ std::string BenchReport::json_lines() const {
                  {"rtai_version", version()},
                  {"machine", document["machine"]}};
     line.update(result);
-    lines += line.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+    lines += one_line(line) + "\n";
   }
   return lines;
 }
@@ -383,7 +385,7 @@ std::string BenchReport::action_benchmark() const {
                       {"extra", cpu_name()}});
     }
   }
-  return list.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  return pretty(list);
 }
 
 }  // namespace rtai::tools

@@ -14,7 +14,7 @@ constexpr int kBoxLeft = 20;
 constexpr int kBoxWidth = 620;
 constexpr int kPageWidth = 760;
 
-constexpr std::string_view kStyle =
+constexpr std::string_view kSvgStyle =
     "<style>text{font:13px system-ui,'DejaVu "
     "Sans',sans-serif;fill:#1b1f24}.title{font-weight:600;font-size:16px}"
     ".dim{fill:#57606a}rect{fill:#f4f6f8;stroke:#c3cad1}rect.i8{fill:#dff3e4;stroke:#7cb98c}path{"
@@ -73,7 +73,7 @@ std::string graph_svg(const std::string& title, std::span<const DrawnStep> steps
       "markerHeight=\"7\" orient=\"auto\">"
       "<path d=\"M1 1L7 4L1 7\"/></marker></defs><rect class=\"paper\" width=\"{}\" "
       "height=\"{}\"/>",
-      kPageWidth, height, kPageWidth, height, kStyle, kPageWidth, height);
+      kPageWidth, height, kPageWidth, height, kSvgStyle, kPageWidth, height);
   svg += label_svg(kBoxLeft, 30, "start", "title", title) + "\n";
   for (std::size_t i = 0; i < steps.size(); ++i) {
     for (const std::size_t source : steps[i].sources)

@@ -1,5 +1,6 @@
 #include "tools/report/optimization_page.h"
 
+#include "tools/answer_json.h"
 #include "tools/report/charts.h"
 #include "tools/report/junit.h"
 #include "tools/report/page.h"
@@ -28,7 +29,7 @@ const Json& member(const Json& object, const std::string& key) {
 }
 
 std::string word(const Json& value) {
-  return value.is_string() ? value.get<std::string>() : value.dump();
+  return value.is_string() ? value.get<std::string>() : one_line(value);
 }
 
 /// A figure before and after.

@@ -1,5 +1,7 @@
 #include "tools/serve/inquiry.h"
 
+#include "tools/json_file.h"
+
 #include <fmt/format.h>
 
 namespace rtai::serve {
@@ -30,8 +32,8 @@ int depth_of(std::string_view body) {
 Result<Body> parse_body(std::string_view body) {
   if (depth_of(body) > kDeepest)
     return Error{ErrorCode::invalid_input, fmt::format("JSON deeper than {} levels", kDeepest)};
-  Body parsed = Body::parse(body, nullptr, false);
-  if (parsed.is_discarded() || !parsed.is_object())
+  Result<Body> parsed = tools::parse_json(body);
+  if (!parsed || !parsed->is_object())
     return Error{ErrorCode::invalid_input, "expected a JSON object"};
   return parsed;
 }

@@ -31,7 +31,7 @@ Result<void> need_embeddings(const EngineSet& set) {
 
 Result<Sample> sample_of(const Body& item) {
   if (item.is_string()) return Sample(item.get<std::string>());
-  return tools::parse_sample(item.dump());
+  return tools::parse_sample(item);
 }
 
 Result<std::vector<Sample>> predict_samples(const Body& body) {
@@ -50,7 +50,7 @@ Result<std::vector<Sample>> predict_samples(const Body& body) {
     }
     return samples;
   }
-  RTAI_TRY(Sample sample, tools::parse_sample(body.dump()));
+  RTAI_TRY(Sample sample, tools::parse_sample(body));
   samples.push_back(std::move(sample));
   return samples;
 }
@@ -72,7 +72,7 @@ std::string base64(std::span<const std::byte> bytes) {
 /// "input": a text, texts, ids, or lists of ids.
 Result<std::vector<Sample>> openai_samples(const Body& input) {
   const auto ids_of = [](const Body& list) -> Result<Sample> {
-    return tools::parse_sample(Body{{"input_ids", list}}.dump());
+    return tools::parse_sample(Body{{"input_ids", list}});
   };
   std::vector<Sample> samples;
   const bool is_ids = input.is_array() && !input.empty() && input.front().is_number();
