@@ -14,36 +14,25 @@ Result<Tensors> compare(const Call& call, List list, F f) {
   const Tensor& a = call[0];
   const Tensor& b = call[1];
   RTAI_TRY_VOID(expect_same_type(a, b));
-  return one(with_type(list, a.dtype(), [&](auto zero) -> Result<Tensor> {
+  RTAI_TRY(const PairWalk walk, walk_over(a, b));
+  RTAI_TRY(Tensor result, call.allocate(DType::boolean, walk.dims));
+  bool* dst = result.mutable_data<bool>().data();
+  RTAI_TRY_VOID(with_type(list, a.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    RTAI_TRY(const ir::Dims dims, broadcast(a.dims(), b.dims()));
-    RTAI_TRY(Tensor result, call.allocate(DType::boolean, dims));
-    const T* x = a.data<T>().data();
-    const T* y = b.data<T>().data();
-    bool* dst = result.mutable_data<bool>().data();
-    for_each_row<2>(dims, {broadcast_strides(a.dims(), dims), broadcast_strides(b.dims(), dims)},
-                    [&](const Row<2>& row) {
-                      for (Index i = 0; i < row.count; ++i) {
-                        dst[row.dst + i] =
-                            f(x[row.at[0] + i * row.step[0]], y[row.at[1] + i * row.step[1]]);
-                      }
-                    });
-    return result;
+    fill(walk, a.data<T>().data(), b.data<T>().data(), dst, f);
   }));
+  return one(std::move(result));
 }
 
 /// A bool for each element of a tensor of floats.
 template <class F>
 Result<Tensors> classify(const Call& call, F f) {
-  return one(with_type(Floats{}, call[0].dtype(), [&](auto zero) -> Result<Tensor> {
-    using T = decltype(zero);
-    RTAI_TRY(Tensor result, call.allocate(DType::boolean, call[0].dims()));
-    const std::span<bool> dst = result.mutable_data<bool>();
-    std::size_t i = 0;
-    for (const T x : call[0].data<T>())
-      dst[i++] = f(x);
-    return result;
+  RTAI_TRY(Tensor result, call.allocate(DType::boolean, call[0].dims()));
+  const std::span<bool> dst = result.mutable_data<bool>();
+  RTAI_TRY_VOID(with_type(Floats{}, call[0].dtype(), [&](auto zero) {
+    std::ranges::transform(call[0].data<decltype(zero)>(), dst.begin(), f);
   }));
+  return one(std::move(result));
 }
 
 }  // namespace

@@ -19,14 +19,14 @@ using ir::Tensor;
 template <class List, class F>
 Result<Tensors> unary(const Call& call, List list, F f) {
   const Tensor& src = call[0];
-  return one(with_type(list, src.dtype(), [&](auto zero) -> Result<Tensor> {
+  RTAI_TRY(Tensor result, call.allocate(src.dtype(), src.dims()));
+  RTAI_TRY_VOID(with_type(list, src.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    RTAI_TRY(Tensor result, call.allocate(src.dtype(), src.dims()));
     const std::span<const T> from = src.data<T>();
     std::transform(from.begin(), from.end(), result.mutable_data<T>().begin(),
                    [&](T x) { return static_cast<T>(f(x)); });
-    return result;
   }));
+  return one(std::move(result));
 }
 
 template <class F>
@@ -47,29 +47,16 @@ T gelu_tanh(T x) {
 
 // --- two and more operands
 
-template <class T, class F>
-Result<Tensor> binary_of(const Call& call, const Tensor& a, const Tensor& b, F f) {
-  RTAI_TRY(const ir::Dims dims, broadcast(a.dims(), b.dims()));
-  RTAI_TRY(Tensor result, call.allocate(a.dtype(), dims));
-  const T* x = a.data<T>().data();
-  const T* y = b.data<T>().data();
-  T* dst = result.mutable_data<T>().data();
-  for_each_row<2>(dims, {broadcast_strides(a.dims(), dims), broadcast_strides(b.dims(), dims)},
-                  [&](const Row<2>& row) {
-                    for (Index i = 0; i < row.count; ++i) {
-                      dst[row.dst + i] =
-                          f(x[row.at[0] + i * row.step[0]], y[row.at[1] + i * row.step[1]]);
-                    }
-                  });
-  return result;
-}
-
 template <class List, class F>
 Result<Tensor> binary(const Call& call, List list, const Tensor& a, const Tensor& b, F f) {
   RTAI_TRY_VOID(expect_same_type(a, b));
-  return with_type(list, a.dtype(), [&](auto zero) -> Result<Tensor> {
-    return binary_of<decltype(zero)>(call, a, b, f);
-  });
+  RTAI_TRY(const PairWalk walk, walk_over(a, b));
+  RTAI_TRY(Tensor result, call.allocate(a.dtype(), walk.dims));
+  RTAI_TRY_VOID(with_type(list, a.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    fill(walk, a.data<T>().data(), b.data<T>().data(), result.mutable_data<T>().data(), f);
+  }));
+  return result;
 }
 
 /// All inputs from left to right.
@@ -80,7 +67,8 @@ Result<Tensors> fold(const Call& call, List list, F f) {
     RTAI_TRY(result, binary(call, list, result, call[i], f));
   }
   // One input alone must be of an allowed type, too.
-  return one(with_type(list, result.dtype(), [&](auto) -> Result<Tensor> { return result; }));
+  RTAI_TRY_VOID(with_type(list, result.dtype(), [](auto) {}));
+  return one(std::move(result));
 }
 
 /// Errors: invalid_input if an integer divisor is zero.
@@ -179,18 +167,10 @@ Base power(Base base, Exponent exponent) {
 template <class Base, class Exponent>
 Result<Tensor> power_of(const Call& call) {
   RTAI_TRY(const Tensor exponent, call.convert(call[1], ir::dtype_of<Exponent>()));
-  RTAI_TRY(const ir::Dims dims, broadcast(call[0].dims(), exponent.dims()));
-  RTAI_TRY(Tensor result, call.allocate(call[0].dtype(), dims));
-  const Base* x = call[0].data<Base>().data();
-  const Exponent* y = exponent.data<Exponent>().data();
-  Base* dst = result.mutable_data<Base>().data();
-  for_each_row<2>(
-      dims, {broadcast_strides(call[0].dims(), dims), broadcast_strides(exponent.dims(), dims)},
-      [&](const Row<2>& row) {
-        for (Index i = 0; i < row.count; ++i) {
-          dst[row.dst + i] = power(x[row.at[0] + i * row.step[0]], y[row.at[1] + i * row.step[1]]);
-        }
-      });
+  RTAI_TRY(const PairWalk walk, walk_over(call[0], exponent));
+  RTAI_TRY(Tensor result, call.allocate(call[0].dtype(), walk.dims));
+  fill(walk, call[0].data<Base>().data(), exponent.data<Exponent>().data(),
+       result.mutable_data<Base>().data(), [](Base x, Exponent y) { return power(x, y); });
   return result;
 }
 

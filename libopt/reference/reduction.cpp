@@ -144,12 +144,16 @@ Result<std::optional<std::vector<Index>>> reduced_axes(const Call& call) {
   return axes;
 }
 
-template <class T, class On>
-Result<Tensor> reduce_axes(const Call& call, const std::vector<Index>& axes) {
-  using State = typename On::State;
+/// What a reduction fills.
+struct Reduced {
+  Tensor result;
+  Dims kept;  // the source's dimensions, 1 along the reduced axes
+};
+
+Result<Reduced> allocate_reduced(const Call& call, const std::vector<Index>& axes) {
   const Tensor& src = call[0];
   const bool keep = call.attributes().integer("keepdims", 1) != 0;
-  Dims kept = src.dims();  // 1 along the reduced axes
+  Dims kept = src.dims();
   Dims dims;
   for (Index i = 0; i < src.rank(); ++i) {
     const bool reduced = std::ranges::binary_search(axes, i);
@@ -157,33 +161,40 @@ Result<Tensor> reduce_axes(const Call& call, const std::vector<Index>& axes) {
     if (keep || !reduced) dims.push_back(kept[static_cast<std::size_t>(i)]);
   }
   RTAI_TRY(Tensor result, call.allocate(src.dtype(), dims));
-  if (result.elements() == 0) return result;
   RTAI_TRY_VOID(call.reserve(DType::f64, kept));  // the states
-  const Index count = src.elements() / result.elements();
+  return Reduced{std::move(result), std::move(kept)};
+}
 
-  std::vector<State> states(static_cast<std::size_t>(result.elements()), On::start());
+template <class T, class On>
+void reduce_axes(const Tensor& src, Reduced& reduced) {
+  using State = typename On::State;
+  if (reduced.result.elements() == 0) return;
+  const Index count = src.elements() / reduced.result.elements();
+  std::vector<State> states(static_cast<std::size_t>(reduced.result.elements()), On::start());
   const T* from = src.data<T>().data();
   State* to = states.data();
-  for_each_row<1>(src.dims(), {broadcast_strides(kept, src.dims())}, [&](const Row<1>& row) {
-    for (Index i = 0; i < row.count; ++i) {
-      State& state = to[row.at[0] + i * row.step[0]];
-      state = On::step(state, from[row.dst + i]);
-    }
-  });
-  std::transform(states.begin(), states.end(), result.mutable_data<T>().begin(),
+  for_each_row<1>(src.dims(), {broadcast_strides(reduced.kept, src.dims())},
+                  [&](const Row<1>& row) {
+                    for (Index i = 0; i < row.count; ++i) {
+                      State& state = to[row.at[0] + i * row.step[0]];
+                      state = On::step(state, from[row.dst + i]);
+                    }
+                  });
+  std::transform(states.begin(), states.end(), reduced.result.mutable_data<T>().begin(),
                  [&](State state) { return On::finish(state, count); });
-  return result;
 }
 
 template <class Reduction>
 Result<Tensors> reduce(const Call& call) {
   RTAI_TRY(const std::optional<std::vector<Index>> axes, reduced_axes(call));
   if (!axes) return Tensors{call[0]};
+  RTAI_TRY(Reduced reduced, allocate_reduced(call, *axes));
   using List = typename Reduction::List;
-  return one(with_type(List{}, call[0].dtype(), [&](auto zero) {
+  RTAI_TRY_VOID(with_type(List{}, call[0].dtype(), [&](auto zero) {
     using T = decltype(zero);
-    return reduce_axes<T, typename Reduction::template On<T>>(call, *axes);
+    reduce_axes<T, typename Reduction::template On<T>>(call[0], reduced);
   }));
+  return one(std::move(reduced.result));
 }
 
 /// The first or last place of the largest of `size` elements `step` apart; a NaN counts as largest.
@@ -236,7 +247,7 @@ Result<Tensors> arg_max(const Call& call) {
   if (result.elements() == 0) return Tensors{result};
   const AxisView view = around_axis(src.dims(), axis);
   if (view.size == 0) return invalid_input("nothing to choose from on an empty axis");
-  RTAI_TRY_VOID(with_type(Numbers{}, src.dtype(), [&](auto zero) -> Result<void> {
+  RTAI_TRY_VOID(with_type(Numbers{}, src.dtype(), [&](auto zero) {
     using T = decltype(zero);
     const T* from = src.data<T>().data();
     auto dst = result.mutable_data<std::int64_t>().begin();
@@ -246,7 +257,6 @@ Result<Tensors> arg_max(const Call& call) {
             place_of_largest(from + o * view.size * view.inner + i, view.size, view.inner, last);
       }
     }
-    return {};
   }));
   return Tensors{result};
 }

@@ -81,6 +81,13 @@ template void for_each_row<3>(const ir::Dims&,
                               const std::array<ir::Dims, 3>&,
                               const std::function<void(const Row<3>&)>&);
 
+Result<PairWalk> walk_over(const ir::Tensor& a, const ir::Tensor& b) {
+  RTAI_TRY(ir::Dims dims, broadcast(a.dims(), b.dims()));
+  PairWalk walk{.dims = std::move(dims), .strides = {}};
+  walk.strides = {broadcast_strides(a.dims(), walk.dims), broadcast_strides(b.dims(), walk.dims)};
+  return walk;
+}
+
 Result<ir::Tensor> copy_strided(const Call& call,
                                 const ir::Tensor& src,
                                 const ir::Dims& dims,

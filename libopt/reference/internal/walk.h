@@ -38,6 +38,23 @@ void for_each_row(const ir::Dims& dims,
                   const std::array<ir::Dims, N>& strides,
                   const std::function<void(const Row<N>&)>& f);
 
+/// How two operands are walked over together.
+struct PairWalk {
+  ir::Dims dims;  // both broadcast to
+  std::array<ir::Dims, 2> strides;
+};
+/// Errors: as broadcast.
+Result<PairWalk> walk_over(const ir::Tensor& a, const ir::Tensor& b);
+
+/// dst[i] = f(x[i], y[i])
+template <class X, class Y, class D, class F>
+void fill(const PairWalk& walk, const X* x, const Y* y, D* dst, F f) {
+  for_each_row<2>(walk.dims, walk.strides, [&](const Row<2>& row) {
+    for (Index i = 0; i < row.count; ++i)
+      dst[row.dst + i] = f(x[row.at[0] + i * row.step[0]], y[row.at[1] + i * row.step[1]]);
+  });
+}
+
 /// A new tensor of `dims` whose element at some place is src[offset + place . strides].
 Result<ir::Tensor> copy_strided(const Call& call,
                                 const ir::Tensor& src,
