@@ -28,8 +28,8 @@ Result<void> expect_off(const JsonValue& option) {
   const json& value = option.raw();
   const bool off = value == false || value == 0 || value == "";
   if (off) return {};
-  return unsupported(fmt::format("tokenizer option {} = {} is not supported", option.place(),
-                                 one_line(value)));
+  return unsupported(
+      fmt::format("tokenizer option {} = {} is not supported", option.place(), one_line(value)));
 }
 
 Result<std::vector<std::string>> read_vocabulary(const JsonValue& vocab) {
