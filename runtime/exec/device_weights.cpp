@@ -2,6 +2,7 @@
 
 #include "runtime/base/checked.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -10,44 +11,56 @@ namespace {
 
 using engine::kPanelRows;
 
-/// Calls body(row, column, element) for every weight of a matrix in panels.
-template <class T, class Body>
-void for_each_weight(const engine::TensorInfo& tensor, const std::byte* panels, Body&& body) {
-  const Index group = engine::panel_group(tensor.dtype);
-  const Index groups = div_up(tensor.dims[1], group);
-  const T* elements = reinterpret_cast<const T*>(panels);
-  for (Index row = 0; row < tensor.dims[0]; ++row) {
-    const T* panel = elements + row / kPanelRows * groups * kPanelRows * group;
-    for (Index column = 0; column < tensor.dims[1]; ++column)
-      body(row, column,
-           panel[(column / group * kPanelRows + row % kPanelRows) * group + column % group]);
+constexpr Index kGroupBytes = 4;  // of consecutive columns that stand together in a panel
+
+/// Calls body(row, group, bytes) for every group of the matrix, in the order in which they are
+/// stored: what is read once need not be cached, and the rows of a panel are few enough to be.
+template <class Body>
+void for_each_group(const engine::TensorInfo& tensor, const std::byte* panels, Body&& body) {
+  const Index groups = div_up(tensor.dims[1], engine::panel_group(tensor.dtype));
+  for (Index first = 0; first < tensor.dims[0]; first += kPanelRows) {
+    const Index rows = std::min(kPanelRows, tensor.dims[0] - first);
+    for (Index group = 0; group < groups; ++group, panels += kPanelRows * kGroupBytes) {
+      for (Index row = 0; row < rows; ++row)
+        body(first + row, group, panels + row * kGroupBytes);
+    }
   }
 }
 
-/// A weight as linear kernels read it. Errors: unsupported.
-Result<std::vector<std::byte>> as_rows(const engine::TensorInfo& tensor, const std::byte* panels) {
+/// A weight as linear kernels read it, into `rows`. Errors: unsupported.
+Result<void> write_rows(const engine::TensorInfo& tensor,
+                        const std::byte* panels,
+                        std::vector<std::byte>& rows) {
   const bool is_i8 = tensor.dtype == DType::i8;
-  const Index stride = cuda::row_stride(static_cast<int>(tensor.dims[1]), is_i8 ? 1 : 2);
-  std::vector<std::byte> rows(static_cast<std::size_t>(
-      round_up<Index>(tensor.dims[0], cuda::kWeightRows) * stride * (is_i8 ? 1 : 2)));
+  const int element = is_i8 ? 1 : 2;
+  const Index row_bytes = element * cuda::row_stride(static_cast<int>(tensor.dims[1]), element);
+  rows.assign(
+      static_cast<std::size_t>(round_up<Index>(tensor.dims[0], cuda::kWeightRows) * row_bytes),
+      std::byte{0});
+  std::byte* const dst = rows.data();
   if (is_i8) {
-    for_each_weight<std::int8_t>(tensor, panels, [&](Index row, Index column, std::int8_t weight) {
-      rows[static_cast<std::size_t>(row * stride + column)] = static_cast<std::byte>(weight);
+    for_each_group(tensor, panels, [&](Index row, Index group, const std::byte* weights) {
+      std::byte* const to = dst + row * row_bytes + group * kGroupBytes;
+      const Index left = tensor.dims[1] - group * kGroupBytes;
+      if (left >= kGroupBytes)
+        std::memcpy(to, weights, kGroupBytes);
+      else  // what a file has beyond the columns stays there
+        std::copy_n(weights, left, to);
     });
-    return rows;
+    return {};
   }
   constexpr float kLargestF16 = 65504.0f;
   bool fits = true;
-  for_each_weight<float>(tensor, panels, [&](Index row, Index column, float weight) {
+  for_each_group(tensor, panels, [&](Index row, Index column, const std::byte* bytes) {
+    float weight = 0;
+    std::memcpy(&weight, bytes, sizeof(weight));
     fits = fits && !(std::fabs(weight) > kLargestF16);
     const std::uint16_t bits = f32_to_f16(weight);
-    std::memcpy(rows.data() + 2 * (row * stride + column), &bits, sizeof(bits));
+    std::memcpy(dst + row * row_bytes + 2 * column, &bits, sizeof(bits));
   });
-  if (!fits) {
-    return Error{ErrorCode::unsupported,
-                 "'" + tensor.name + "': a weight larger than 65504; GPUs keep it in 16 bits"};
-  }
-  return rows;
+  if (fits) return {};
+  return Error{ErrorCode::unsupported,
+               "'" + tensor.name + "': a weight larger than 65504; GPUs keep it in 16 bits"};
 }
 
 }  // namespace
@@ -76,11 +89,12 @@ Result<DeviceWeights> DeviceWeights::upload(cuda::Backend& backend,
     total += round_up(device_bytes(i), kAlignment);
   }
   RTAI_TRY(weights.memory_, backend.allocate(std::max(total, kAlignment)));
+  std::vector<std::byte> rows;  // one for all: fresh pages take longer than what is done with them
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const std::span<const std::byte> stored = engine.bytes_of(tensors[i]);
     std::byte* dst = weights.memory_.data() + weights.offsets_[i];
     if (is_weight[i]) {
-      RTAI_TRY(const std::vector<std::byte> rows, as_rows(tensors[i], stored.data()));
+      RTAI_TRY_VOID(write_rows(tensors[i], stored.data(), rows));
       RTAI_TRY_VOID(backend.upload(dst, rows));
     } else if (!stored.empty()) {
       RTAI_TRY_VOID(backend.upload(dst, stored));
