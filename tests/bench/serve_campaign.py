@@ -53,11 +53,15 @@ class Campaign:
         all (PATIENT): a client that is refused and asks again at once keeps the server busy with refusals."""
         return self.bench(server, "--connections", 64, "--duration", f"{seconds}s")["throughput_per_s"]
 
-    def capacity(self, engine=None):
-        """The median of several windows: a clock that rises for a moment is not what a server can hold."""
+    def windows(self, engine=None):
+        """What a server answers in each of several windows, the fewest first: a clock that rises for a moment, or a neighbour
+        on the same core, makes them differ."""
         with Server(self.flags.rtai, engine or self.flags.engine, *PATIENT) as server:
             self.closed_loop(server, 1)
-            return statistics.median(self.closed_loop(server, 2) for _ in range(7))
+            return sorted(self.closed_loop(server, 1) for _ in range(15))
+
+    def capacity(self, engine=None):
+        return statistics.median(self.windows(engine))
 
     def throughput(self):
         """Closed loop over HTTP against batches without it, in turn: (share, http, batches) per second."""
@@ -79,13 +83,16 @@ class Campaign:
         return self.bench(server, "--connections", 1, "--duration", "3s")
 
     def load(self):
-        """p99 at 70 % of the closed-loop throughput, against the latency of one request alone."""
-        capacity = self.capacity()
-        with Server(self.flags.rtai, self.flags.engine) as server:
-            alone = self.one_at_a_time(server)
-            loaded = self.bench(server, "--rate", 0.7 * capacity, "--duration", f"{self.flags.seconds / 2}s")
-        self.say("load", alone_p50_ms=alone["latency_ms"]["p50"], alone_p99_ms=alone["latency_ms"]["p99"], capacity_per_s=capacity,
-                 loaded_p50_ms=loaded["latency_ms"]["p50"], loaded_p99_ms=loaded["latency_ms"]["p99"], statuses=loaded["statuses"])
+        """p99 at 70 % of the closed-loop throughput, against the latency of one request alone. What the server can do in the
+        second slowest window is what it can hold; 70 % of the median may be more than all of that."""
+        windows = self.windows()
+        for name, capacity in (("what can be held", windows[1]), ("median", windows[len(windows) // 2])):
+            with Server(self.flags.rtai, self.flags.engine) as server:
+                alone = self.one_at_a_time(server)["latency_ms"]
+                loaded = self.bench(server, "--rate", 0.7 * capacity, "--duration", f"{self.flags.seconds / 2}s")
+            self.say("load", of=name, capacity_per_s=capacity, windows_per_s=[round(w) for w in windows],
+                     alone_p50_ms=alone["p50"], alone_p99_ms=alone["p99"],
+                     loaded_p50_ms=loaded["latency_ms"]["p50"], loaded_p99_ms=loaded["latency_ms"]["p99"], statuses=loaded["statuses"])
 
     def overload(self):
         """Five times the capacity: those accepted, those refused, memory, recovery."""
@@ -111,7 +118,7 @@ class Campaign:
             alone = self.one_at_a_time(server)["latency_ms"]["p50"]
         capacity = self.capacity(full)
         promise_ms = round(5 * alone + 5)
-        for name, engines in (("both", [full, fast]), ("full alone", [full])):
+        for name, engines in (("both", [full, fast]), ("full alone", [full]), ("fast alone", [fast])):
             with Server(self.flags.rtai, *engines, "--slo-p99", f"{promise_ms}ms", "--queue-time", "10s") as server:
                 found = self.bench(server, "--rate", 1.3 * capacity, "--connections", 128, "--duration", f"{self.flags.seconds / 2}s")
                 metrics = server.metrics()
