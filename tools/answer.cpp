@@ -1,5 +1,7 @@
 #include "tools/answer.h"
 
+#include "runtime/text/utf8.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -13,12 +15,6 @@ struct SampleWords {
   std::vector<std::int32_t> of_tokens;
 };
 
-std::uint32_t code_points(std::string_view text) {
-  return static_cast<std::uint32_t>(std::count_if(text.begin(), text.end(), [](char c) {
-    return (static_cast<unsigned char>(c) & 0xc0u) != 0x80u;
-  }));
-}
-
 SampleWords words_of(const AnswerModel& model,
                      const Sample& sample,
                      const text::Encoding& encoding) {
@@ -26,7 +22,7 @@ SampleWords words_of(const AnswerModel& model,
   if (!sample.words.empty()) {  // words given by the caller; the text is them joined by spaces
     std::uint32_t at = 0;
     for (const std::string& word : sample.words) {
-      const std::uint32_t size = code_points(word);
+      const std::uint32_t size = text::count_characters(word);
       result.words.push_back({.word = word, .characters = {at, at + size}, .label = {}});
       at += size + 1;
     }

@@ -35,6 +35,11 @@ std::string reason_for(const std::vector<double>& windows) {
 
 }  // namespace
 
+double percentile_of(std::span<const double> sorted, double share) {
+  const auto rank = static_cast<std::size_t>(std::ceil(share * static_cast<double>(sorted.size())));
+  return sorted[std::max<std::size_t>(rank, 1) - 1];
+}
+
 double median_of(std::vector<double> values) {
   const auto upper = values.begin() + std::ssize(values) / 2;
   std::nth_element(values.begin(), upper, values.end());

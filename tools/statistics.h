@@ -38,6 +38,9 @@ struct TurnLevels {
 /// Source: median polish, Tukey 1977, Exploratory Data Analysis, chapter 11.
 TurnLevels separate_turns(std::span<const std::vector<double>> times);
 
+/// The smallest sample that at least `share` of them do not exceed. Sorted, at least one.
+double percentile_of(std::span<const double> sorted, double share);
+
 /// How many times faster one is than another, with a 95 % confidence interval.
 struct Comparison {
   double ratio = 1;  // time of the reference / time of the other

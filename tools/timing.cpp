@@ -25,11 +25,6 @@ constexpr int kLeastTurns = 8;
 constexpr double kCertainty = 0.004;
 constexpr int kMostPatience = 4;
 
-double percentile(const std::vector<double>& sorted, double share) {
-  const auto rank = static_cast<std::size_t>(std::ceil(share * static_cast<double>(sorted.size())));
-  return sorted[std::max<std::size_t>(rank, 1) - 1];
-}
-
 }  // namespace
 
 LatencySummary summarize(std::vector<double> samples) {
@@ -39,11 +34,11 @@ LatencySummary summarize(std::vector<double> samples) {
   summary.max = samples.back();
   summary.mean =
       std::accumulate(samples.begin(), samples.end(), 0.0) / static_cast<double>(samples.size());
-  summary.p50 = percentile(samples, 0.50);
-  summary.p90 = percentile(samples, 0.90);
-  summary.p95 = percentile(samples, 0.95);
-  summary.p99 = percentile(samples, 0.99);
-  summary.p999 = percentile(samples, 0.999);
+  summary.p50 = percentile_of(samples, 0.50);
+  summary.p90 = percentile_of(samples, 0.90);
+  summary.p95 = percentile_of(samples, 0.95);
+  summary.p99 = percentile_of(samples, 0.99);
+  summary.p999 = percentile_of(samples, 0.999);
   double squares = 0;
   for (const double sample : samples)
     squares += (sample - summary.mean) * (sample - summary.mean);

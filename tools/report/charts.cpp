@@ -1,6 +1,7 @@
 #include "tools/report/charts.h"
 
 #include "tools/report/page.h"
+#include "tools/statistics.h"
 
 #include <fmt/format.h>
 
@@ -69,12 +70,6 @@ std::string x_axis_svg(const Axis& axis, double y, const std::string& title) {
     svg += text_svg(axis.at(tick), y + 18, "middle", fmt::format("{:.6g}", tick));
   }
   return svg + text_svg(axis.to, y + 34, "end", title);
-}
-
-/// The smallest sample that at least `share` of them do not exceed.
-double percentile_of(std::span<const double> sorted, double share) {
-  const auto rank = static_cast<std::size_t>(std::ceil(share * static_cast<double>(sorted.size())));
-  return sorted[std::max<std::size_t>(rank, 1) - 1];
 }
 
 /// Marks p50, p90 and p99; a label that would touch the one before moves a row up.

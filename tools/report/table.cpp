@@ -1,46 +1,39 @@
 #include "tools/report/table.h"
 
+#include "runtime/text/utf8.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
 
 namespace rtai::tools {
-namespace {
 
-/// Code points, so that the columns line up with non-ASCII names too.
-std::size_t width_of(const std::string& text) {
-  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
-    return (static_cast<unsigned char>(c) & 0xc0u) != 0x80u;
-  }));
-}
-
-}  // namespace
-
+/// Columns line up with names of any script: a character has one place.
 std::string Table::text() const {
   std::vector<std::size_t> widths;
   for (const auto& row : rows_) {
     widths.resize(std::max(widths.size(), row.size()));
     for (std::size_t i = 0; i < row.size(); ++i)
-      widths[i] = std::max(widths[i], width_of(row[i]));
+      widths[i] = std::max<std::size_t>(widths[i], text::count_characters(row[i]));
   }
-  std::string text;
+  std::string whole;
   for (std::size_t r = 0; r < rows_.size(); ++r) {
     std::string line;
     for (std::size_t i = 0; i < rows_[r].size(); ++i) {
-      const std::string padding(widths[i] - width_of(rows_[r][i]), ' ');
+      const std::string padding(widths[i] - text::count_characters(rows_[r][i]), ' ');
       if (i > 0) line += "  ";
       line += i == 0 ? rows_[r][i] + padding : padding + rows_[r][i];
     }
     line.erase(line.find_last_not_of(' ') + 1);
-    text += line + "\n";
+    whole += line + "\n";
     if (r > 0) continue;
     std::size_t total = 2 * (widths.size() - 1);
     for (const std::size_t width : widths)
       total += width;
-    text += std::string(total, '-') + "\n";
+    whole += std::string(total, '-') + "\n";
   }
-  return text;
+  return whole;
 }
 
 std::string human_bytes(double bytes) {
