@@ -4,6 +4,8 @@ usage: triton_overhead.py RTAI ENGINE TEXTS BACKENDS [--seconds N] [--threads N]
 BACKENDS holds rtai/libtriton_rtai.so. The token ids of one text of middling length go through the engine alone (`rtai bench`)
 and through the server over HTTP and gRPC, in turn, five rounds; the medians of the rounds' p50 are compared. The clients send
 bytes that were made before: what is left of them, and of the protocol, is what a request that asks nothing (`live`) takes.
+What the server itself counts, on average: `queue`, `compute_input`, `compute_infer` (the engine where it runs, less warm than in
+`rtai bench`), `compute_output`.
 Prints a line of JSON. Ends with 77 without Triton's server and clients: tests/tools/triton/triton_server.py.
 """
 import argparse
@@ -94,6 +96,14 @@ def p50_ms(ask, request, seconds):
     return 1e3 * statistics.median(times)
 
 
+def counts(server):
+    """What the server has counted: requests, and nanoseconds of all of them together."""
+    with tritonclient.grpc.InferenceServerClient(server.grpc) as client:
+        stats = client.get_inference_statistics("measured").model_stats[0].inference_stats
+    return {"count": stats.success.count, **{part: getattr(stats, part).ns for part in
+                                             ("success", "queue", "compute_input", "compute_infer", "compute_output")}}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("rtai")
@@ -127,11 +137,15 @@ def main():
             for measure in what.values():
                 measure(1)
             found = {name: [] for name in what}
+            before = counts(server)
             for _ in range(ROUNDS):
                 for name, measure in what.items():
                     found[name].append(measure(flags.seconds))
+            after = counts(server)
     p50 = {name: statistics.median(times) for name, times in found.items()}
-    print(json.dumps({"row": "triton", "tokens": len(ids), "threads": flags.threads, "p50_ms": p50,
+    asked = after.pop("count") - before.pop("count")
+    counted = {name: (after[name] - before[name]) / asked / 1e6 for name in after}
+    print(json.dumps({"row": "triton", "counted_ms": counted, "tokens": len(ids), "threads": flags.threads, "p50_ms": p50,
                       "overhead_http_ms": p50["http"] - p50["engine"], "overhead_grpc_ms": p50["grpc"] - p50["engine"]}))
 
 
