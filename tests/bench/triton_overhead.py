@@ -4,8 +4,7 @@ usage: triton_overhead.py RTAI ENGINE TEXTS BACKENDS [--seconds N] [--threads N]
 BACKENDS holds rtai/libtriton_rtai.so. The token ids of one text of middling length go through the engine alone (`rtai bench`)
 and through the server over HTTP and gRPC, in turn, five rounds; the medians of the rounds' p50 are compared. The clients send
 bytes that were made before: what is left of them, and of the protocol, is what a request that asks nothing (`live`) takes.
-What the server itself counts, on average: `queue`, `compute_input`, `compute_infer` (the engine where it runs, less warm than in
-`rtai bench`), `compute_output`.
+What the server itself counts, on average: `queue`, `compute_input`, `compute_infer` (the engine there), `compute_output`.
 Prints a line of JSON. Ends with 77 without Triton's server and clients: tests/tools/triton/triton_server.py.
 """
 import argparse
