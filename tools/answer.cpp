@@ -95,7 +95,7 @@ std::string code_point_range(std::string_view text, std::uint32_t begin, std::ui
   std::string range;
   std::uint32_t at = 0;  // code points begun so far
   for (const char c : text) {
-    if ((static_cast<unsigned char>(c) & 0xc0u) != 0x80u) ++at;
+    if (!text::is_continuation(c)) ++at;
     if (at > begin && at <= end) range += c;
   }
   return range;

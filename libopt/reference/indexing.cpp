@@ -275,7 +275,7 @@ Result<Tensors> scatter_nd(const Call& call) {
   if (updates.elements() == 0) return Tensors{result};
   const Index run =
       product(std::span(src.dims()).subspan(static_cast<std::size_t>(indices.dim(-1))));
-  RTAI_TRY_VOID(with_type(NumbersAndBool{}, src.dtype(), [&](auto zero) -> Result<void> {
+  RTAI_TRY_VOID(with_type(NumbersAndBool{}, src.dtype(), [&](auto zero) {
     using T = decltype(zero);
     const T* from = updates.data<T>().data();
     T* to = result.mutable_data<T>().data();
@@ -283,7 +283,6 @@ Result<Tensors> scatter_nd(const Call& call) {
       for (Index i = 0; i < run; ++i)
         to[offset + i] = combined(how, to[offset + i], *from++);
     }
-    return {};
   }));
   return Tensors{result};
 }

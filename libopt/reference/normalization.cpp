@@ -40,7 +40,7 @@ Result<Tensors> softmax_along_axis(const Call& call, Scale scale) {
   RTAI_TRY(Tensor result, call.allocate(src.dtype(), src.dims()));
   if (result.elements() == 0) return Tensors{result};
   const AxisView view = around_axis(src.dims(), axis);
-  RTAI_TRY_VOID(with_type(Floats{}, src.dtype(), [&](auto zero) -> Result<void> {
+  RTAI_TRY_VOID(with_type(Floats{}, src.dtype(), [&](auto zero) {
     using T = decltype(zero);
     for (Index o = 0; o < view.outer; ++o) {
       for (Index i = 0; i < view.inner; ++i) {
@@ -49,7 +49,6 @@ Result<Tensors> softmax_along_axis(const Call& call, Scale scale) {
                     view.inner, scale);
       }
     }
-    return {};
   }));
   return Tensors{result};
 }
@@ -98,7 +97,7 @@ Result<Tensors> normalize_layers(const Call& call, Index axis, double epsilon) {
     RTAI_TRY(bias_strides, parameter_strides(call[2], src));
   }
   if (src.elements() == 0) return Tensors{result, mean, inverse};
-  RTAI_TRY_VOID(with_type(Floats{}, src.dtype(), [&](auto zero) -> Result<void> {
+  RTAI_TRY_VOID(with_type(Floats{}, src.dtype(), [&](auto zero) {
     using T = decltype(zero);
     const Index rows = mean.elements();
     const Index size = src.elements() / rows;
@@ -118,7 +117,6 @@ Result<Tensors> normalize_layers(const Call& call, Index axis, double epsilon) {
         x = x * weight[row.at[0] + i * row.step[0]] + bias[row.at[1] + i * row.step[1]];
       }
     });
-    return {};
   }));
   return Tensors{result, mean, inverse};
 }

@@ -270,7 +270,7 @@ Result<Tensors> cum_sum(const Call& call) {
   RTAI_TRY(Tensor result, call.allocate(src.dtype(), src.dims()));
   if (result.elements() == 0) return Tensors{result};
   const AxisView view = around_axis(src.dims(), axis);
-  RTAI_TRY_VOID(with_type(Summable{}, src.dtype(), [&](auto zero) -> Result<void> {
+  RTAI_TRY_VOID(with_type(Summable{}, src.dtype(), [&](auto zero) {
     using T = decltype(zero);
     const T* from = src.data<T>().data();
     T* to = result.mutable_data<T>().data();
@@ -286,7 +286,6 @@ Result<Tensors> cum_sum(const Call& call) {
         }
       }
     }
-    return {};
   }));
   return Tensors{result};
 }

@@ -3,6 +3,7 @@
 #include "runtime/exec/session.h"
 #include "runtime/text/packed_batch.h"
 #include "runtime/text/tokenizer.h"
+#include "runtime/text/utf8.h"
 
 #include <algorithm>
 #include <array>
@@ -40,11 +41,10 @@ thread_local std::array<char, 1024> last_error = {};
 
 void remember(std::string_view message) noexcept {
   std::size_t size = std::min(message.size(), last_error.size() - 1);
-  const auto is_inside_character = [&] {  // of UTF-8
-    return size < message.size() && (static_cast<unsigned char>(message[size]) & 0xc0u) == 0x80u;
-  };
-  while (size > 0 && is_inside_character())
-    --size;
+  if (size < message.size()) {
+    while (size > 0 && rtai::text::is_continuation(message[size]))
+      --size;
+  }
   message.copy(last_error.data(), size);
   last_error[size] = '\0';
 }

@@ -11,7 +11,19 @@ namespace {
 
 using engine::kPanelRows;
 
-constexpr Index kGroupBytes = 4;  // of consecutive columns that stand together in a panel
+constexpr Index kGroupBytes = engine::panel_group(DType::i8);  // as many for every element type
+
+/// What a row of a weight [n, k] takes on the device: 8-bit integers, or floats as 16 bits.
+Index row_bytes(const engine::TensorInfo& tensor) {
+  const int element = tensor.dtype == DType::i8 ? 1 : 2;
+  return Index{element} * cuda::row_stride(static_cast<int>(tensor.dims[1]), element);
+}
+
+/// What the weight takes with the rows of zeros behind it that kernels may read.
+std::size_t weight_bytes(const engine::TensorInfo& tensor) {
+  return static_cast<std::size_t>(round_up<Index>(tensor.dims[0], cuda::kWeightRows) *
+                                  row_bytes(tensor));
+}
 
 /// Calls body(row, group, bytes) for every group of the matrix, in the order in which they are
 /// stored: what is read once need not be cached, and the rows of a panel are few enough to be.
@@ -31,16 +43,12 @@ void for_each_group(const engine::TensorInfo& tensor, const std::byte* panels, B
 Result<void> write_rows(const engine::TensorInfo& tensor,
                         const std::byte* panels,
                         std::vector<std::byte>& rows) {
-  const bool is_i8 = tensor.dtype == DType::i8;
-  const int element = is_i8 ? 1 : 2;
-  const Index row_bytes = element * cuda::row_stride(static_cast<int>(tensor.dims[1]), element);
-  rows.assign(
-      static_cast<std::size_t>(round_up<Index>(tensor.dims[0], cuda::kWeightRows) * row_bytes),
-      std::byte{0});
+  rows.assign(weight_bytes(tensor), std::byte{0});
   std::byte* const dst = rows.data();
-  if (is_i8) {
+  const Index stride = row_bytes(tensor);
+  if (tensor.dtype == DType::i8) {
     for_each_group(tensor, panels, [&](Index row, Index group, const std::byte* weights) {
-      std::byte* const to = dst + row * row_bytes + group * kGroupBytes;
+      std::byte* const to = dst + row * stride + group * kGroupBytes;
       const Index left = tensor.dims[1] - group * kGroupBytes;
       if (left >= kGroupBytes)
         std::memcpy(to, weights, kGroupBytes);
@@ -56,7 +64,7 @@ Result<void> write_rows(const engine::TensorInfo& tensor,
     std::memcpy(&weight, bytes, sizeof(weight));
     fits = fits && !(std::fabs(weight) > kLargestF16);
     const std::uint16_t bits = f32_to_f16(weight);
-    std::memcpy(dst + row * row_bytes + 2 * column, &bits, sizeof(bits));
+    std::memcpy(dst + row * stride + 2 * column, &bits, sizeof(bits));
   });
   if (fits) return {};
   return Error{ErrorCode::unsupported,
@@ -76,11 +84,7 @@ Result<DeviceWeights> DeviceWeights::upload(cuda::Backend& backend,
       is_weight[static_cast<std::size_t>(step.tensors[engine::linear_tensor::weight])] = true;
   }
   const auto device_bytes = [&](std::size_t i) {
-    if (!is_weight[i]) return static_cast<std::size_t>(tensors[i].bytes);
-    const int element = tensors[i].dtype == DType::i8 ? 1 : 2;
-    return static_cast<std::size_t>(
-        round_up<Index>(tensors[i].dims[0], cuda::kWeightRows) * element *
-        cuda::row_stride(static_cast<int>(tensors[i].dims[1]), element));
+    return is_weight[i] ? weight_bytes(tensors[i]) : static_cast<std::size_t>(tensors[i].bytes);
   };
   DeviceWeights weights;
   std::size_t total = 0;

@@ -576,7 +576,7 @@ bool Normalizer::run_simple(std::string_view simple,
   std::uint32_t characters = 0;
   for (const char c : simple) {
     const auto byte = static_cast<unsigned char>(c);
-    characters += (byte & 0xc0u) != 0x80u ? 1 : 0;
+    characters += is_continuation(c) ? 0 : 1;
     const std::uint8_t result = byte < 0x80 ? ascii_[byte] : byte;
     if (byte < 0x80 && result == kOther) return undo();
     if (byte < 0x80 && result == kDropped) continue;

@@ -10,6 +10,11 @@ namespace rtai::text {
 
 inline constexpr char32_t kReplacementCharacter = 0xfffd;
 
+/// Whether `byte` goes on with a character instead of beginning one.
+inline bool is_continuation(char byte) {
+  return (static_cast<unsigned char>(byte) & 0xc0u) == 0x80u;
+}
+
 struct DecodedCharacter {
   char32_t value;
   std::uint32_t bytes;  // how many it took, at least 1
@@ -46,8 +51,7 @@ inline DecodedCharacter decode_utf8(std::string_view text, std::size_t position)
 /// The character that ends where `position` > 0 is.
 inline DecodedCharacter decode_before(std::string_view text, std::size_t position) {
   std::size_t begin = position - 1;
-  while (begin > 0 && position - begin < 4 &&
-         (static_cast<unsigned char>(text[begin]) & 0xc0u) == 0x80u)
+  while (begin > 0 && position - begin < 4 && is_continuation(text[begin]))
     --begin;
   const DecodedCharacter c = decode_utf8(text, begin);
   return begin + c.bytes == position ? c : DecodedCharacter{kReplacementCharacter, 1};
@@ -57,7 +61,7 @@ inline DecodedCharacter decode_before(std::string_view text, std::size_t positio
 inline std::uint32_t count_characters(std::string_view text) {
   std::uint32_t count = 0;
   for (const char byte : text)
-    count += (static_cast<unsigned char>(byte) & 0xc0u) != 0x80u;
+    count += is_continuation(byte) ? 0 : 1;
   return count;
 }
 

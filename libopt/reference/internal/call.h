@@ -124,24 +124,19 @@ using NumbersAndBool = Types<float,
 
 Error wrong_type(DType dtype);
 
-/// f(T{}) for the T of the list that stores `dtype`. Errors: invalid_input if none does.
+/// f(T{}) for the T of the list that stores `dtype`, of which nothing is returned if f returns
+/// nothing. Errors: invalid_input if none does.
 template <class... Ts, class F>
-requires(!std::is_void_v<std::invoke_result_t<F, Ts>> &&
-         ...) auto with_type(Types<Ts...> /*list*/, DType dtype, F&& f)
-    -> std::common_type_t<std::invoke_result_t<F, Ts>...> {
-  using Answer = std::common_type_t<std::invoke_result_t<F, Ts>...>;
-  Answer answer = wrong_type(dtype);
-  static_cast<void>(((dtype == ir::dtype_of<Ts>() && (answer = f(Ts{}), true)) || ...));
-  return answer;
-}
-
-/// The same for an f that returns nothing: what it fills was made before, once for all types.
-template <class... Ts, class F>
-requires(std::is_void_v<std::invoke_result_t<F, Ts>>&&...) Result<void> with_type(
-    Types<Ts...> /*list*/, DType dtype, F&& f) {
-  const bool found = ((dtype == ir::dtype_of<Ts>() && (f(Ts{}), true)) || ...);
-  if (!found) return wrong_type(dtype);
-  return {};
+auto with_type(Types<Ts...> /*list*/, DType dtype, F&& f) {
+  using Returned = std::common_type_t<std::invoke_result_t<F, Ts>...>;
+  if constexpr (std::is_void_v<Returned>) {
+    const bool found = ((dtype == ir::dtype_of<Ts>() && (f(Ts{}), true)) || ...);
+    return found ? Result<void>() : Result<void>(wrong_type(dtype));
+  } else {
+    Returned returned = wrong_type(dtype);
+    static_cast<void>(((dtype == ir::dtype_of<Ts>() && (returned = f(Ts{}), true)) || ...));
+    return returned;
+  }
 }
 
 /// f(T{}) for the T that holds one element's bits: for operators that only move elements.

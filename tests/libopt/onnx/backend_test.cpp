@@ -3,6 +3,7 @@
 #include "libopt/onnx/outline.h"
 #include "libopt/reference/interpret.h"
 #include "runtime/base/mapped_file.h"
+#include "tests/support/file.h"
 
 #include <catch2/catch.hpp>
 #include <fmt/format.h>
@@ -12,7 +13,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <map>
 
 namespace rtai {
@@ -278,14 +278,9 @@ std::string section(const std::string& release, const Tallies& tallies) {
   return text;
 }
 
-std::string read_text(const fs::path& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-}
-
 /// Puts `text` in the place of the section of the same heading, or at the end.
 void write_section(const fs::path& path, const std::string& text) {
-  std::string page = read_text(path);
+  std::string page = testing::text_of(path);
   const std::string heading = text.substr(0, text.find('\n') + 1);
   const std::size_t begin = page.find(heading);
   if (begin == std::string::npos) {
@@ -334,7 +329,7 @@ TEST_CASE("ONNX's backend test cases are computed as recorded or refused", "[slo
   if (std::getenv("RTAI_WRITE_DOCS") != nullptr) write_section(page, text);
   INFO("docs/onnx-coverage.md is out of date; RTAI_WRITE_DOCS=1 makes this test write it:\n"
        << text);
-  CHECK(read_text(page).find(text) != std::string::npos);
+  CHECK(testing::text_of(page).find(text) != std::string::npos);
 }
 
 }  // namespace

@@ -1,12 +1,11 @@
 #include "runtime/base/atomic_write.h"
 
-#include "runtime/base/mapped_file.h"
+#include "tests/support/file.h"
 #include "tests/support/temp_folder.h"
 
 #include <catch2/catch.hpp>
 #include <fcntl.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <fstream>
@@ -18,18 +17,6 @@ namespace {
 namespace fs = std::filesystem;
 using Names = std::vector<std::string>;
 
-std::string text_of(const fs::path& path) {
-  const auto file = MappedFile::open(path);
-  REQUIRE(file);
-  return std::string(file->text());
-}
-
-mode_t mode_of(const fs::path& path) {
-  struct stat status {};
-  REQUIRE(::stat(path.c_str(), &status) == 0);
-  return status.st_mode & 0777;
-}
-
 TEST_CASE("a file is written, and written again, with nothing beside it") {
   const testing::TempFolder folder;
   // As long as a name may be: temporary names do not grow with it.
@@ -37,10 +24,10 @@ TEST_CASE("a file is written, and written again, with nothing beside it") {
   const mode_t mask = ::umask(027);
   REQUIRE(write_file_atomically(path, "old"));
   ::umask(mask);
-  CHECK(text_of(path) == "old");
-  CHECK(mode_of(path) == 0640);
+  CHECK(testing::text_of(path) == "old");
+  CHECK(testing::mode_of(path) == 0640);
   REQUIRE(write_file_atomically(path, "new and longer"));
-  CHECK(text_of(path) == "new and longer");
+  CHECK(testing::text_of(path) == "new and longer");
   CHECK(folder.names() == Names{std::string(255, 'n')});
 }
 
@@ -69,7 +56,7 @@ TEST_CASE("threads that replace files of one folder get each their own") {
   other.join();
   CHECK(folder.names() == Names{"mine", "mine done", "other", "other done"});
   for (const std::string name : {"mine", "other"})
-    CHECK(text_of(folder / name) == name);
+    CHECK(testing::text_of(folder / name) == name);
 }
 
 TEST_CASE("links are followed") {
@@ -78,7 +65,7 @@ TEST_CASE("links are followed") {
   fs::create_symlink("target", folder / "link");
   REQUIRE(write_file_atomically(folder / "link", "new"));
   CHECK(fs::is_symlink(folder / "link"));
-  CHECK(text_of(folder / "target") == "new");
+  CHECK(testing::text_of(folder / "target") == "new");
 }
 
 TEST_CASE("what a killed process has left is removed, what another one writes is not") {
@@ -111,7 +98,7 @@ TEST_CASE("a folder appears when it is full") {
     return write_file_atomically(staging / "b", "second");
   }));
   CHECK(folder.names() == Names{"new"});
-  CHECK(text_of(folder / "new/b") == "second");
+  CHECK(testing::text_of(folder / "new/b") == "second");
 }
 
 TEST_CASE("a folder that cannot be filled, or is interrupted, is gone") {

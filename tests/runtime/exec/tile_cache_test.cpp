@@ -1,5 +1,6 @@
 #include "runtime/exec/tile_cache.h"
 
+#include "tests/support/file.h"
 #include "tests/support/temp_folder.h"
 
 #include <catch2/catch.hpp>
@@ -9,7 +10,6 @@
 
 #include <fstream>
 #include <optional>
-#include <sstream>
 
 namespace rtai::exec {
 namespace {
@@ -42,20 +42,8 @@ FoundTiles tiles_of_rows(int first, int count) {
   return tiles;
 }
 
-std::string text_of(const fs::path& path) {
-  std::stringstream text;
-  text << std::ifstream(path).rdbuf();
-  return text.str();
-}
-
 void write(const fs::path& path, const std::string& text) {
   std::ofstream(path, std::ios::binary) << text;
-}
-
-mode_t mode_of(const fs::path& path) {
-  struct stat status {};
-  REQUIRE(::stat(path.c_str(), &status) == 0);
-  return status.st_mode & 0777;
 }
 
 TEST_CASE("tiles are read as they were added, whatever the layer") {
@@ -82,7 +70,7 @@ TEST_CASE("a file of tiles has a line for each shape") {
   const testing::TempFolder folder;
   const TileCache cache = cache_in(folder.path());
   cache.add(kFound);
-  CHECK(text_of(cache.path()) == kFirstLine + kLine);
+  CHECK(testing::text_of(cache.path()) == kFirstLine + kLine);
 }
 
 TEST_CASE("another GPU, driver or kernel has another file of tiles") {
@@ -167,7 +155,7 @@ TEST_CASE("a file that is no file of tiles is as if it were not there, and is re
     write(cache.path(), text);
     CHECK(cache.read().empty());
     cache.add(kFound);
-    CHECK(text_of(cache.path()) == kFirstLine + kLine);
+    CHECK(testing::text_of(cache.path()) == kFirstLine + kLine);
   }
 }
 
@@ -225,8 +213,8 @@ TEST_CASE("the folder of tiles is made when there is something to keep, for its 
   cache.add(kFound);
   ::umask(mask);
   CHECK(cache.read() == kFound);
-  CHECK(mode_of(folder / "cache") == 0700);
-  CHECK(mode_of(folder / "cache/rtai") == 0700);
+  CHECK(testing::mode_of(folder / "cache") == 0700);
+  CHECK(testing::mode_of(folder / "cache/rtai") == 0700);
 }
 
 TEST_CASE("adding tiles keeps those that others have added since") {
