@@ -18,6 +18,34 @@ enum class Function : std::uint8_t {
 };
 inline constexpr int kFunctionCount = 7;
 
+// How some of them are computed, with the same bits on every target: every step below is one
+// rounded operation or one fused multiply-add. Members, so that code for GPUs can have them as
+// constants.
+
+/// exp(x) = 2^n e^r with n the nearest integer to log2_e x, and r = x - n ln 2 in two steps: -ln 2
+/// is minus_ln2[0], which has few bits, so that its product is exact, and minus_ln2[1].
+struct Exponential {
+  float log2_e = 1.44269504f;
+  float minus_ln2[2] = {-0.693359375f, 2.12194440e-4f};
+  /// e^r = sum of terms[i] r^i: Taylor up to 1/5!, then a sixth term that halves the error.
+  float terms[7] = {1.0f,          1.0f,          5.0e-1f,      1.6666665e-1f,
+                    4.1665796e-2f, 8.3334519e-3f, 1.3981999e-3f};
+};
+inline constexpr Exponential kExponential;
+
+/// gelu(x) = max(x, 0) - a Q(a) with a = min(|x|, end) and Q the normal distribution's upper tail.
+/// log2 Q is smooth: a polynomial, found by weighted least squares as the one with the smallest
+/// largest error of a Q(a), 5.1e-8. Largest error with that of the power and of rounding: 5.2e-7.
+struct Gelu {
+  float end = 7.0f;  // a Q(a) is below 1e-11 from there on
+  /// log2 Q(a) = sum of log2_tail[i] a^i
+  float log2_tail[7] = {-0.999993086f,  -1.15120173f,     -0.458770961f,  -0.0534121096f,
+                        0.00808071904f, -0.000769220293f, 3.30928706e-05f};
+  /// 2^r = sum of power[i] r^i for r in [-1/2, 1/2], relative error 2.6e-6
+  float power[5] = {0.999999285f, 0.693121791f, 0.240247443f, 0.0559178628f, 0.00957010128f};
+};
+inline constexpr Gelu kGelu;
+
 constexpr std::string_view function_name(Function function) {
   constexpr std::string_view kNames[kFunctionCount] = {"none", "gelu",    "gelu_tanh", "relu",
                                                        "tanh", "sigmoid", "silu"};

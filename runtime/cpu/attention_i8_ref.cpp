@@ -13,33 +13,34 @@ float logarithm(float scale) {
   const auto bits = std::bit_cast<std::uint32_t>(scale);
   const auto exponent = static_cast<float>(static_cast<std::int32_t>(bits >> 23) - 127);
   const float u = std::bit_cast<float>((bits & 0x7fffffu) | 0x3f800000u) - 1.0f;
-  float sum = AttentionI8::kLogarithm[5];
-  for (int i = 4; i >= 0; --i)
-    sum = std::fma(sum, u, AttentionI8::kLogarithm[i]);
-  return std::fma(sum, u, exponent);
+  return std::fma(polynomial(AttentionI8::kLogarithm, u), u, exponent);
 }
 
 /// 2^y as AttentionI8::kPower has it; below 1.2e-38 for y < -126.
 float power_of_two(float y) {
+  if (std::isnan(y)) return y;
   y = y < -126.0f ? -126.0f : y;
-  const float whole = std::nearbyint(y);
-  const float r = y - whole;
-  float sum = AttentionI8::kPower[3];
-  for (int i = 2; i >= 0; --i)
-    sum = std::fma(sum, r, AttentionI8::kPower[i]);
-  if (std::isnan(whole)) return whole;
-  return std::bit_cast<float>(std::bit_cast<std::int32_t>(sum) +
-                              (static_cast<std::int32_t>(whole) << 23));
+  const float rounded = y + kRounder;
+  return scale_by_power(polynomial(AttentionI8::kPower, y - (rounded - kRounder)), rounded);
 }
 
-/// Halves are added until one is left, as vectors of sixteen do it.
-float sum_lanes(float (&lanes)[16]) {
-  for (int half = 8; half > 0; half /= 2) {
-    for (int i = 0; i < half; ++i)
-      lanes[i] += lanes[i + half];
+/// What the weights stand for, added in the order of AttentionI8.
+class Divisor {
+ public:
+  void add(Index token, float weight, float inverse_scale) {
+    float& sum = sums_[token % 128 / 32][token % 8 / 2];
+    sum = std::fma(weight, inverse_scale, sum);
   }
-  return lanes[0];
-}
+  float sum() const {
+    float sum = 0;
+    for (const auto& of : sums_)
+      sum += (of[0] + of[1]) + (of[2] + of[3]);
+    return sum;
+  }
+
+ private:
+  float sums_[4][4] = {};
+};
 
 /// One head of the rows of a sequence.
 struct HeadRows {
@@ -79,12 +80,12 @@ void attend(const AttentionI8::Args& args, Index head, Index q, float* x) {
     largest = std::max(largest, x[t]);
   }
   const float highest = largest - AttentionI8::kLog2Of255;
-  float sums[16] = {};
+  Divisor divisor;
   for (Index t = 0; t < visible; ++t) {
     x[t] = power_of_two(x[t] - highest);
-    sums[t % 16] = std::fma(x[t], 1.0f / values.scale(t), sums[t % 16]);
+    divisor.add(t, x[t], 1.0f / values.scale(t));
   }
-  const float factor_of_sum = 1.0f / sum_lanes(sums);
+  const float factor_of_sum = 1.0f / divisor.sum();
   for (Index d = 0; d < args.head_dim; ++d) {
     std::int32_t sum = 0;
     for (Index t = 0; t < visible; ++t) {

@@ -134,22 +134,71 @@ inline Floats logarithm_of_scales(Floats scales) {
   const Ints exponent = shift_right<23>(bits(scales)) - all_ints(127);
   const Ints mantissa = (bits(scales) & all_ints(0x7fffff)) + all_ints(0x3f800000);
   const Floats u = from_bits(mantissa) - all(1.0f);
-  Floats sum = all(AttentionI8::kLogarithm[5]);
-  for (int i = 4; i >= 0; --i)
-    sum = fma(sum, u, all(AttentionI8::kLogarithm[i]));
-  return fma(sum, u, to_floats(exponent));
+  return fma(polynomial(AttentionI8::kLogarithm, u), u, to_floats(exponent));
 }
 
 /// 2^y as AttentionI8 has it.
 inline Floats weight_vector(Floats y) {
   y = max(all(-126.0f), y);
   const Floats rounded = y + all(kRounder);
-  const Floats r = y - (rounded - all(kRounder));
-  Floats power = fma(all(AttentionI8::kPower[3]), r, all(AttentionI8::kPower[2]));
-  power = fma(power, r, all(AttentionI8::kPower[1]));
-  power = fma(power, r, all(AttentionI8::kPower[0]));
-  return from_bits(bits(power) + shift_left<23>(bits(rounded)));
+  return scale_by_power(polynomial(AttentionI8::kPower, y - (rounded - all(kRounder))), rounded);
 }
+
+/// What the weights of a query stand for, added in the order of AttentionI8. A register holds two
+/// classes c of tokens, of which each has four sums l: lanes l = 0, 1 of one class, those of the
+/// other, then both for l = 2, 3. So do eight numbers in the order of `place`.
+class Divisor {
+ public:
+  /// Where what belongs to token t is multiplied.
+  static Index place(Index t) {
+    const Index l = t % 8 / 2;
+    const Index step = t / 16 % 2 * 4 + t / 8 % 2 * 2 + t % 2;
+    return t / 64 * 64 + step * 8 + l / 2 * 4 + t / 32 % 2 * 2 + l % 2;
+  }
+
+  /// Places that the last of `count` tokens takes, or one before it.
+  static Index places(Index count) { return count / 64 * 64 + (count % 64 <= 16 ? 32 : 64); }
+
+  /// Weights of tokens [first, first + 64) times `factors` from place `first` on; only the first
+  /// `count` weights are not zero.
+  void add(Index first, const Floats (&weights)[4], const float* factors, Index count = 64) {
+    const auto same = [](__m256 /*weight*/, __m256 factor) { return factor; };
+    add_steps<0>(first, weights, factors, same);
+    if (count > 16) add_steps<1>(first, weights, factors, same);
+  }
+  /// The same where the factors of weights that are zero may be anything.
+  void add_some(Index first, const Floats (&weights)[4], const float* factors) {
+    const auto of_weight = [](__m256 weight, __m256 factor) {
+      return _mm256_and_ps(factor, _mm256_cmp_ps(weight, _mm256_setzero_ps(), _CMP_NEQ_UQ));
+    };
+    add_steps<0>(first, weights, factors, of_weight);
+    add_steps<1>(first, weights, factors, of_weight);
+  }
+
+  float sum() const {
+    const __m256 pairs = _mm256_hadd_ps(sums_[0], sums_[1]);
+    alignas(16) float of[4];
+    _mm_store_ps(of, _mm_add_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps(pairs, 1)));
+    return ((of[0] + of[1]) + of[2]) + of[3];
+  }
+
+ private:
+  template <Index kHalf, class Factor>
+  void add_steps(Index first,
+                 const Floats (&weights)[4],
+                 const float* factors,
+                 const Factor& factor) {
+    __m256& sum = sums_[first / 64 % 2];
+    __m256 steps[4];
+    split_pairs(weights[kHalf], weights[kHalf + 2], steps);
+    unroll<4>([&](auto i) {
+      const __m256 factors_of_step = _mm256_loadu_ps(factors + 8 * (4 * kHalf + i));
+      sum = _mm256_fmadd_ps(steps[i], factor(steps[i], factors_of_step), sum);
+    });
+  }
+
+  __m256 sums_[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+};
 
 /// One head of one sequence.
 class HeadI8 {
@@ -207,20 +256,24 @@ class HeadI8 {
   }
 
   void describe_tokens() {
+    for (Index i = padded_tokens_ - 64; i < padded_tokens_; i += 16)
+      store(inverse_ + i, all(1.0f));
     for (Index t = 0; t < args_.tokens; ++t) {
       key_scale_[t] = scale_of(1, t);
-      inverse_[t] = scale_of(2, t);
+      logarithm_[t] = inverse_[Divisor::place(t)] = scale_of(2, t);
     }
     for (Index t = args_.tokens; t < panel_tokens_; ++t)
-      key_scale_[t] = inverse_[t] = 1.0f;
+      key_scale_[t] = logarithm_[t] = 1.0f;
+    for (Index i = 0; i < Divisor::places(args_.tokens); i += 16) {
+      const Floats scale = load(inverse_ + i);
+      store(inverse_ + i, all(1.0f) / scale + (scale - scale));
+    }
     alignas(4) static constexpr std::uint8_t kOffsets[4] = {128, 128, 128, 128};
     for (Index t = 0; t < panel_tokens_; t += 16) {
       // Adding zero, or what is not a number to a scale that is infinite.
       const Floats key_scale = load(key_scale_ + t);
       store(key_scale_ + t, key_scale + (key_scale - key_scale));
-      const Floats scale = load(inverse_ + t);
-      store(logarithm_ + t, logarithm_of_scales(scale));
-      store(inverse_ + t, all(1.0f) / scale + (scale - scale));
+      store(logarithm_ + t, logarithm_of_scales(load(logarithm_ + t)));
       // Queries are multiplied as integer + 128: what that adds is taken off beforehand.
       Ints sums = all_ints(0);
       for (Index g = 0; g < head_bytes_ / 4; ++g) {
@@ -242,16 +295,17 @@ class HeadI8 {
     // Step by step for all queries: each step ends with a sum or a maximum over lanes, which takes
     // long but delays nothing else.
     const Index place = args_.first_query + first;
-    Floats lanes[kRows];
+    Floats largest[kRows];
+    Divisor divisors[kRows];
     float numbers[kRows];
     for (Index r = 0; r < count; ++r)
-      lanes[r] = score(r, place + r, visible_from(place + r));
+      largest[r] = score(r, place + r, visible_from(place + r));
     for (Index r = 0; r < count; ++r)
-      numbers[r] = max_lanes(lanes[r]) - AttentionI8::kLog2Of255;
+      numbers[r] = max_lanes(largest[r]) - AttentionI8::kLog2Of255;
     for (Index r = 0; r < count; ++r)
-      lanes[r] = weigh(r, numbers[r], visible_from(place + r), visible);
+      divisors[r] = weigh(r, numbers[r], visible_from(place + r), visible);
     for (Index r = 0; r < count; ++r)
-      numbers[r] = 1.0f / sum_lanes(lanes[r]);
+      numbers[r] = 1.0f / divisors[r].sum();
     dot_rows(weights_, padded_tokens_, count,
              {values_, 16 * panel_tokens_, head_bytes_ / 16, (visible + 3) / 4, nullptr}, results_,
              head_bytes_);
@@ -283,34 +337,39 @@ class HeadI8 {
     return largest;
   }
 
-  /// The weights of query `r` of the tile, zeros up to `end`. Returns the parts of the divisor.
-  Floats weigh(Index r, float highest, Index visible, Index end) {
+  /// The weights of query `r` of the tile, zeros up to `end`.
+  Divisor weigh(Index r, float highest, Index visible, Index end) {
     const float* scores = scores_ + r * padded_tokens_;
     std::uint8_t* weights = weights_ + r * padded_tokens_;
-    Floats sum = zeros();
+    Divisor divisor;
     const auto weigh_vector = [&](Index t, auto lanes) __attribute__((always_inline)) {
-      const Floats weight = weight_vector(load(scores + t) - all(highest));
-      sum = choose(lanes, fma(weight, load(inverse_ + t), sum), sum);
-      return to_ints(keep(weight, lanes));
+      return keep(weight_vector(load(scores + t) - all(highest)), lanes);
+    };
+    const auto store_integers = [&](Index t, const Floats(&of)[4]) __attribute__((always_inline)) {
+      store_unsigned_bytes(weights + t, to_ints(of[0]), to_ints(of[1]), to_ints(of[2]),
+                           to_ints(of[3]));
     };
     Index t = 0;
     for (; t + 64 <= visible; t += 64) {
-      const Ints a = weigh_vector(t, AllLanes{});
-      const Ints b = weigh_vector(t + 16, AllLanes{});
-      const Ints c = weigh_vector(t + 32, AllLanes{});
-      const Ints d = weigh_vector(t + 48, AllLanes{});
-      store_unsigned_bytes(weights + t, a, b, c, d);
+      const Floats four[4] = {weigh_vector(t, AllLanes{}), weigh_vector(t + 16, AllLanes{}),
+                              weigh_vector(t + 32, AllLanes{}), weigh_vector(t + 48, AllLanes{})};
+      divisor.add(t, four, inverse_ + t);
+      store_integers(t, four);
     }
-    const Ints none = all_ints(0);
+    const Floats none[4] = {zeros(), zeros(), zeros(), zeros()};
     if (t < visible) {
-      Ints last[4] = {none, none, none, none};
+      Floats last[4] = {none[0], none[1], none[2], none[3]};
       for_vectors(visible - t,
                   [&](Index i, auto lanes) { last[i / 16] = weigh_vector(t + i, lanes); });
-      store_unsigned_bytes(weights + t, last[0], last[1], last[2], last[3]);
+      if (visible == args_.tokens)
+        divisor.add(t, last, inverse_ + t, visible - t);
+      else
+        divisor.add_some(t, last, inverse_ + t);
+      store_integers(t, last);
       t += 64;
     }
-    if (t < end) store_unsigned_bytes(weights + t, none, none, none, none);
-    return sum;
+    if (t < end) store_integers(t, none);
+    return divisor;
   }
 
   /// Weights times values, times the query's factor.
@@ -343,7 +402,7 @@ class HeadI8 {
   std::int8_t* values_;
   float* key_scale_;       // of each token
   float* logarithm_;       // of its value's scale
-  float* inverse_;         // of its value's scale
+  float* inverse_;         // of its value's scale, in the order of Divisor::place
   std::int32_t* start_;    // what the sums with its key begin with
   float* scores_;          // [kRows, padded_tokens_]; at first the sums
   std::int32_t* results_;  // [kRows, head_bytes_]

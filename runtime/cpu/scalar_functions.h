@@ -1,29 +1,78 @@
-// Elementwise functions for the reference kernels. Included by *_ref.cpp only, so that no file
-// compiled for special instructions can leave a copy of them behind.
+// Elementwise functions for the reference kernels: those of vector_functions.h, number by number.
+// Included by *_ref.cpp only, so that no file compiled for special instructions can leave a copy of
+// them behind.
 #pragma once
 
 #include "runtime/base/function.h"
 
+#include <bit>
 #include <cmath>
+#include <cstdint>
 
 namespace rtai::cpu {
+
+/// Adding 1.5 * 2^23 rounds to an integer, which then stands in the low bits.
+inline constexpr float kRounder = 12582912.0f;
+
+/// coefficients[0] + coefficients[1] x + ..
+template <int kCount>
+float polynomial(const float (&coefficients)[kCount], float x) {
+  float sum = coefficients[kCount - 1];
+  for (int i = kCount - 2; i >= 0; --i)
+    sum = std::fma(sum, x, coefficients[i]);
+  return sum;
+}
+
+/// x * 2^n for the n that `rounded` = kRounder + n holds, if both are normal numbers.
+inline float scale_by_power(float x, float rounded) {
+  return std::bit_cast<float>(std::bit_cast<std::uint32_t>(x) +
+                              (std::bit_cast<std::uint32_t>(rounded) << 23));
+}
+
+inline float exp_scalar(float x) {
+  if (std::isnan(x)) return x;
+  x = std::fmax(-88.0f, std::fmin(89.0f, x));
+  const float rounded = std::fma(x, kExponential.log2_e, kRounder);
+  const float whole = rounded - kRounder;
+  float part = std::fma(whole, kExponential.minus_ln2[0], x);
+  part = std::fma(whole, kExponential.minus_ln2[1], part);
+  // 2^n as a factor of its own: it may be 0 or infinite.
+  return polynomial(kExponential.terms, part) *
+         std::bit_cast<float>((std::bit_cast<std::uint32_t>(rounded) + 127u) << 23);
+}
+
+inline float sigmoid_scalar(float x) {
+  return 1.0f / (1.0f + exp_scalar(0.0f - x));
+}
+
+/// As Gelu has it.
+inline float gelu_scalar(float x) {
+  if (std::isnan(x)) return x;
+  const float a = std::fmin(std::fabs(x), kGelu.end);
+  const float power = polynomial(kGelu.log2_tail, a);
+  const float rounded = power + kRounder;
+  const float tail = scale_by_power(polynomial(kGelu.power, power - (rounded - kRounder)), rounded);
+  return std::fma(-a, tail, x > 0.0f ? x : 0.0f);
+}
 
 inline float apply(Function function, float x) {
   switch (function) {
     case Function::none:
       return x;
     case Function::gelu:
-      return 0.5f * x * (1.0f + std::erf(x * 0.70710678f));
-    case Function::gelu_tanh:
-      return 0.5f * x * (1.0f + std::tanh(0.79788456f * (x + 0.044715f * x * x * x)));
+      return gelu_scalar(x);
+    case Function::gelu_tanh: {
+      const float inner = std::fma(x * x * x, 0.044715f, x) * 0.79788456f;
+      return x * sigmoid_scalar(inner + inner);
+    }
     case Function::relu:
       return x > 0.0f ? x : 0.0f;
     case Function::tanh:
-      return std::tanh(x);
+      return std::fma(2.0f, sigmoid_scalar(x + x), -1.0f);
     case Function::sigmoid:
-      return 1.0f / (1.0f + std::exp(-x));
+      return sigmoid_scalar(x);
     case Function::silu:
-      return x / (1.0f + std::exp(-x));
+      return x * sigmoid_scalar(x);
   }
   return x;
 }

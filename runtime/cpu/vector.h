@@ -74,27 +74,6 @@ void for_vectors(Index count, F&& body) {
   if (i < count) body(i, first_lanes(count - i));
 }
 
-/// The sum of term(i, lanes) over all vectors, as in for_vectors, and over their lanes. Four
-/// running sums: one would wait for every addition to finish.
-template <class F>
-float sum_vectors(Index count, F&& term) {
-  Floats sum0 = zeros();
-  Floats sum1 = zeros();
-  Floats sum2 = zeros();
-  Floats sum3 = zeros();
-  Index i = 0;
-  for (; i + 64 <= count; i += 64) {
-    sum0 = sum0 + term(i, AllLanes{});
-    sum1 = sum1 + term(i + 16, AllLanes{});
-    sum2 = sum2 + term(i + 32, AllLanes{});
-    sum3 = sum3 + term(i + 48, AllLanes{});
-  }
-  for (; i + 16 <= count; i += 16)
-    sum0 = sum0 + term(i, AllLanes{});
-  if (i < count) sum1 = sum1 + term(i, first_lanes(count - i));
-  return sum_lanes((sum0 + sum1) + (sum2 + sum3));
-}
-
 /// The larger magnitudes, lane by lane, as the bits of floats: as integers NaN is above all.
 inline Ints larger_magnitudes(Ints largest, Floats a) {
   return max(largest, bits(magnitude(a)));

@@ -80,6 +80,10 @@ inline Floats operator/(Floats a, Floats b) {
 inline Floats fma(Floats a, Floats b, Floats c) {
   return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
 }
+/// c - a * b, rounded once.
+inline Floats subtract_product(Floats c, Floats a, Floats b) {
+  return {_mm256_fnmadd_ps(a.low, b.low, c.low), _mm256_fnmadd_ps(a.high, b.high, c.high)};
+}
 inline Floats min(Floats a, Floats b) {
   return {_mm256_min_ps(a.low, b.low), _mm256_min_ps(a.high, b.high)};
 }
@@ -89,18 +93,6 @@ inline Floats max(Floats a, Floats b) {
 inline Floats magnitude(Floats a) {
   const __m256 sign = _mm256_set1_ps(-0.0f);
   return {_mm256_andnot_ps(sign, a.low), _mm256_andnot_ps(sign, a.high)};
-}
-/// table[index % 16], lane by lane.
-inline Floats look_up(const float* table, Ints index) {
-  const __m256 first = _mm256_loadu_ps(table);
-  const __m256 second = _mm256_loadu_ps(table + 8);
-  const auto half = [&](__m256i at) {
-    // Bit 3 says which half of the table; the blend looks at the sign.
-    const __m256 in_second = _mm256_castsi256_ps(_mm256_slli_epi32(at, 28));
-    return _mm256_blendv_ps(_mm256_permutevar8x32_ps(first, at),
-                            _mm256_permutevar8x32_ps(second, at), in_second);
-  };
-  return {half(index.low), half(index.high)};
 }
 
 // ---- integers
@@ -209,12 +201,27 @@ inline void store_bytes(std::uint8_t* to, Ints a, std::uint8_t flip) {
 
 // ---- across lanes
 
-/// Halves are added until one lane is left.
-inline float sum_lanes(Floats a) {
-  const __m256 eight = _mm256_add_ps(a.low, a.high);
-  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
-  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+/// Of every four lanes: a0 + a1, a2 + a3, b0 + b1, b2 + b3.
+inline Floats add_pairs(Floats a, Floats b) {
+  const auto half = [](__m256 x, __m256 y) {
+    return _mm256_add_ps(_mm256_shuffle_ps(x, y, _MM_SHUFFLE(2, 0, 2, 0)),
+                         _mm256_shuffle_ps(x, y, _MM_SHUFFLE(3, 1, 3, 1)));
+  };
+  return {half(a.low, b.low), half(a.high, b.high)};
+}
+/// to[2 i + e]: lanes 8 i + 2 l + e of `a` for l = 0, 1, those of `b`, then both for l = 2, 3.
+inline void split_pairs(Floats a, Floats b, __m256 (&to)[4]) {
+  to[0] = _mm256_shuffle_ps(a.low, b.low, _MM_SHUFFLE(2, 0, 2, 0));
+  to[1] = _mm256_shuffle_ps(a.low, b.low, _MM_SHUFFLE(3, 1, 3, 1));
+  to[2] = _mm256_shuffle_ps(a.high, b.high, _MM_SHUFFLE(2, 0, 2, 0));
+  to[3] = _mm256_shuffle_ps(a.high, b.high, _MM_SHUFFLE(3, 1, 3, 1));
+}
+/// to[i] = (a[i] + a[4 + i]) + (a[8 + i] + a[12 + i]); `to` is 16-byte aligned.
+inline void store_sums_of_fours(float (&to)[4], Floats a) {
+  const auto both = [](__m256 half) {
+    return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+  };
+  _mm_store_ps(to, _mm_add_ps(both(a.low), both(a.high)));
 }
 inline std::int32_t max_lanes(Ints a) {
   const __m256i eight = _mm256_max_epi32(a.low, a.high);

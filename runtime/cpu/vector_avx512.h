@@ -68,6 +68,10 @@ inline Floats operator/(Floats a, Floats b) {
 inline Floats fma(Floats a, Floats b, Floats c) {
   return {_mm512_fmadd_ps(a.v, b.v, c.v)};
 }
+/// c - a * b, rounded once.
+inline Floats subtract_product(Floats c, Floats a, Floats b) {
+  return {_mm512_fnmadd_ps(a.v, b.v, c.v)};
+}
 inline Floats min(Floats a, Floats b) {
   return {_mm512_min_ps(a.v, b.v)};
 }
@@ -76,10 +80,6 @@ inline Floats max(Floats a, Floats b) {
 }
 inline Floats magnitude(Floats a) {
   return {_mm512_abs_ps(a.v)};
-}
-/// table[index % 16], lane by lane.
-inline Floats look_up(const float* table, Ints index) {
-  return {_mm512_permutexvar_ps(index.v, _mm512_loadu_ps(table))};
 }
 
 // ---- integers
@@ -167,12 +167,27 @@ inline void store_bytes(std::uint8_t* to, Ints a, std::uint8_t flip) {
 
 // ---- across lanes
 
-/// Halves are added until one lane is left.
-inline float sum_lanes(Floats a) {
-  const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
-  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
-  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+/// Of every four lanes: a0 + a1, a2 + a3, b0 + b1, b2 + b3.
+inline Floats add_pairs(Floats a, Floats b) {
+  return {_mm512_add_ps(_mm512_shuffle_ps(a.v, b.v, _MM_SHUFFLE(2, 0, 2, 0)),
+                        _mm512_shuffle_ps(a.v, b.v, _MM_SHUFFLE(3, 1, 3, 1)))};
+}
+/// to[2 i + e]: lanes 8 i + 2 l + e of `a` for l = 0, 1, those of `b`, then both for l = 2, 3.
+inline void split_pairs(Floats a, Floats b, __m256 (&to)[4]) {
+  const __m512 even = _mm512_shuffle_ps(a.v, b.v, _MM_SHUFFLE(2, 0, 2, 0));
+  const __m512 odd = _mm512_shuffle_ps(a.v, b.v, _MM_SHUFFLE(3, 1, 3, 1));
+  to[0] = _mm512_castps512_ps256(even);
+  to[1] = _mm512_castps512_ps256(odd);
+  to[2] = _mm512_extractf32x8_ps(even, 1);
+  to[3] = _mm512_extractf32x8_ps(odd, 1);
+}
+/// to[i] = (a[i] + a[4 + i]) + (a[8 + i] + a[12 + i]); `to` is 16-byte aligned.
+inline void store_sums_of_fours(float (&to)[4], Floats a) {
+  const auto both = [](__m256 half) {
+    return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+  };
+  _mm_store_ps(to,
+               _mm_add_ps(both(_mm512_castps512_ps256(a.v)), both(_mm512_extractf32x8_ps(a.v, 1))));
 }
 inline std::int32_t max_lanes(Ints a) {
   return _mm512_reduce_max_epi32(a.v);

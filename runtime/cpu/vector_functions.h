@@ -10,6 +10,21 @@ namespace {
 // Adding 1.5 * 2^23 rounds to an integer, which then stands in the low bits.
 inline constexpr float kRounder = 12582912.0f;
 
+/// coefficients[0] + coefficients[1] x + ..
+template <int kCount>
+Floats polynomial(const float (&coefficients)[kCount], Floats x) {
+  Floats sum = all(coefficients[kCount - 1]);
+#pragma GCC unroll 8
+  for (int i = kCount - 2; i >= 0; --i)
+    sum = fma(sum, x, all(coefficients[i]));
+  return sum;
+}
+
+/// x * 2^n for the n that `rounded` = kRounder + n holds, if both are normal numbers.
+inline Floats scale_by_power(Floats x, Floats rounded) {
+  return from_bits(bits(x) + shift_left<23>(bits(rounded)));
+}
+
 /// 2^n for the n in [-127, 128] that kRounder + n holds; 0 and infinity at the ends.
 inline Floats power_of_two(Floats rounded) {
   return from_bits(shift_left<23>(bits(rounded) + all_ints(127)));
@@ -18,20 +33,11 @@ inline Floats power_of_two(Floats rounded) {
 /// exp(x) to 2 units in the last place; 0 below -87.7, infinity above 88.4, NaN for NaN.
 inline Floats exp_vector(Floats x) {
   x = max(all(-88.0f), min(all(89.0f), x));
-  const Floats rounded = fma(x, all(1.44269504f), all(kRounder));
+  const Floats rounded = fma(x, all(kExponential.log2_e), all(kRounder));
   const Floats whole = rounded - all(kRounder);
-  // x - whole * ln 2 in two parts: the first has few bits, so its product is exact.
-  Floats part = fma(whole, all(-0.693359375f), x);
-  part = fma(whole, all(2.12194440e-4f), part);
-  // Taylor up to 1/5!, then a sixth term that halves the error on |part| <= ln(2) / 2.
-  Floats sum = all(1.3981999e-3f);
-  sum = fma(sum, part, all(8.3334519e-3f));
-  sum = fma(sum, part, all(4.1665796e-2f));
-  sum = fma(sum, part, all(1.6666665e-1f));
-  sum = fma(sum, part, all(5.0e-1f));
-  sum = fma(sum, part, all(1.0f));
-  sum = fma(sum, part, all(1.0f));
-  return sum * power_of_two(rounded);
+  Floats part = fma(whole, all(kExponential.minus_ln2[0]), x);
+  part = fma(whole, all(kExponential.minus_ln2[1]), part);
+  return polynomial(kExponential.terms, part) * power_of_two(rounded);
 }
 
 /// 2^x for x <= 0, to 2 units in the last place; below 1.2e-38 for x < -126, NaN for NaN.
@@ -40,12 +46,9 @@ inline Floats exp2_vector(Floats x) {
   const Floats rounded = x + all(kRounder);
   const Floats part = x - (rounded - all(kRounder));
   // The polynomial 1 + ... with the smallest relative error, 9.1e-8, on |part| <= 1/2.
-  Floats power = fma(all(1.326472877e-3f), part, all(9.671513183e-3f));
-  power = fma(power, part, all(5.550733744e-2f));
-  power = fma(power, part, all(2.402224208e-1f));
-  power = fma(power, part, all(6.931469776e-1f));
-  power = fma(power, part, all(1.0f));
-  return from_bits(bits(power) + shift_left<23>(bits(rounded)));
+  constexpr float kPower[6] = {
+      1.0f, 6.931469776e-1f, 2.402224208e-1f, 5.550733744e-2f, 9.671513183e-3f, 1.326472877e-3f};
+  return scale_by_power(polynomial(kPower, part), rounded);
 }
 
 inline Floats sigmoid_vector(Floats x) {
@@ -56,24 +59,14 @@ inline Floats tanh_vector(Floats x) {  // 2 sigmoid(2x) - 1
   return fma(all(2.0f), sigmoid_vector(x + x), all(-1.0f));
 }
 
-inline constexpr float kGeluTable[5][16] = {
-#include "runtime/cpu/gelu_table.inc"
-};
-inline constexpr float kGeluPiecesPerUnit = 15.5f / 5.4f;
-
-/// max(x, 0) - d(|x|) with d in pieces of degree 4; error below 3e-7.
+/// As Gelu has it.
 inline Floats gelu_vector(Floats x) {
-  const Floats bounded = min(all(5.399f), magnitude(x));  // NaN stays
-  const Floats rounded = fma(bounded, all(kGeluPiecesPerUnit), all(kRounder));
-  const Floats minus_whole = all(kRounder) - rounded;
-  const Floats u = fma(bounded, all(kGeluPiecesPerUnit), minus_whole);
-  const Ints piece = bits(rounded);
-  Floats d = fma(look_up(kGeluTable[4], piece), u, look_up(kGeluTable[3], piece));
-  d = fma(d, u, look_up(kGeluTable[2], piece));
-  d = fma(d, u, look_up(kGeluTable[1], piece));
-  d = fma(d, u, look_up(kGeluTable[0], piece));
-
-  return max(zeros(), x) - d;
+  const Floats a = min(all(kGelu.end), magnitude(x));  // NaN stays
+  const Floats power = polynomial(kGelu.log2_tail, a);
+  const Floats rounded = power + all(kRounder);
+  const Floats tail =
+      scale_by_power(polynomial(kGelu.power, power - (rounded - all(kRounder))), rounded);
+  return subtract_product(max(x, zeros()), a, tail);
 }
 
 inline Floats gelu_tanh_vector(Floats x) {

@@ -67,11 +67,6 @@ __device__ float logarithm(float scale) {
   return fma_f32(sum, u, exponent);
 }
 
-// Floats from here to twice as much are one apart: adding rounds, and leaves the integer in the low
-// bits.
-constexpr float kUnitsApart = 12582912.0f;
-constexpr std::int32_t kUnitsApartBits = 0x4b400000;  // its bits
-
 /// Of numbers; whether a score is none, `score` notes. Of several step by step, so that none waits
 /// for itself.
 template <int kCount>

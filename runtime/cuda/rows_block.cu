@@ -169,8 +169,8 @@ struct NormColumns {
     }
   }
   __device__ float apply(float x, int v, int i, int column) const {
-    if constexpr (kReadsEarly) return x * weight[v][i] + bias[v][i];
-    return x * args.weight[column] + args.bias[column];
+    if constexpr (kReadsEarly) return fma_f32(x, weight[v][i], bias[v][i]);
+    return fma_f32(x, args.weight[column], args.bias[column]);
   }
 };
 

@@ -43,7 +43,10 @@ struct QuantizeHeads {
 /// int32. A value's scale counts as part of its weight, so that the eight bits of a weight are
 /// spent on what a token contributes: tokens that draw attention to nothing, as [SEP] does, have
 /// large softmax weights and small values. The divisor is summed in f32 before the weights become
-/// integers, so that a weight that rounds to zero is not given to other tokens.
+/// integers, so that a weight that rounds to zero is not given to other tokens: those of token
+/// 128 m + 32 c + 8 n + 2 l + e with the same c and l are added in ascending order by fused
+/// multiply-adds, the sums over l as (0 + 1) + (2 + 3), and those of c one after the other. (That
+/// order suits the registers of matrix instructions on GPUs.)
 ///
 /// Shapes: qkv [tokens of the sequence, 3 * heads_in_row] quantized heads, of which a row's first
 /// third are queries, then keys, then values; heads [first_head, first_head + heads) of each are

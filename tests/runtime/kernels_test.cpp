@@ -93,7 +93,30 @@ std::vector<float> notable_floats() {
   return values;
 }
 
-TEST_CASE("activation agrees with the reference from zero to the largest float") {
+/// The function in double precision.
+double exact(Function function, double x) {
+  switch (function) {
+    case Function::none:
+      return x;
+    case Function::gelu:
+      return 0.5 * x * std::erfc(-x * std::sqrt(0.5));
+    case Function::gelu_tanh:
+      // Without the cancellation of 1 + tanh.
+      return x / (1.0 +
+                  std::exp(-2.0 * std::sqrt(2.0 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
+    case Function::relu:
+      return x > 0.0 ? x : 0.0;
+    case Function::tanh:
+      return std::tanh(x);
+    case Function::sigmoid:
+      return 1.0 / (1.0 + std::exp(-x));
+    case Function::silu:
+      return x / (1.0 + std::exp(-x));
+  }
+  return x;
+}
+
+TEST_CASE("activation is its function from zero to the largest float") {
   const std::vector<float> values = notable_floats();
   const auto count = static_cast<Index>(values.size());
   for (const auto* kernel : kernels_under_test<Activation>()) {
@@ -111,7 +134,9 @@ TEST_CASE("activation agrees with the reference from zero to the largest float")
         return in_place ? src.values() : dst.values();
       };
       INFO(kernel->name << ": " << function_name(function));
-      const std::vector<float> expected = run(reference_kernel<Activation>(), false);
+      std::vector<float> expected;
+      for (const float x : values)
+        expected.push_back(static_cast<float>(exact(function, x)));
       CHECK(first_difference(run(*kernel, false), expected, function_tolerance(function)) ==
             kNothing);
       CHECK(first_difference(run(*kernel, true), expected, function_tolerance(function)) ==
@@ -120,10 +145,10 @@ TEST_CASE("activation agrees with the reference from zero to the largest float")
   }
 }
 
-TEST_CASE("activation gives the same bits on all targets but ref") {
+TEST_CASE("activation gives the same bits on all targets") {
   const std::vector<float> values = notable_floats();
   const auto count = static_cast<Index>(values.size());
-  const auto kernels = vector_kernels<Activation>();
+  const auto kernels = kernels_under_test<Activation>();
   for (int f = 0; f < kFunctionCount; ++f) {
     const auto run = [&](const Kernel<Activation>& kernel) {
       std::vector<float> dst(values.size());

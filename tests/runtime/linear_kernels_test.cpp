@@ -197,9 +197,7 @@ struct I8Data {
     args.weight_sum += columns;
   }
 
-  Tolerance tolerance(const Kernel<Op>& /*kernel*/, Index /*r*/, Index /*j*/) const {
-    return before_residual(c);
-  }
+  static Tolerance tolerance(const Kernel<Op>& /*kernel*/, Index /*r*/, Index /*j*/) { return {}; }
   static bool has_common_bits(const Kernel<Op>& /*kernel*/) { return true; }
   static std::byte* scratch() { return nullptr; }
 

@@ -24,20 +24,19 @@ inline bool is_close(float value, float expected, Tolerance tolerance) {
 
 inline constexpr float kEpsilon = 0x1p-23f;  // the distance from 1 to the next float
 
-/// Elementwise functions of arguments up to the largest float.
+/// Elementwise functions of arguments up to the largest float, from the exact ones. (Between
+/// targets they are equal.)
 inline Tolerance function_tolerance(Function function) {
   switch (function) {
     case Function::none:
     case Function::relu:
       return {};
     case Function::gelu:
-      // Pieces of a table (gelu_table.inc) with absolute errors of 2.4e-7; the reference loses as
-      // much in 1 + erf.
-      return {.absolute = 6e-7f, .relative = 2 * kEpsilon};
+      return {.absolute = 6e-7f, .relative = 2 * kEpsilon};  // see Gelu
     case Function::gelu_tanh:
     case Function::silu:
-      // x * sigmoid: both factors are right to a few units in the last place. The reference of
-      // gelu_tanh loses small results in 1 + tanh, hence the absolute part.
+      // x * sigmoid: both factors are right to a few units in the last place. An error of the
+      // exponent's argument is a relative one of small results, hence the absolute part.
       return {.absolute = 2e-6f, .relative = 8 * kEpsilon};
     case Function::tanh:
       // 2 sigmoid(2x) - 1: near zero the subtraction leaves the error of 1.
@@ -53,14 +52,6 @@ inline Tolerance function_tolerance(Function function) {
 /// roundings add up like a random walk. `magnitude` is the sum of the products' magnitudes.
 inline Tolerance dot_tolerance(Index k, float magnitude) {
   return {.absolute = 4 * kEpsilon * std::sqrt(static_cast<float>(k)) * magnitude};
-}
-
-/// Sums over a row in other orders change mean and deviation by few units; the result is about
-/// weight * 1 + bias in size. Rows whose mean is far larger than their deviation are worse, in the
-/// reference as well, and are not compared.
-inline Tolerance layer_norm_tolerance(float weight, float bias) {
-  return {.absolute = 16 * kEpsilon * (std::fabs(weight) + std::fabs(bias)),
-          .relative = 16 * kEpsilon};
 }
 
 /// An error of a score (a float sum of head_dim products of size `largest_score`) is a relative

@@ -266,10 +266,6 @@ inline float fma_f32(float a, float b, float c) {
 inline float divide(float a, float b) {
   return a / b;
 }
-/// Within two units in the last place.
-inline float power_of_2(float x) {
-  return std::exp2(x);
-}
 inline float square_root(float x) {
   return std::sqrt(x);
 }
@@ -278,6 +274,9 @@ inline int nearest_int(float x) {
   return static_cast<int>(std::nearbyint(x));
 }
 /// Not a number if one of them is not.
+inline float min_or_nan(float a, float b) {
+  return std::isnan(a) || std::isnan(b) ? std::numeric_limits<float>::quiet_NaN() : std::fmin(a, b);
+}
 inline float max_or_nan(float a, float b) {
   return std::isnan(a) || std::isnan(b) ? std::numeric_limits<float>::quiet_NaN() : std::fmax(a, b);
 }

@@ -240,16 +240,16 @@ __device__ inline float fma_f32(float a, float b, float c) {
 __device__ inline float divide(float a, float b) {
   return __fdiv_rn(a, b);
 }
-__device__ inline float power_of_2(float x) {
-  float result;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
-  return result;
-}
 __device__ inline float square_root(float x) {
   return __fsqrt_rn(x);
 }
 __device__ inline int nearest_int(float x) {
   return __float2int_rn(x);
+}
+__device__ inline float min_or_nan(float a, float b) {
+  float result;
+  asm("min.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
+  return result;
 }
 __device__ inline float max_or_nan(float a, float b) {
   float result;

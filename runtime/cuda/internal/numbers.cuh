@@ -9,51 +9,87 @@
 
 namespace rtai::cuda::RTAI_GRID {
 
+// Floats from here to twice as much are one apart: adding rounds, and leaves the integer in the low
+// bits.
+inline constexpr float kUnitsApart = 12582912.0f;
+inline constexpr std::int32_t kUnitsApartBits = 0x4b400000;  // its bits
+
+/// As Gelu has it. Of several values step by step, so that none waits for itself.
+template <int kCount>
+__device__ void gelu(float (&x)[kCount]) {
+  constexpr Gelu kConstants;
+  float a[kCount];
+  float power[kCount];
+  float shifted[kCount];
+  float tail[kCount];
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) {
+    a[i] = min_or_nan(fabsf(x[i]), kConstants.end);
+    power[i] = kConstants.log2_tail[6];
+    tail[i] = kConstants.power[4];
+  }
+#pragma unroll
+  for (int c = 5; c >= 0; --c) {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i)
+      power[i] = fma_f32(power[i], a[i], kConstants.log2_tail[c]);
+  }
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) {
+    shifted[i] = power[i] + kUnitsApart;
+    power[i] -= shifted[i] - kUnitsApart;
+  }
+#pragma unroll
+  for (int c = 3; c >= 0; --c) {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i)
+      tail[i] = fma_f32(tail[i], power[i], kConstants.power[c]);
+  }
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) {
+    const float q = bits_float(float_bits(tail[i]) + (float_bits(shifted[i]) << 23));
+    x[i] = fma_f32(-a[i], q, fmaxf(x[i], 0.0f));
+  }
+}
+
+/// As Exponential has it; 0 below -87.7, infinity above 88.4, NaN for NaN.
+__device__ inline float exp_f32(float x) {
+  constexpr Exponential kConstants;
+  x = max_or_nan(min_or_nan(x, 89.0f), -88.0f);
+  const float rounded = fma_f32(x, kConstants.log2_e, kUnitsApart);
+  const float whole = rounded - kUnitsApart;
+  float part = fma_f32(whole, kConstants.minus_ln2[0], x);
+  part = fma_f32(whole, kConstants.minus_ln2[1], part);
+  float sum = kConstants.terms[6];
+#pragma unroll
+  for (int i = 5; i >= 0; --i)
+    sum = fma_f32(sum, part, kConstants.terms[i]);
+  return sum * bits_float((float_bits(rounded) + 127u) << 23);
+}
+__device__ inline float sigmoid_f32(float x) {
+  return divide(1.0f, 1.0f + exp_f32(0.0f - x));
+}
+
 // Out of line: a call for each element is cheaper than a copy of all functions for each.
 __device__ RTAI_NOINLINE inline float apply_rare(Function function, float x) {
   switch (function) {
     case Function::none:
     case Function::gelu:
       return x;
-    case Function::gelu_tanh:
-      return 0.5f * x * (1.0f + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
+    case Function::gelu_tanh: {
+      const float inner = fma_f32(x * x * x, 0.044715f, x) * 0.79788456f;
+      return x * sigmoid_f32(inner + inner);
+    }
     case Function::relu:
       return x > 0.0f ? x : 0.0f;
     case Function::tanh:
-      return tanhf(x);
+      return fma_f32(2.0f, sigmoid_f32(x + x), -1.0f);
     case Function::sigmoid:
-      return divide(1.0f, 1.0f + expf(-x));
+      return sigmoid_f32(x);
     case Function::silu:
-      return divide(x, 1.0f + expf(-x));
+      return x * sigmoid_f32(x);
   }
   return x;
-}
-
-/// x Phi(x) = max(x, 0) - a Q(a) with a = |x| and Q the normal distribution's upper tail. log2 Q is
-/// smooth: a polynomial of degree 5 (least largest error of a Q(a), found by weighted least
-/// squares) leaves 5e-7. Goes to -0 for large a, as its leading coefficient is negative.
-///
-/// Of several values step by step, so that none waits for itself.
-template <int kCount>
-__device__ void gelu(float (&x)[kCount]) {
-  constexpr float kLog2Tail[6] = {-1.00003767f,   -1.15078783f,   -0.459992439f,
-                                  -0.0518273823f, 0.00708455686f, -0.000473309250f};
-  float power[kCount];
-#pragma unroll
-  for (int i = 0; i < kCount; ++i)
-    power[i] = kLog2Tail[5];
-#pragma unroll
-  for (int c = 4; c >= 0; --c) {
-#pragma unroll
-    for (int i = 0; i < kCount; ++i)
-      power[i] = fma_f32(power[i], fabsf(x[i]), kLog2Tail[c]);
-  }
-#pragma unroll
-  for (int i = 0; i < kCount; ++i)
-    power[i] = power_of_2(power[i]);
-#pragma unroll
-  for (int i = 0; i < kCount; ++i)
-    x[i] = fma_f32(-fabsf(x[i]), power[i], fmaxf(x[i], 0.0f));
 }
 
 /// To several values, which asks once what the function is.

@@ -18,9 +18,8 @@ std::vector<std::string> faults_of(void (*kernel)(Args), int* out, const LaunchS
 
 TEST_CASE("the emulation runs every thread of every block once") {
   std::vector<int> counts(3 * 64);
-  const auto faults = faults_of(
-      [](Args args) { ++args.out[block_index() * 64 + thread_index()]; }, counts.data(),
-      {.blocks = 3, .threads = 64});
+  const auto faults = faults_of([](Args args) { ++args.out[block_index() * 64 + thread_index()]; },
+                                counts.data(), {.blocks = 3, .threads = 64});
   CHECK(faults.empty());
   CHECK(counts == std::vector<int>(3 * 64, 1));
 }
@@ -90,11 +89,19 @@ TEST_CASE("a grid that cannot end is a fault") {
   set_schedule({});
   int out = 0;
   SECTION("a barrier that a thread waits at and others never reach is passed when they end") {
-    CHECK(faults_of([](Args) { if (thread_index() < 32) sync_block(); }, &out, {.threads = 64})
+    CHECK(faults_of(
+              [](Args) {
+                if (thread_index() < 32) sync_block();
+              },
+              &out, {.threads = 64})
               .empty());
   }
   SECTION("a lane of a warp that does not come") {
-    CHECK(faults_of([](Args) { if (thread_index() != 5) sync_warp(); }, &out, {.threads = 32})
+    CHECK(faults_of(
+              [](Args) {
+                if (thread_index() != 5) sync_warp();
+              },
+              &out, {.threads = 32})
               .size() == 1);
   }
   SECTION("lanes at different instructions") {
