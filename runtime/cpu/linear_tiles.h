@@ -42,15 +42,62 @@ class TileFinisher {
   /// sums: [tile.height, stride], stride >= 16 * tile.panels, 64-byte aligned; f: the function.
   template <class F>
   void finish(const Tile& tile, const std::int32_t* sums, Index stride, F&& f) const {
-    with_results(args_, [&](auto results) { finish(tile, sums, stride, f, results); });
+    with_results(args_, [&](auto results) {
+      if (tile.column + 16 * tile.panels > args_.columns)
+        finish_cut(tile, sums, stride, f, results);
+      else if (tile.panels == 4)
+        finish_panels<4>(tile, sums, stride, f, results);
+      else if (tile.panels == 2)
+        finish_panels<2>(tile, sums, stride, f, results);
+      else
+        for (Index p = 0; p < tile.panels; ++p)
+          finish_panels<1>({tile.row, tile.height, tile.column + 16 * p, 1}, sums + 16 * p, stride,
+                           f, results);
+    });
   }
 
  private:
+  /// Whole panels, whose scales and biases stay in registers.
+  template <Index kPanels, class F, class Results>
+  void finish_panels(const Tile& tile,
+                     const std::int32_t* sums,
+                     Index stride,
+                     F& f,
+                     const Results& results) const {
+    const Args args = args_;  // a copy: what is stored might be args_, as far as the compiler knows
+    typename Value::Column columns[kPanels];
+    unroll<kPanels>(
+        [&](auto p) { columns[p] = Value::column(args, tile.column + 16 * p, AllLanes{}); });
+    const float* residual = args.residual == nullptr
+                                ? nullptr
+                                : args.residual + tile.row * args.residual_stride + tile.column;
+    for (Index r = 0; r < tile.height; ++r, sums += stride) {
+      const Index row = tile.row + r;
+      Floats values[kPanels];
+      unroll<kPanels>(
+          [&](auto p) { values[p] = f(Value::value(args, row, columns[p], sums + 16 * p)); });
+      if (residual != nullptr) {
+        unroll<kPanels>([&](auto p) { values[p] = values[p] + load(residual + 16 * p); });
+        residual += args.residual_stride;
+      }
+      unroll<kPanels>(
+          [&](auto p) { results.store(row, tile.column + 16 * p, values[p], AllLanes{}); });
+      if (args.absmax == nullptr) continue;
+      Ints largest = all_ints(0);
+      unroll<kPanels>([&](auto p) { largest = larger_magnitudes(largest, values[p]); });
+      float& absmax = args.absmax[row];
+      absmax = largest_magnitude(larger_magnitudes(largest, all(absmax)));
+    }
+  }
+
+  /// Panels that end within a vector.
   template <class F, class Results>
-  void finish(
-      const Tile& tile, const std::int32_t* sums, Index stride, F& f, const Results& results) const {
-    const Index width = args_.columns - tile.column < 16 * tile.panels ? args_.columns - tile.column
-                                                                       : 16 * tile.panels;
+  void finish_cut(const Tile& tile,
+                  const std::int32_t* sums,
+                  Index stride,
+                  F& f,
+                  const Results& results) const {
+    const Index width = args_.columns - tile.column;
     for (Index r = 0; r < tile.height; ++r) {
       const Index row = tile.row + r;
       const float* residual = args_.residual == nullptr
