@@ -144,20 +144,23 @@ inline Floats weight_vector(Floats y) {
   return scale_by_power(polynomial(AttentionI8::kPower, y - (rounded - all(kRounder))), rounded);
 }
 
-/// What the weights of a query stand for, added in the order of AttentionI8. A register holds two
-/// classes c of tokens, of which each has four sums l: lanes l = 0, 1 of one class, those of the
-/// other, then both for l = 2, 3. So do eight numbers in the order of `place`.
+/// What the weights of a query stand for, added in the order of AttentionI8. A register has the
+/// sums of two c: l = 0, 1 of one, those of the other, then l = 2, 3 of both. Numbers in the order
+/// of `place` are eight at a time what is added next.
 class Divisor {
  public:
-  /// Where what belongs to token t is multiplied.
+  /// Where a number of token t is.
   static Index place(Index t) {
     const Index l = t % 8 / 2;
     const Index step = t / 16 % 2 * 4 + t / 8 % 2 * 2 + t % 2;
     return t / 64 * 64 + step * 8 + l / 2 * 4 + t / 32 % 2 * 2 + l % 2;
   }
 
-  /// Places that the last of `count` tokens takes, or one before it.
-  static Index places(Index count) { return count / 64 * 64 + (count % 64 <= 16 ? 32 : 64); }
+  /// How many places `count` tokens are spread over.
+  static Index places(Index count) {
+    const Index left = count % 64;
+    return count - left + (left == 0 ? 0 : left <= 16 ? 32 : 64);
+  }
 
   /// Weights of tokens [first, first + 64) times `factors` from place `first` on; only the first
   /// `count` weights are not zero.

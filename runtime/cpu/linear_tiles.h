@@ -39,20 +39,16 @@ class TileFinisher {
  public:
   explicit TileFinisher(const Args& args) : args_(args) {}
 
-  /// sums: [tile.height, stride], stride >= 16 * tile.panels, 64-byte aligned; f: the function.
+  /// sums: [tile.height, stride], stride >= 16 * tile.panels, 64-byte aligned; panels: 1, 2 or 4;
+  /// f: the function.
   template <class F>
   void finish(const Tile& tile, const std::int32_t* sums, Index stride, F&& f) const {
     with_results(args_, [&](auto results) {
       if (tile.column + 16 * tile.panels > args_.columns)
-        finish_cut(tile, sums, stride, f, results);
-      else if (tile.panels == 4)
-        finish_panels<4>(tile, sums, stride, f, results);
-      else if (tile.panels == 2)
-        finish_panels<2>(tile, sums, stride, f, results);
-      else
-        for (Index p = 0; p < tile.panels; ++p)
-          finish_panels<1>({tile.row, tile.height, tile.column + 16 * p, 1}, sums + 16 * p, stride,
-                           f, results);
+        return finish_cut(tile, sums, stride, f, results);
+      if (tile.panels == 4) return finish_panels<4>(tile, sums, stride, f, results);
+      if (tile.panels == 2) return finish_panels<2>(tile, sums, stride, f, results);
+      finish_panels<1>(tile, sums, stride, f, results);
     });
   }
 

@@ -428,7 +428,7 @@ void check_case(const LinearCase& c,
 }
 
 /// Products of real models, whole and pruned, and sizes around every block: rows of tiles, panels
-/// of 16 columns and their groups, groups of 4 and blocks of 64 in k.
+/// of 16 columns and their groups, groups of 4, blocks of 64 and stretches in k.
 std::vector<LinearCase> notable_cases() {
   std::vector<LinearCase> cases = {
       {.rows = 13, .columns = 1152, .k = 384},
@@ -441,6 +441,12 @@ std::vector<LinearCase> notable_cases() {
       {.rows = 65, .columns = 224, .k = 72, .function = Function::gelu_tanh},
       {.rows = 2, .columns = 2, .k = 768, .absmax = false},
       {.rows = 1, .columns = 3072, .k = 768, .function = Function::gelu},
+      // Rows that tiles multiply in stretches of k: whole groups of panels, cut ones, a single one;
+      // a last stretch of one step; tiles of rows that overlap.
+      {.rows = 64, .columns = 256, .k = 1536, .residual = true},
+      {.rows = 50, .columns = 177, .k = 1100, .function = Function::gelu},
+      {.rows = 35, .columns = 16, .k = 1030},
+      {.rows = 81, .columns = 144, .k = 840, .residual = true},
   };
   for (const Index rows : {1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 15, 16, 17, 31, 32, 33, 47, 49})
     cases.push_back({.rows = rows, .columns = 48, .k = 68, .gap = 1});
