@@ -3,10 +3,10 @@
 usage: old_engines_test.py RTAI TINY_FOLDER [--all]
 One of each way of computing: tests/data/engines/NAME.rtai with NAME.answers.jsonl, what `rtai run --json --logits` said
 then to NAME's texts, which are the "text" of its lines. Written by hand once for each version of the format:
-rtai quantize and compile on what TINY_FOLDER writes.
+rtai quantize and compile on what TINY_FOLDER writes. (The answers of v2-int4 once more, when int8 engines got the same
+arithmetic on all targets: one integer of one text rounds to its neighbour since.)
 """
 import json
-import math
 import pathlib
 import sys
 import tempfile
@@ -16,7 +16,7 @@ from tiny import Tiny
 
 RTAI, MAKER = sys.argv[1:3]
 ENGINES = pathlib.Path(__file__).resolve().parent.parent / "data" / "engines"
-MOST = 1e-4  # instruction sets round differently
+MOST = 1e-4  # floats: instruction sets round differently; integers are the same on all
 
 
 class OldEnginesTest(unittest.TestCase):
@@ -36,6 +36,7 @@ class OldEnginesTest(unittest.TestCase):
             engine = ENGINES / path.name.replace(".answers.jsonl", ".rtai")
             with self.subTest(engine.name):
                 self.assertEqual(self.tiny.run("verify", engine).returncode, 0)
+                most = MOST if "f32" in engine.name else 0.0
                 before = [json.loads(line) for line in path.read_text().splitlines()]
                 texts = "".join(line["text"] + "\n" for line in before)
                 result = self.tiny.run("run", engine, "--json", "--logits", stdin=texts)
@@ -45,7 +46,7 @@ class OldEnginesTest(unittest.TestCase):
                 for old, new in zip(before, now):
                     self.assertEqual((new["label"], new["input_ids"]), (old["label"], old["input_ids"]))
                     for a, b in zip(old["logits"], new["logits"], strict=True):
-                        self.assertTrue(math.isclose(a, b, abs_tol=MOST), f"{a} {b}")
+                        self.assertLessEqual(abs(a - b), most)
 
 
 if __name__ == "__main__":
