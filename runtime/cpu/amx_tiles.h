@@ -1,4 +1,4 @@
-// The tile registers of AMX, as far as linear layers need them.
+// The tile registers of AMX, as far as linear layers and attention need them.
 //
 // Eight registers: 0 to 3 for sums and 4, 5 for source rows, of the same number of rows; 6, 7 for
 // weights, 16 rows. Every row has 64 bytes. Intel SDM volume 1, chapter 18.
@@ -47,6 +47,14 @@ struct AmxTiles {
   template <int kSums, int kSource, int kWeights>
   static void add_dot() {
     asm volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0"
+                 :
+                 : "i"(kSums), "i"(kSource), "i"(kWeights));
+  }
+
+  /// The same with unsigned bytes of the source.
+  template <int kSums, int kSource, int kWeights>
+  static void add_unsigned_dot() {
+    asm volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0"
                  :
                  : "i"(kSums), "i"(kSource), "i"(kWeights));
   }

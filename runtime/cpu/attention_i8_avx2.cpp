@@ -3,6 +3,6 @@
 namespace rtai::cpu {
 
 extern constinit const Kernel<AttentionI8> attention_i8_avx2{"attention_i8_avx2", Target::avx2,
-                                                             &attention_i8};
+                                                             &attention_i8<VectorDots>};
 
 }  // namespace rtai::cpu

@@ -3,6 +3,6 @@
 namespace rtai::cpu {
 
 extern constinit const Kernel<AttentionI8> attention_i8_avx512_vnni{
-    "attention_i8_avx512_vnni", Target::avx512_vnni, &attention_i8};
+    "attention_i8_avx512_vnni", Target::avx512_vnni, &attention_i8<VectorDots>};
 
 }  // namespace rtai::cpu

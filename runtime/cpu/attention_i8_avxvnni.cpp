@@ -2,7 +2,7 @@
 
 namespace rtai::cpu {
 
-extern constinit const Kernel<AttentionI8> attention_i8_avxvnni{"attention_i8_avxvnni",
-                                                                Target::avxvnni, &attention_i8};
+extern constinit const Kernel<AttentionI8> attention_i8_avxvnni{
+    "attention_i8_avxvnni", Target::avxvnni, &attention_i8<VectorDots>};
 
 }  // namespace rtai::cpu

@@ -82,6 +82,35 @@ void dot_rows(const std::uint8_t* source,
     dot_tile<kRows, 1>(source, source_stride, panels, p, tile, tile_stride);
 }
 
+/// How HeadI8 multiplies: in vectors, a few rows at a time.
+struct VectorDots {
+  static constexpr Index kRows = DotBytes::kTileRows;
+  static constexpr bool kSignedQueries = false;
+
+  static void begin() {}
+  static void end() {}
+  /// Bytes from one query to the next.
+  static constexpr Index query_stride(Index head_bytes) { return head_bytes; }
+  /// Of `rows` queries.
+  static void with_keys(const std::uint8_t* queries,
+                        Index head_bytes,
+                        Index rows,
+                        const Panels& keys,
+                        std::int32_t* tile,
+                        Index tile_stride) {
+    dot_rows(queries, head_bytes, rows, keys, tile, tile_stride);
+  }
+  /// Of the weights of `rows` queries, which are zero from the last token to a multiple of 64.
+  static void with_values(const std::uint8_t* weights,
+                          Index stride,
+                          Index rows,
+                          const Panels& values,
+                          std::int32_t* tile,
+                          Index tile_stride) {
+    dot_rows(weights, stride, rows, values, tile, tile_stride);
+  }
+};
+
 /// Sixteen bytes of each of four rows; rows from `count` on are zero.
 struct FourRows {
   FourRows(const std::int8_t* from, Index stride, Index count) {
@@ -203,7 +232,8 @@ class Divisor {
   __m256 sums_[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
 };
 
-/// One head of one sequence.
+/// One head of one sequence. Dots: like VectorDots.
+template <class Dots>
 class HeadI8 {
  public:
   HeadI8(const AttentionI8::Args& args, Index head, std::byte* scratch)
@@ -217,6 +247,7 @@ class HeadI8 {
     results_ = reinterpret_cast<std::int32_t*>(scores_ + kRows * padded_tokens_);
     weights_ = reinterpret_cast<std::uint8_t*>(results_ + kRows * head_bytes_);
     queries_ = weights_ + kRows * padded_tokens_;
+    __builtin_memset(queries_, 0, static_cast<std::size_t>(kRows * query_stride_));
     pack();
     describe_tokens();
   }
@@ -232,7 +263,7 @@ class HeadI8 {
   }
 
  private:
-  static constexpr Index kRows = DotBytes::kTileRows;
+  static constexpr Index kRows = Dots::kRows;
   static_assert(kRows <= AttentionI8::kTileQueries);
 
   /// Bytes or scales of a head (0: queries, 1: keys, 2: values) of token t.
@@ -277,6 +308,7 @@ class HeadI8 {
       const Floats key_scale = load(key_scale_ + t);
       store(key_scale_ + t, key_scale + (key_scale - key_scale));
       store(logarithm_ + t, logarithm_of_scales(load(logarithm_ + t)));
+      if (Dots::kSignedQueries) continue;
       // Queries are multiplied as integer + 128: what that adds is taken off beforehand.
       Ints sums = all_ints(0);
       for (Index g = 0; g < head_bytes_ / 4; ++g) {
@@ -292,9 +324,9 @@ class HeadI8 {
     const Index last_place = args_.first_query + first + count - 1;
     const Index visible = visible_from(last_place);
     load_queries(first, count);
-    dot_rows(queries_, head_bytes_, count,
-             {keys_, 16 * head_bytes_, (visible + 15) / 16, head_bytes_ / 4, start_},
-             reinterpret_cast<std::int32_t*>(scores_), padded_tokens_);
+    Dots::with_keys(queries_, head_bytes_, count,
+                    {keys_, 16 * head_bytes_, (visible + 15) / 16, head_bytes_ / 4, start_},
+                    reinterpret_cast<std::int32_t*>(scores_), padded_tokens_);
     // Step by step for all queries: each step ends with a sum or a maximum over lanes, which takes
     // long but delays nothing else.
     const Index place = args_.first_query + first;
@@ -309,9 +341,9 @@ class HeadI8 {
       divisors[r] = weigh(r, numbers[r], visible_from(place + r), visible);
     for (Index r = 0; r < count; ++r)
       numbers[r] = 1.0f / divisors[r].sum();
-    dot_rows(weights_, padded_tokens_, count,
-             {values_, 16 * panel_tokens_, head_bytes_ / 16, (visible + 3) / 4, nullptr}, results_,
-             head_bytes_);
+    Dots::with_values(weights_, padded_tokens_, count,
+                      {values_, 16 * panel_tokens_, head_bytes_ / 16, (visible + 3) / 4, nullptr},
+                      results_, head_bytes_);
     with_results(args_, [&](auto to) {
       for (Index r = 0; r < count; ++r)
         store_results(r, numbers[r], first + r, to);
@@ -386,11 +418,11 @@ class HeadI8 {
   }
 
   void load_queries(Index first, Index count) {
-    const __m128i flip = _mm_set1_epi8(static_cast<char>(0x80));
+    const __m128i flip = _mm_set1_epi8(static_cast<char>(Dots::kSignedQueries ? 0 : 0x80));
     for (Index r = 0; r < count; ++r) {
       const auto* from =
           reinterpret_cast<const __m128i*>(bytes_of(0, args_.first_query + first + r));
-      auto* to = reinterpret_cast<__m128i*>(queries_ + r * head_bytes_);
+      auto* to = reinterpret_cast<__m128i*>(queries_ + r * query_stride_);
       for (Index i = 0; i < head_bytes_ / 16; ++i)
         _mm_store_si128(to + i, _mm_xor_si128(_mm_load_si128(from + i), flip));
     }
@@ -399,6 +431,7 @@ class HeadI8 {
   const AttentionI8::Args& args_;
   Index head_;
   Index head_bytes_ = padded_head(args_.head_dim);
+  Index query_stride_ = Dots::query_stride(head_bytes_);
   Index panel_tokens_ = (args_.tokens + 15) / 16 * 16;
   Index padded_tokens_ = (args_.tokens + 63) / 64 * 64;
   std::int8_t* keys_;
@@ -410,12 +443,15 @@ class HeadI8 {
   float* scores_;          // [kRows, padded_tokens_]; at first the sums
   std::int32_t* results_;  // [kRows, head_bytes_]
   std::uint8_t* weights_;  // [kRows, padded_tokens_]
-  std::uint8_t* queries_;  // [kRows, head_bytes_], integer + 128
+  std::uint8_t* queries_;  // [kRows, query_stride_], integer + 128 unless they are signed
 };
 
-inline void attention_i8(const AttentionI8::Args& args, ExecContext& context) noexcept {
+template <class Dots>
+void attention_i8(const AttentionI8::Args& args, ExecContext& context) noexcept {
+  Dots::begin();
   for (Index h = 0; h < args.heads; ++h)
-    HeadI8(args, h, context.scratch).run();
+    HeadI8<Dots>(args, h, context.scratch).run();
+  Dots::end();
 }
 
 }  // namespace

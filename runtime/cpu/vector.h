@@ -20,6 +20,7 @@ namespace {
 
 template <Index kValue>
 struct Constant {
+  static constexpr int kIndex = kValue;
   // NOLINTNEXTLINE(google-explicit-constructor): an index like any other
   constexpr operator Index() const { return kValue; }
 };

@@ -85,7 +85,7 @@ struct AttentionI8 {
   static constexpr float kLogarithm[6] = {1.44255316f,   -0.718281925f, 0.458270788f,
                                           -0.279538095f, 0.123451449f,  -0.0264574364f};
 
-  static constexpr Index kTileQueries = 6;
+  static constexpr Index kTileQueries = 16;
 
   /// One head's keys and values in panels, three numbers for each token, and for a tile of queries
   /// its bytes, scores, weights and results.
@@ -94,7 +94,8 @@ struct AttentionI8 {
     const Index head = padded_head(head_dim);
     const Index for_tokens = padded_tokens * (2 * head + 4 * static_cast<Index>(sizeof(float)));
     const Index for_queries =
-        kTileQueries * (padded_tokens + head) * (1 + static_cast<Index>(sizeof(float)));
+        kTileQueries * ((padded_tokens + head) * static_cast<Index>(sizeof(float)) + padded_tokens +
+                        round_up<Index>(head, 64));
     return static_cast<std::size_t>(round_up<Index>(for_tokens + for_queries, 64));
   }
 };

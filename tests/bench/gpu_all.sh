@@ -30,7 +30,7 @@ if command -v nvidia-smi >/dev/null; then
   nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.max.sm,power.limit --format=csv,noheader | tee "$work/gpu"
 fi
 
-# Correct first: answers against the CPU's and the emulation's; no access out of bounds, no race.
+# Correct first: answers against the CPU's, of int8 engines bit by bit; no access out of bounds, no race.
 if [ -n "${RTAI_TESTS:-}" ]; then
   "$RTAI_TESTS/test_exec" '*on the GPU as*,*on one GPU*'
   "$RTAI_TESTS/test_passes" '*on the GPU of this machine*'

@@ -2,6 +2,7 @@
 #include "runtime/kernels/attention_i8.h"
 #include "tests/support/compare.h"
 #include "tests/support/guarded.h"
+#include "tests/support/kernel_variants.h"
 #include "tests/support/kernels_under_test.h"
 #include "tests/support/random.h"
 #include "tests/support/tolerance.h"
@@ -91,6 +92,13 @@ TEST_CASE("quantize_heads gives a head of zeros scale 1 and an infinite one no f
 }
 
 // ---- attention_i8
+
+/// Those of kernels.inc, and that of AMX on emulated registers.
+std::vector<const Kernel<AttentionI8>*> attention_i8_kernels() {
+  auto kernels = kernels_under_test<AttentionI8>();
+  add_variant(attention_i8_amx_variant, Target::avx2, kernels);
+  return kernels;
+}
 
 struct AttentionCase {
   Index queries = 1;
@@ -214,7 +222,7 @@ std::vector<AttentionCase> attention_cases() {
 
 TEST_CASE("attention_i8 gives the reference's bits on shapes of models and around blocks") {
   Random random(6);
-  for (const auto* kernel : kernels_under_test<AttentionI8>()) {
+  for (const auto* kernel : attention_i8_kernels()) {
     for (const AttentionCase& c : attention_cases()) {
       INFO(kernel->name << ": " << c.text());
       CHECK(check_attention(*kernel, AttentionData(c, random)) == kNothing);
@@ -224,7 +232,7 @@ TEST_CASE("attention_i8 gives the reference's bits on shapes of models and aroun
 
 TEST_CASE("attention_i8 gives the reference's bits on random shapes and sizes of scores") {
   Random random(7);
-  const auto kernels = kernels_under_test<AttentionI8>();
+  const auto kernels = attention_i8_kernels();
   for (int i = 0; i < 300; ++i) {
     const Index tokens = random.integer(1, 150);
     const Index first = random.integer(0, tokens - 1);
@@ -252,7 +260,7 @@ TEST_CASE("attention_i8 makes the integers that quantize_rows makes of its resul
     const AttentionData data(c, random);
     GuardedRows<float> factors(1, data.width);
     random.fill(factors.row_span(0), 0.2f, 1.5f);
-    for (const auto* kernel : kernels_under_test<AttentionI8>()) {
+    for (const auto* kernel : attention_i8_kernels()) {
       bool intact = true;
       const auto floats = attend(*kernel, data, c.queries, c.heads, intact);
       for (const bool has_factors : {false, true}) {
@@ -323,7 +331,7 @@ TEST_CASE("attention_i8 stays close to attention without quantization") {
 
 TEST_CASE("attention_i8 weighs a token of small values for what it contributes") {
   Random random(13);
-  for (const auto* kernel : kernels_under_test<AttentionI8>()) {
+  for (const auto* kernel : attention_i8_kernels()) {
     // Token 0 draws nearly all attention and says next to nothing.
     AttentionData data({.queries = 40, .tokens = 40, .head_dim = 32, .size = 0.01f}, random);
     for (Index t = 0; t < 40; ++t) {
@@ -344,7 +352,7 @@ TEST_CASE("attention_i8 weighs a token of small values for what it contributes")
 
 TEST_CASE("causal attention_i8 never looks at later tokens") {
   Random random(10);
-  for (const auto* kernel : kernels_under_test<AttentionI8>()) {
+  for (const auto* kernel : attention_i8_kernels()) {
     AttentionData data({.queries = 40, .tokens = 70, .heads = 2, .causal = true}, random);
     bool intact = true;
     const auto before = attend(*kernel, data, 40, 2, intact);
@@ -361,7 +369,7 @@ TEST_CASE("causal attention_i8 never looks at later tokens") {
 
 TEST_CASE("attention_i8 over what is not finite is not a number") {
   Random random(11);
-  for (const auto* kernel : kernels_under_test<AttentionI8>()) {
+  for (const auto* kernel : attention_i8_kernels()) {
     for (const Index column : {0, 40, 80}) {  // query, key, value
       for (const float bad : {kNan, kInfinity}) {
         AttentionData data({.queries = 9, .tokens = 9, .head_dim = 40}, random);

@@ -4,7 +4,7 @@
 #include "tests/support/compare.h"
 #include "tests/support/guarded.h"
 #include "tests/support/kernels_under_test.h"
-#include "tests/support/linear_variants.h"
+#include "tests/support/kernel_variants.h"
 #include "tests/support/random.h"
 #include "tests/support/tolerance.h"
 
@@ -19,17 +19,6 @@
 
 namespace rtai::test {
 namespace {
-
-template <class Op>
-void add_variant(const Kernel<Op>& variant,
-                 Target needed,
-                 std::vector<const Kernel<Op>*>& kernels) {
-  if (is_available(needed)) {
-    kernels.push_back(&variant);
-  } else {
-    WARN("skipped " << variant.name << ": " << availability_reason(needed));
-  }
-}
 
 /// Those of kernels.inc, and variants of those that this machine cannot run.
 std::vector<const Kernel<LinearI8>*> linear_i8_kernels() {

@@ -1,7 +1,7 @@
 // The tile registers of AMX in plain C++: what runtime/cpu/amx_tiles.h does, for machines without.
 //
 // Written after the operation sections of the Intel SDM (LDTILECFG, TILELOADD, TILESTORED,
-// TDPBSSD, TDPBF16PS).
+// TDPBSSD, TDPBUSD, TDPBF16PS).
 #pragma once
 
 #include "runtime/base/dtype.h"
@@ -47,12 +47,21 @@ struct EmulatedTiles {
 
   template <int kSums, int kSource, int kWeights>
   static void add_dot() {
+    add_products<std::int8_t, kSums, kSource, kWeights>();
+  }
+  template <int kSums, int kSource, int kWeights>
+  static void add_unsigned_dot() {
+    add_products<std::uint8_t, kSums, kSource, kWeights>();
+  }
+
+  template <class Source, int kSums, int kSource, int kWeights>
+  static void add_products() {
     for (int r = 0; r < registers[kSums].rows; ++r) {
       std::int32_t sums[16];
       std::memcpy(sums, registers[kSums].bytes[r], 64);
       for (int i = 0; i < registers[kWeights].rows; ++i) {
         for (int j = 0; j < 64; ++j) {
-          sums[j / 4] += static_cast<std::int8_t>(registers[kSource].bytes[r][4 * i + j % 4]) *
+          sums[j / 4] += static_cast<Source>(registers[kSource].bytes[r][4 * i + j % 4]) *
                          static_cast<std::int8_t>(registers[kWeights].bytes[i][j]);
         }
       }

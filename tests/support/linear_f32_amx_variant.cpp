@@ -1,7 +1,7 @@
 // Compiled with the flags of avx2: the vectors give the same bits as those of the product.
 #include "runtime/cpu/linear_f32_amx.h"
 #include "tests/support/amx_emulation.h"
-#include "tests/support/linear_variants.h"
+#include "tests/support/kernel_variants.h"
 
 namespace rtai::test {
 namespace {

@@ -1,6 +1,6 @@
 // Compiled with the flags of avx2; the one instruction that differs has a function of its own.
 #include "runtime/cpu/linear_i8_avxvnni.h"
-#include "tests/support/linear_variants.h"
+#include "tests/support/kernel_variants.h"
 
 namespace rtai::test {
 namespace {

@@ -37,7 +37,7 @@ Session on_gpu(const std::shared_ptr<const engine::Engine>& engine,
 const std::vector<std::vector<int>> kWideBatches = {
     {1}, {128}, {33, 385, 33, 1}, std::vector<int>(24, 40), std::vector<int>(120, 37)};
 
-TEST_CASE("int8 engines give the CPU's bits on the GPU, for every batch and every tile") {
+TEST_CASE("int8 engines answer on the GPU as on the CPU, bit by bit, with every tile") {
   if (!has_gpu()) return;
   for (const auto& [shapes, batches] :
        {std::pair{kShapes, kBatches}, std::pair{kWideShapes, kWideBatches}}) {
