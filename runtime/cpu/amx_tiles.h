@@ -32,7 +32,8 @@ struct AmxTiles {
     asm volatile("tilezero %%tmm%c0" : : "i"(kTile));
   }
 
-  /// Row r from byte r * stride. What is read must not have been written by the same function.
+  /// Row r from byte r * stride. What the same function has written there, it must have sent to
+  /// memory: the compiler does not know that this reads it.
   template <int kTile>
   static void load(const void* from, Index stride) {
     asm volatile("tileloadd (%0,%1,1), %%tmm%c2" : : "r"(from), "r"(stride), "i"(kTile));
@@ -59,8 +60,8 @@ struct AmxTiles {
                  : "i"(kSums), "i"(kSource), "i"(kWeights));
   }
 
-  /// sums[r][j] += source[r][2 i + b] * weights[i][2 j + b] over i < 16, b < 2, of bf16 in f32, even
-  /// and odd ones apart until the end; what is too small to be normal is zero.
+  /// sums[r][j] += source[r][2 i + b] * weights[i][2 j + b] over i < 16, b < 2, of bf16 in f32,
+  /// even and odd ones apart until the end; what is too small to be normal is zero.
   template <int kSums, int kSource, int kWeights>
   static void add_dot_bf16() {
     asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0"

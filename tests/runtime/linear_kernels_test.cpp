@@ -3,8 +3,8 @@
 #include "runtime/kernels/linear_i8.h"
 #include "tests/support/compare.h"
 #include "tests/support/guarded.h"
-#include "tests/support/kernels_under_test.h"
 #include "tests/support/kernel_variants.h"
+#include "tests/support/kernels_under_test.h"
 #include "tests/support/random.h"
 #include "tests/support/tolerance.h"
 
