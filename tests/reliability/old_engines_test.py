@@ -39,14 +39,15 @@ class OldEnginesTest(unittest.TestCase):
                 most = MOST if "f32" in engine.name else 0.0
                 before = [json.loads(line) for line in path.read_text().splitlines()]
                 texts = "".join(line["text"] + "\n" for line in before)
-                result = self.tiny.run("run", engine, "--json", "--logits", stdin=texts)
-                self.assertEqual(result.returncode, 0, result.stderr)
-                now = [json.loads(line) for line in result.stdout.splitlines()]
-                self.assertEqual(len(now), len(before))
-                for old, new in zip(before, now):
-                    self.assertEqual((new["label"], new["input_ids"]), (old["label"], old["input_ids"]))
-                    for a, b in zip(old["logits"], new["logits"], strict=True):
-                        self.assertLessEqual(abs(a - b), most)
+                for target in ([], ["--target", "ref"]):
+                    result = self.tiny.run("run", engine, "--json", "--logits", *target, stdin=texts)
+                    self.assertEqual(result.returncode, 0, result.stderr)
+                    now = [json.loads(line) for line in result.stdout.splitlines()]
+                    self.assertEqual(len(now), len(before))
+                    for old, new in zip(before, now):
+                        self.assertEqual((new["label"], new["input_ids"]), (old["label"], old["input_ids"]))
+                        for a, b in zip(old["logits"], new["logits"], strict=True):
+                            self.assertLessEqual(abs(a - b), most)
 
 
 if __name__ == "__main__":
