@@ -21,47 +21,28 @@ struct TileDots {
   /// Zeros up to whole registers.
   static constexpr Index query_stride(Index head_bytes) { return (head_bytes + 63) / 64 * 64; }
 
-  static void with_keys(const std::uint8_t* queries,
-                        Index head_bytes,
-                        Index /*rows*/,
-                        const Panels& keys,
-                        std::int32_t* tile,
-                        Index tile_stride) {
-    multiply<true>({queries, query_stride(head_bytes)}, keys, tile, tile_stride);
-  }
-  static void with_values(const std::uint8_t* weights,
-                          Index stride,
-                          Index /*rows*/,
-                          const Panels& values,
-                          std::int32_t* tile,
-                          Index tile_stride) {
-    multiply<false>({weights, stride}, values, tile, tile_stride);
-  }
-
- private:
-  struct Source {
-    const std::uint8_t* data;
-    Index stride;
-  };
-
-  template <bool kSigned>
-  static void multiply(const Source& source,
+  template <bool kIsQueries>
+  static void multiply(const std::uint8_t* source,
+                       Index source_stride,
+                       Index /*rows*/,
                        const Panels& panels,
                        std::int32_t* tile,
                        Index tile_stride) {
     asm volatile("" : : : "memory");  // what registers read is in memory from here on
     Index p = 0;
     for (; p + 4 <= panels.count; p += 4)
-      multiply_panels<4, kSigned>(source, panels, p, tile, tile_stride);
+      multiply_panels<4, kIsQueries>(source, source_stride, panels, p, tile, tile_stride);
     for (; p + 2 <= panels.count; p += 2)
-      multiply_panels<2, kSigned>(source, panels, p, tile, tile_stride);
+      multiply_panels<2, kIsQueries>(source, source_stride, panels, p, tile, tile_stride);
     for (; p < panels.count; ++p)
-      multiply_panels<1, kSigned>(source, panels, p, tile, tile_stride);
+      multiply_panels<1, kIsQueries>(source, source_stride, panels, p, tile, tile_stride);
   }
 
+ private:
   /// Registers: 0 to 3 for sums, 4 for the source, 6 and 7 in turn for panels.
   template <Index kPanels, bool kSigned>
-  static void multiply_panels(const Source& source,
+  static void multiply_panels(const std::uint8_t* source,
+                              Index source_stride,
                               const Panels& panels,
                               Index first,
                               std::int32_t* tile,
@@ -69,7 +50,7 @@ struct TileDots {
     const std::int8_t* data = panels.data + first * panels.panel_bytes;
     unroll<kPanels>([](auto p) { Tiles::template zero<decltype(p)::kIndex>(); });
     for (Index step = 0; step < (panels.groups + 15) / 16; ++step) {
-      Tiles::template load<4>(source.data + step * 64, source.stride);
+      Tiles::template load<4>(source + step * 64, source_stride);
       unroll<kPanels>([&](auto p) {
         constexpr int kP = decltype(p)::kIndex;
         Tiles::template load<6 + kP % 2>(data + kP * panels.panel_bytes + step * 1024, 64);

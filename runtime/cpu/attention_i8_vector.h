@@ -91,23 +91,16 @@ struct VectorDots {
   static void end() {}
   /// Bytes from one query to the next.
   static constexpr Index query_stride(Index head_bytes) { return head_bytes; }
-  /// Of `rows` queries.
-  static void with_keys(const std::uint8_t* queries,
-                        Index head_bytes,
-                        Index rows,
-                        const Panels& keys,
-                        std::int32_t* tile,
-                        Index tile_stride) {
-    dot_rows(queries, head_bytes, rows, keys, tile, tile_stride);
-  }
-  /// Of the weights of `rows` queries, which are zero from the last token to a multiple of 64.
-  static void with_values(const std::uint8_t* weights,
-                          Index stride,
-                          Index rows,
-                          const Panels& values,
-                          std::int32_t* tile,
-                          Index tile_stride) {
-    dot_rows(weights, stride, rows, values, tile, tile_stride);
+  /// Sums of `rows` source rows over all panels: queries over keys, or weights, which are zero from
+  /// the last token to a multiple of 64, over values.
+  template <bool kIsQueries>
+  static void multiply(const std::uint8_t* source,
+                       Index source_stride,
+                       Index rows,
+                       const Panels& panels,
+                       std::int32_t* tile,
+                       Index tile_stride) {
+    dot_rows(source, source_stride, rows, panels, tile, tile_stride);
   }
 };
 
@@ -324,9 +317,10 @@ class HeadI8 {
     const Index last_place = args_.first_query + first + count - 1;
     const Index visible = visible_from(last_place);
     load_queries(first, count);
-    Dots::with_keys(queries_, head_bytes_, count,
-                    {keys_, 16 * head_bytes_, (visible + 15) / 16, head_bytes_ / 4, start_},
-                    reinterpret_cast<std::int32_t*>(scores_), padded_tokens_);
+    Dots::template multiply<true>(
+        queries_, query_stride_, count,
+        {keys_, 16 * head_bytes_, (visible + 15) / 16, head_bytes_ / 4, start_},
+        reinterpret_cast<std::int32_t*>(scores_), padded_tokens_);
     // Step by step for all queries: each step ends with a sum or a maximum over lanes, which takes
     // long but delays nothing else.
     const Index place = args_.first_query + first;
@@ -341,9 +335,10 @@ class HeadI8 {
       divisors[r] = weigh(r, numbers[r], visible_from(place + r), visible);
     for (Index r = 0; r < count; ++r)
       numbers[r] = 1.0f / divisors[r].sum();
-    Dots::with_values(weights_, padded_tokens_, count,
-                      {values_, 16 * panel_tokens_, head_bytes_ / 16, (visible + 3) / 4, nullptr},
-                      results_, head_bytes_);
+    Dots::template multiply<false>(
+        weights_, padded_tokens_, count,
+        {values_, 16 * panel_tokens_, head_bytes_ / 16, (visible + 3) / 4, nullptr}, results_,
+        head_bytes_);
     with_results(args_, [&](auto to) {
       for (Index r = 0; r < count; ++r)
         store_results(r, numbers[r], first + r, to);
