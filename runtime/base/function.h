@@ -22,6 +22,10 @@ inline constexpr int kFunctionCount = 7;
 // rounded operation or one fused multiply-add. Members, so that code for GPUs can have them as
 // constants.
 
+/// Adding it rounds to an integer, which then stands in the low bits: floats from here to twice as
+/// much, 1.5 * 2^23, are one apart.
+inline constexpr float kRounder = 12582912.0f;
+
 /// exp(x) = 2^n e^r with n the nearest integer to log2_e x, and r = x - n ln 2 in two steps: -ln 2
 /// is minus_ln2[0], which has few bits, so that its product is exact, and minus_ln2[1].
 struct Exponential {

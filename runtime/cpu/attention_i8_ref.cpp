@@ -16,12 +16,10 @@ float logarithm(float scale) {
   return std::fma(polynomial(AttentionI8::kLogarithm, u), u, exponent);
 }
 
-/// 2^y as AttentionI8::kPower has it; below 1.2e-38 for y < -126.
-float power_of_two(float y) {
+/// 2^y as AttentionI8 has it; below 1.2e-38 for y < -126.
+float weight_of(float y) {
   if (std::isnan(y)) return y;
-  y = y < -126.0f ? -126.0f : y;
-  const float rounded = y + kRounder;
-  return scale_by_power(polynomial(AttentionI8::kPower, y - (rounded - kRounder)), rounded);
+  return power_of_two(AttentionI8::kPower, y < -126.0f ? -126.0f : y);
 }
 
 /// What the weights stand for, added in the order of AttentionI8.
@@ -82,7 +80,7 @@ void attend(const AttentionI8::Args& args, Index head, Index q, float* x) {
   const float highest = largest - AttentionI8::kLog2Of255;
   Divisor divisor;
   for (Index t = 0; t < visible; ++t) {
-    x[t] = power_of_two(x[t] - highest);
+    x[t] = weight_of(x[t] - highest);
     divisor.add(t, x[t], 1.0f / values.scale(t));
   }
   const float factor_of_sum = 1.0f / divisor.sum();

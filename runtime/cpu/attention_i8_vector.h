@@ -161,9 +161,7 @@ inline Floats logarithm_of_scales(Floats scales) {
 
 /// 2^y as AttentionI8 has it.
 inline Floats weight_vector(Floats y) {
-  y = max(all(-126.0f), y);
-  const Floats rounded = y + all(kRounder);
-  return scale_by_power(polynomial(AttentionI8::kPower, y - (rounded - all(kRounder))), rounded);
+  return power_of_two(AttentionI8::kPower, max(all(-126.0f), y));
 }
 
 /// What the weights of a query stand for, added in the order of AttentionI8. A register has the
@@ -240,7 +238,8 @@ class HeadI8 {
     results_ = reinterpret_cast<std::int32_t*>(scores_ + kRows * padded_tokens_);
     weights_ = reinterpret_cast<std::uint8_t*>(results_ + kRows * head_bytes_);
     queries_ = weights_ + kRows * padded_tokens_;
-    __builtin_memset(queries_, 0, static_cast<std::size_t>(kRows * query_stride_));
+    if (query_stride_ > head_bytes_)  // zeros between them
+      __builtin_memset(queries_, 0, static_cast<std::size_t>(kRows * query_stride_));
     pack();
     describe_tokens();
   }

@@ -40,7 +40,7 @@ class AmxBlocks {
         for (Index step = 0; step < steps_; step += stretch_) {
           const Stretch stretch{step, step + stretch_ < steps_ ? step + stretch_ : steps_};
           for (Index at = column; at < end; at += 32)
-            multiply(tile, at, stretch, stretch_ < steps_ ? (at - column) / 32 : 0);
+            multiply(tile, at, stretch, in_stretches_ ? (at - column) / 32 : 0);
         }
       }
     }
@@ -83,7 +83,8 @@ class AmxBlocks {
     Index second_row = 0;  // where the second tile begins, counted from the first
     Index column = 0;
     Index panels = 0;
-    Index place = 0;  // of `sums_`, where the sums are when they are not in registers
+    Index place = 0;           // of `sums_`, where the sums are when they are not in registers
+    bool is_complete = false;  // nothing is added to them any more
   };
 
   /// All row tiles have the same height. The last one may have to begin a few rows earlier for it,
@@ -126,7 +127,8 @@ class AmxBlocks {
                       .second_row = second_row,
                       .column = column,
                       .panels = kPanels,
-                      .place = place};
+                      .place = place,
+                      .is_complete = stretch.end == steps_};
     ahead.fetch(kPanels * 1024);
     source += stretch.begin * 64;
     if (stretch.begin == 0) {
@@ -136,7 +138,6 @@ class AmxBlocks {
     }
     begin_to_finish();
     in_tiles_ = block;
-    is_complete_ = stretch.end == steps_;
     const Index others = stretch.end - stretch.begin - 1;
     for (Index step = 1; step <= others; ++step) {
       ahead.fetch(kPanels * 1024);
@@ -212,7 +213,7 @@ class AmxBlocks {
   }
 
   /// The block that has been saved, if all its products are added.
-  void begin_to_finish() { finishing_ = is_complete_ ? in_tiles_ : Block{}; }
+  void begin_to_finish() { finishing_ = in_tiles_.is_complete ? in_tiles_ : Block{}; }
 
   /// Makes results of the saved block's rows below `row`.
   [[gnu::noinline]] void finish_until(Index row) {
@@ -239,9 +240,8 @@ class AmxBlocks {
   Index group_pairs_ = in_stretches_                    ? kStretchPairs
                        : 2 * panel_bytes_ < kGroupBytes ? kGroupBytes / (2 * panel_bytes_)
                                                         : 1;
-  Block in_tiles_;            // whose sums the registers hold
-  bool is_complete_ = false;  // nothing is added to them any more
-  Block finishing_;           // whose sums become results
+  Block in_tiles_;   // whose sums the registers hold
+  Block finishing_;  // whose sums become results
   static constexpr Index kSumsStride = 32 * sizeof(std::int32_t);
   alignas(64) std::int32_t sums_[kStretchPairs][32 * 32];  // of each place
 };

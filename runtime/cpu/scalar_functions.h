@@ -11,9 +11,6 @@
 
 namespace rtai::cpu {
 
-/// Adding 1.5 * 2^23 rounds to an integer, which then stands in the low bits.
-inline constexpr float kRounder = 12582912.0f;
-
 /// coefficients[0] + coefficients[1] x + ..
 template <int kCount>
 float polynomial(const float (&coefficients)[kCount], float x) {
@@ -23,9 +20,12 @@ float polynomial(const float (&coefficients)[kCount], float x) {
   return sum;
 }
 
-/// x * 2^n for the n that `rounded` = kRounder + n holds, if both are normal numbers.
-inline float scale_by_power(float x, float rounded) {
-  return std::bit_cast<float>(std::bit_cast<std::uint32_t>(x) +
+/// 2^y for y in [-126, 127]. coefficients: of 2^r for r in [-1/2, 1/2].
+template <int kCount>
+float power_of_two(const float (&coefficients)[kCount], float y) {
+  const float rounded = y + kRounder;
+  const float power = polynomial(coefficients, y - (rounded - kRounder));
+  return std::bit_cast<float>(std::bit_cast<std::uint32_t>(power) +
                               (std::bit_cast<std::uint32_t>(rounded) << 23));
 }
 
@@ -49,9 +49,7 @@ inline float sigmoid_scalar(float x) {
 inline float gelu_scalar(float x) {
   if (std::isnan(x)) return x;
   const float a = std::fmin(std::fabs(x), kGelu.end);
-  const float power = polynomial(kGelu.log2_tail, a);
-  const float rounded = power + kRounder;
-  const float tail = scale_by_power(polynomial(kGelu.power, power - (rounded - kRounder)), rounded);
+  const float tail = power_of_two(kGelu.power, polynomial(kGelu.log2_tail, a));
   return std::fma(-a, tail, x > 0.0f ? x : 0.0f);
 }
 

@@ -7,9 +7,6 @@
 namespace rtai::cpu {
 namespace {
 
-// Adding 1.5 * 2^23 rounds to an integer, which then stands in the low bits.
-inline constexpr float kRounder = 12582912.0f;
-
 /// coefficients[0] + coefficients[1] x + ..
 template <int kCount>
 Floats polynomial(const float (&coefficients)[kCount], Floats x) {
@@ -20,14 +17,12 @@ Floats polynomial(const float (&coefficients)[kCount], Floats x) {
   return sum;
 }
 
-/// x * 2^n for the n that `rounded` = kRounder + n holds, if both are normal numbers.
-inline Floats scale_by_power(Floats x, Floats rounded) {
-  return from_bits(bits(x) + shift_left<23>(bits(rounded)));
-}
-
-/// 2^n for the n in [-127, 128] that kRounder + n holds; 0 and infinity at the ends.
-inline Floats power_of_two(Floats rounded) {
-  return from_bits(shift_left<23>(bits(rounded) + all_ints(127)));
+/// 2^y for y in [-126, 127], NaN for NaN. coefficients: of 2^r for r in [-1/2, 1/2].
+template <int kCount>
+Floats power_of_two(const float (&coefficients)[kCount], Floats y) {
+  const Floats rounded = y + all(kRounder);
+  const Floats power = polynomial(coefficients, y - (rounded - all(kRounder)));
+  return from_bits(bits(power) + shift_left<23>(bits(rounded)));
 }
 
 /// exp(x) to 2 units in the last place; 0 below -87.7, infinity above 88.4, NaN for NaN.
@@ -37,18 +32,17 @@ inline Floats exp_vector(Floats x) {
   const Floats whole = rounded - all(kRounder);
   Floats part = fma(whole, all(kExponential.minus_ln2[0]), x);
   part = fma(whole, all(kExponential.minus_ln2[1]), part);
-  return polynomial(kExponential.terms, part) * power_of_two(rounded);
+  // 2^n as a factor of its own: it may be 0 or infinite.
+  const Floats power = from_bits(shift_left<23>(bits(rounded) + all_ints(127)));
+  return polynomial(kExponential.terms, part) * power;
 }
 
 /// 2^x for x <= 0, to 2 units in the last place; below 1.2e-38 for x < -126, NaN for NaN.
 inline Floats exp2_vector(Floats x) {
-  x = max(all(-126.0f), x);
-  const Floats rounded = x + all(kRounder);
-  const Floats part = x - (rounded - all(kRounder));
-  // The polynomial 1 + ... with the smallest relative error, 9.1e-8, on |part| <= 1/2.
+  // The polynomial 1 + ... with the smallest relative error, 9.1e-8.
   constexpr float kPower[6] = {
       1.0f, 6.931469776e-1f, 2.402224208e-1f, 5.550733744e-2f, 9.671513183e-3f, 1.326472877e-3f};
-  return scale_by_power(polynomial(kPower, part), rounded);
+  return power_of_two(kPower, max(all(-126.0f), x));
 }
 
 inline Floats sigmoid_vector(Floats x) {
@@ -62,10 +56,7 @@ inline Floats tanh_vector(Floats x) {  // 2 sigmoid(2x) - 1
 /// As Gelu has it.
 inline Floats gelu_vector(Floats x) {
   const Floats a = min(all(kGelu.end), magnitude(x));  // NaN stays
-  const Floats power = polynomial(kGelu.log2_tail, a);
-  const Floats rounded = power + all(kRounder);
-  const Floats tail =
-      scale_by_power(polynomial(kGelu.power, power - (rounded - all(kRounder))), rounded);
+  const Floats tail = power_of_two(kGelu.power, polynomial(kGelu.log2_tail, a));
   return subtract_product(max(x, zeros()), a, tail);
 }
 

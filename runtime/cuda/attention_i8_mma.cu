@@ -67,31 +67,16 @@ __device__ float logarithm(float scale) {
   return fma_f32(sum, u, exponent);
 }
 
-/// Of numbers; whether a score is none, `score` notes. Of several step by step, so that none waits
-/// for itself.
+constexpr std::int32_t kRounderBits = 0x4b400000;
+
+/// 2^y of numbers; whether a score is none, `score` notes.
 template <int kCount>
-__device__ void power_of_two(float (&y)[kCount]) {
+__device__ void weights_of(float (&y)[kCount]) {
   constexpr float kPower[4] = {0.999928057f, 0.693260968f, 0.242611125f, 0.0551716685f};
-  float shifted[kCount];
-  float sum[kCount];
 #pragma unroll
-  for (int i = 0; i < kCount; ++i) {
+  for (int i = 0; i < kCount; ++i)
     y[i] = fmaxf(y[i], -126.0f);
-    shifted[i] = y[i] + kUnitsApart;
-    sum[i] = kPower[3];
-  }
-#pragma unroll
-  for (int i = 0; i < kCount; ++i)
-    y[i] -= shifted[i] - kUnitsApart;
-#pragma unroll
-  for (int c = 2; c >= 0; --c) {
-#pragma unroll
-    for (int i = 0; i < kCount; ++i)
-      sum[i] = fma_f32(sum[i], y[i], kPower[c]);
-  }
-#pragma unroll
-  for (int i = 0; i < kCount; ++i)
-    y[i] = bits_float(float_bits(sum[i]) + (float_bits(shifted[i]) << 23));
+  power_of_two(kPower, y);
 }
 
 /// Not a number if the scale is infinite.
@@ -171,8 +156,8 @@ __device__ void score(float (&x)[S::kTiles][4],
         x[j][i] = -INFINITY;
       continue;
     }
-    // Sums that begin there end as floats, less kUnitsApart: 127 * 127 * kHead < 2^22.
-    std::int32_t dots[4] = {kUnitsApartBits, kUnitsApartBits, kUnitsApartBits, kUnitsApartBits};
+    // Sums that begin there end as floats, less kRounder: 127 * 127 * kHead < 2^22.
+    std::int32_t dots[4] = {kRounderBits, kRounderBits, kRounderBits, kRounderBits};
     if constexpr (kHead == 32) {
       const std::int8_t* key = &chunk.keys[8 * n + lane / 4][lane % 4 * 4];
       multiply_add(dots, queries.fragments[0], *reinterpret_cast<const std::uint32_t*>(key),
@@ -189,7 +174,7 @@ __device__ void score(float (&x)[S::kTiles][4],
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int key = 8 * n + lane % 4 * 2 + i % 2;
-      const float dot = bits_float(static_cast<std::uint32_t>(dots[i])) - kUnitsApart;
+      const float dot = bits_float(static_cast<std::uint32_t>(dots[i])) - kRounder;
       const float scaled = dot * chunk.key_scale[key];
       x[j][i] = fma_f32(scaled, queries.factor[i / 2], chunk.value_log2[key]);
       if (kAllVisible || first + key < queries.visible[i / 2])
@@ -249,7 +234,7 @@ __device__ void weigh(std::int32_t (&results)[kHead / 8][4],
         const int h = i / 4;
         weight[i] = x[2 * half + i / 2 % 2][2 * h + i % 2] - largest[h];
       }
-      power_of_two(weight);
+      weights_of(weight);
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
         const int h = i / 4;

@@ -9,55 +9,62 @@
 
 namespace rtai::cuda::RTAI_GRID {
 
-// Floats from here to twice as much are one apart: adding rounds, and leaves the integer in the low
-// bits.
-inline constexpr float kUnitsApart = 12582912.0f;
-inline constexpr std::int32_t kUnitsApartBits = 0x4b400000;  // its bits
+// Of several values step by step, so that none waits for itself.
 
-/// As Gelu has it. Of several values step by step, so that none waits for itself.
+/// sum[i] = coefficients[0] + coefficients[1] x[i] + ..
+template <int kTerms, int kCount>
+__device__ void polynomial(const float (&coefficients)[kTerms],
+                           const float (&x)[kCount],
+                           float (&sum)[kCount]) {
+#pragma unroll
+  for (int i = 0; i < kCount; ++i)
+    sum[i] = coefficients[kTerms - 1];
+#pragma unroll
+  for (int c = kTerms - 2; c >= 0; --c) {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i)
+      sum[i] = fma_f32(sum[i], x[i], coefficients[c]);
+  }
+}
+
+/// y becomes 2^y, for y in [-126, 127]. coefficients: of 2^r for r in [-1/2, 1/2].
+template <int kTerms, int kCount>
+__device__ void power_of_two(const float (&coefficients)[kTerms], float (&y)[kCount]) {
+  float shifted[kCount];
+  float power[kCount];
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) {
+    shifted[i] = y[i] + kRounder;
+    y[i] -= shifted[i] - kRounder;
+  }
+  polynomial(coefficients, y, power);
+#pragma unroll
+  for (int i = 0; i < kCount; ++i)
+    y[i] = bits_float(float_bits(power[i]) + (float_bits(shifted[i]) << 23));
+}
+
+/// As Gelu has it.
 template <int kCount>
 __device__ void gelu(float (&x)[kCount]) {
   constexpr Gelu kConstants;
   float a[kCount];
-  float power[kCount];
-  float shifted[kCount];
   float tail[kCount];
 #pragma unroll
-  for (int i = 0; i < kCount; ++i) {
+  for (int i = 0; i < kCount; ++i)
     a[i] = min_or_nan(fabsf(x[i]), kConstants.end);
-    power[i] = kConstants.log2_tail[6];
-    tail[i] = kConstants.power[4];
-  }
+  polynomial(kConstants.log2_tail, a, tail);
+  power_of_two(kConstants.power, tail);
 #pragma unroll
-  for (int c = 5; c >= 0; --c) {
-#pragma unroll
-    for (int i = 0; i < kCount; ++i)
-      power[i] = fma_f32(power[i], a[i], kConstants.log2_tail[c]);
-  }
-#pragma unroll
-  for (int i = 0; i < kCount; ++i) {
-    shifted[i] = power[i] + kUnitsApart;
-    power[i] -= shifted[i] - kUnitsApart;
-  }
-#pragma unroll
-  for (int c = 3; c >= 0; --c) {
-#pragma unroll
-    for (int i = 0; i < kCount; ++i)
-      tail[i] = fma_f32(tail[i], power[i], kConstants.power[c]);
-  }
-#pragma unroll
-  for (int i = 0; i < kCount; ++i) {
-    const float q = bits_float(float_bits(tail[i]) + (float_bits(shifted[i]) << 23));
-    x[i] = fma_f32(-a[i], q, fmaxf(x[i], 0.0f));
-  }
+  for (int i = 0; i < kCount; ++i)
+    x[i] = fma_f32(-a[i], tail[i], fmaxf(x[i], 0.0f));
 }
 
 /// As Exponential has it; 0 below -87.7, infinity above 88.4, NaN for NaN.
 __device__ inline float exp_f32(float x) {
   constexpr Exponential kConstants;
   x = max_or_nan(min_or_nan(x, 89.0f), -88.0f);
-  const float rounded = fma_f32(x, kConstants.log2_e, kUnitsApart);
-  const float whole = rounded - kUnitsApart;
+  const float rounded = fma_f32(x, kConstants.log2_e, kRounder);
+  const float whole = rounded - kRounder;
   float part = fma_f32(whole, kConstants.minus_ln2[0], x);
   part = fma_f32(whole, kConstants.minus_ln2[1], part);
   float sum = kConstants.terms[6];
