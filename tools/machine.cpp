@@ -4,32 +4,55 @@
 #include "runtime/kernels/linear_f32.h"
 #include "runtime/kernels/linear_i8.h"
 
+#include <sched.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <exception>
 #include <functional>
+#include <numeric>
 #include <thread>
+#include <vector>
 
 namespace rtai::tools {
 namespace {
 
-/// Calls `work` on `threads` threads at once again and again for a while; returns calls per second,
+/// Keeps the calling thread on the core that is number `t` of those it may use: two threads that
+/// the system puts on one core would have the limits of one.
+void stay_on_core(int t) {
+  cpu_set_t usable;
+  if (sched_getaffinity(0, sizeof usable, &usable) != 0) return;
+  for (int core = 0; core < CPU_SETSIZE; ++core) {
+    if (!CPU_ISSET(core, &usable) || t-- > 0) continue;
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(core, &one);
+    sched_setaffinity(0, sizeof one, &one);
+    return;
+  }
+}
+
+/// Calls `work` on `threads` threads at once again and again for `time`; returns calls per second,
 /// all threads together.
-double calls_per_second(int threads, const std::function<void(int)>& work) {
-  constexpr std::chrono::milliseconds kTime(120);
-  std::atomic<std::int64_t> calls{0};
+double calls_per_second_once(int threads,
+                             const std::function<void(int)>& work,
+                             std::chrono::milliseconds time) {
+  std::vector<double> rates(static_cast<std::size_t>(threads));
   std::atomic<int> ready{0};
   std::atomic<int> expected{threads};
   const auto member = [&](int t) {
+    stay_on_core(t);
     work(t);  // warm up
     ++ready;
     while (ready < expected)
       std::this_thread::yield();
-    const auto end = std::chrono::steady_clock::now() + kTime;
-    while (std::chrono::steady_clock::now() < end) {
+    const auto start = std::chrono::steady_clock::now();
+    std::chrono::duration<double> passed{};
+    for (int calls = 1; passed < time; ++calls) {
       work(t);
-      ++calls;
+      passed = std::chrono::steady_clock::now() - start;
+      rates[static_cast<std::size_t>(t)] = calls / passed.count();
     }
   };
   {
@@ -41,14 +64,25 @@ double calls_per_second(int threads, const std::function<void(int)>& work) {
       expected = static_cast<int>(team.size());
     }
   }
-  return static_cast<double>(calls) / std::chrono::duration<double>(kTime).count();
+  return std::accumulate(rates.begin(), rates.end(), 0.0);
+}
+
+/// The best of several times: a limit is what there is while nothing else runs.
+double calls_per_second(int threads, const std::function<void(int)>& work) {
+  constexpr std::chrono::milliseconds kTime(25);
+  double best = 0;
+  for (int i = 0; i < 6; ++i)
+    best = std::max(best, calls_per_second_once(threads, work, kTime));
+  return best;
 }
 
 // A product that fits into the caches and keeps the multipliers busy: the peak of our own best
 // kernel is the limit that matters, and needs no code for instruction sets outside runtime/cpu.
+// Deep, so that little of the time goes into what is done with the sums; and no power of two, so
+// that panels do not compete for the same places of L1.
 constexpr Index kRows = 48;
 constexpr Index kColumns = 64;
-constexpr Index kDepth = 256;
+constexpr Index kDepth = 1088;
 constexpr double kOperations = 2.0 * kRows * kColumns * kDepth;
 
 struct Scratch {
@@ -109,6 +143,7 @@ Peaks measure_peaks(int threads) {
                                context);
                      });
   constexpr std::size_t kSetBytes = std::size_t{192} << 20;
+  constexpr std::size_t kWordsAhead = 512;  // beyond the set, too: fetching cannot fault
   if (const Result<AlignedBuffer> set = AlignedBuffer::make(kSetBytes)) {
     std::fill_n(set->data(), kSetBytes, std::byte{1});
     const std::size_t part = kSetBytes / static_cast<std::size_t>(threads);
@@ -117,8 +152,11 @@ Peaks measure_peaks(int threads) {
                             const auto* words = reinterpret_cast<const std::uint64_t*>(
                                 set->data() + static_cast<std::size_t>(t) * part);
                             std::uint64_t sum = 0;
-                            for (std::size_t i = 0; i < part / 8; ++i)
-                              sum += words[i];
+                            for (std::size_t line = 0; line < part / 8; line += 8) {
+                              __builtin_prefetch(words + line + kWordsAhead);
+                              for (std::size_t i = 0; i < 8; ++i)
+                                sum += words[line + i];
+                            }
                             sums[static_cast<std::size_t>(t)] += sum;
                           });
   }

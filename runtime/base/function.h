@@ -50,6 +50,17 @@ struct Gelu {
 };
 inline constexpr Gelu kGelu;
 
+/// gelu where its argument comes from integers of 8 bits: max(x, 0) - P(a) with a = min(|x|, end)
+/// and P(a) = a (tail[0] + tail[1] a + ..), the polynomial with the smallest largest error, found
+/// by linear programming. That error, 1.33e-4, is a hundredth of a step of the integers that are
+/// made of results up to 2, and the instructions are half of Gelu's.
+struct GeluOfI8 {
+  float end = 3.85f;  // from there on P is half of what it stands for at its end
+  float tail[7] = {0.49874106f,    -0.382410854f, -0.0567959026f,  0.150874436f,
+                   -0.0619053654f, 0.0107751507f, -0.000708664826f};
+};
+inline constexpr GeluOfI8 kGeluOfI8;
+
 constexpr std::string_view function_name(Function function) {
   constexpr std::string_view kNames[kFunctionCount] = {"none", "gelu",    "gelu_tanh", "relu",
                                                        "tanh", "sigmoid", "silu"};

@@ -164,17 +164,26 @@ inline Floats weight_vector(Floats y) {
   return power_of_two(AttentionI8::kPower, max(all(-126.0f), y));
 }
 
+/// Where Divisor wants the number of each of 64 tokens.
+struct DivisorPlaces {
+  constexpr DivisorPlaces() {
+    for (int t = 0; t < 64; ++t) {
+      const int l = t % 8 / 2;
+      const int step = t / 16 % 2 * 4 + t / 8 % 2 * 2 + t % 2;
+      of[t] = static_cast<std::uint8_t>(step * 8 + l / 2 * 4 + t / 32 * 2 + l % 2);
+    }
+  }
+  std::uint8_t of[64] = {};
+};
+constexpr DivisorPlaces kDivisorPlaces;
+
 /// What the weights of a query stand for, added in the order of AttentionI8. A register has the
 /// sums of two c: l = 0, 1 of one, those of the other, then l = 2, 3 of both. Numbers in the order
 /// of `place` are eight at a time what is added next.
 class Divisor {
  public:
   /// Where a number of token t is.
-  static Index place(Index t) {
-    const Index l = t % 8 / 2;
-    const Index step = t / 16 % 2 * 4 + t / 8 % 2 * 2 + t % 2;
-    return t / 64 * 64 + step * 8 + l / 2 * 4 + t / 32 % 2 * 2 + l % 2;
-  }
+  static Index place(Index t) { return t / 64 * 64 + kDivisorPlaces.of[t % 64]; }
 
   /// How many places `count` tokens are spread over.
   static Index places(Index count) {
@@ -198,11 +207,10 @@ class Divisor {
     add_steps<1>(first, weights, factors, of_weight);
   }
 
-  float sum() const {
+  /// Sums of the four c, to be added one after the other.
+  __m128 parts() const {
     const __m256 pairs = _mm256_hadd_ps(sums_[0], sums_[1]);
-    alignas(16) float of[4];
-    _mm_store_ps(of, _mm_add_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps(pairs, 1)));
-    return ((of[0] + of[1]) + of[2]) + of[3];
+    return _mm_add_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps(pairs, 1));
   }
 
  private:
@@ -324,16 +332,18 @@ class HeadI8 {
     // long but delays nothing else.
     const Index place = args_.first_query + first;
     Floats largest[kRows];
-    Divisor divisors[kRows];
+    alignas(16) float divisors[kRows][4];
     float numbers[kRows];
     for (Index r = 0; r < count; ++r)
       largest[r] = score(r, place + r, visible_from(place + r));
     for (Index r = 0; r < count; ++r)
       numbers[r] = max_lanes(largest[r]) - AttentionI8::kLog2Of255;
     for (Index r = 0; r < count; ++r)
-      divisors[r] = weigh(r, numbers[r], visible_from(place + r), visible);
-    for (Index r = 0; r < count; ++r)
-      numbers[r] = 1.0f / divisors[r].sum();
+      _mm_store_ps(divisors[r], weigh(r, numbers[r], visible_from(place + r), visible));
+    for (Index r = 0; r < count; ++r) {
+      const float* of = divisors[r];
+      numbers[r] = 1.0f / (((of[0] + of[1]) + of[2]) + of[3]);
+    }
     Dots::template multiply<false>(
         weights_, padded_tokens_, count,
         {values_, 16 * panel_tokens_, head_bytes_ / 16, (visible + 3) / 4, nullptr}, results_,
@@ -366,8 +376,8 @@ class HeadI8 {
     return largest;
   }
 
-  /// The weights of query `r` of the tile, zeros up to `end`.
-  Divisor weigh(Index r, float highest, Index visible, Index end) {
+  /// The weights of query `r` of the tile, zeros up to `end`. Returns the parts of its divisor.
+  __m128 weigh(Index r, float highest, Index visible, Index end) {
     const float* scores = scores_ + r * padded_tokens_;
     std::uint8_t* weights = weights_ + r * padded_tokens_;
     Divisor divisor;
@@ -398,7 +408,7 @@ class HeadI8 {
       t += 64;
     }
     if (t < end) store_integers(t, none);
-    return divisor;
+    return divisor.parts();
   }
 
   /// Weights times values, times the query's factor.

@@ -249,8 +249,9 @@ class AmxBlocks {
 /// Runs `product` of `args` on `Tiles`.
 template <class Tiles, class Product>
 void multiply_in_tiles(const typename Product::Args& args, Product& product) {
-  with_function(args.function,
-                [&](auto f) { AmxBlocks<Tiles, Product, decltype(f)>(args, product, f).run(); });
+  with_function<typename Product::Value>(args.function, [&](auto f) {
+    AmxBlocks<Tiles, Product, decltype(f)>(args, product, f).run();
+  });
 }
 
 }  // namespace

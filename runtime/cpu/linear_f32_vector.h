@@ -53,6 +53,7 @@ struct F32Sums {
                       const std::int32_t* sums) {
     return from_bits(load_ints(sums)) + column.bias;
   }
+  static Floats gelu(Floats x) { return gelu_vector(x); }
 
   template <Index kRows, Index kPanels>
   static void accumulate(const LinearF32::Args& args, Index row, Index column, std::int32_t* tile) {
@@ -61,7 +62,14 @@ struct F32Sums {
     const Index panel = Weights::panel_size(args);
     const float* src = args.src + row * args.src_stride;
     const Index tile_bytes = kPanels * panel * static_cast<Index>(sizeof *weight);
-    WeightsAhead ahead(weight + kPanels * panel, tile_bytes, {row, kRows, args.rows});
+    const Index element = static_cast<Index>(sizeof *weight);
+    const TileWeights weights_now{.matrix = Weights::panel(args, 0),
+                                  .matrix_bytes = (args.columns + 15) / 16 * panel * element,
+                                  .offset = column / 16 * panel * element,
+                                  .bytes = tile_bytes,
+                                  .next = args.next_weight};
+    WeightsAhead ahead(weights_now.later(fetch_distance(kPanels)), tile_bytes,
+                       {row, kRows, args.rows});
     Floats sums[kRows][kPanels];
 #pragma GCC unroll 8
     for (Index r = 0; r < kRows; ++r) {

@@ -14,6 +14,10 @@ std::int32_t weight_at(const LinearI8::Args& args, Index j, Index i) {
   return args.weight[((j / 16 * groups + i / 4) * 16 + j % 16) * 4 + i % 4];
 }
 
+float function_of(const LinearI8::Args& args, float x) {
+  return args.function == Function::gelu ? gelu_of_i8_scalar(x) : apply(args.function, x);
+}
+
 void run(const LinearI8::Args& args, ExecContext& /*context*/) noexcept {
   for (Index r = 0; r < args.rows; ++r) {
     const std::uint8_t* src = args.src + r * args.src_stride;
@@ -25,7 +29,7 @@ void run(const LinearI8::Args& args, ExecContext& /*context*/) noexcept {
       }
       const float bias = args.bias == nullptr ? 0.0f : args.bias[j];
       const float scaled = static_cast<float>(sum) * args.src_scale[r];
-      float value = apply(args.function, std::fma(scaled, args.weight_scale[j], bias));
+      float value = function_of(args, std::fma(scaled, args.weight_scale[j], bias));
       if (args.residual != nullptr) value += args.residual[r * args.residual_stride + j];
       if (args.quantized.data != nullptr)
         store_integer(args.quantized, r, j, value);

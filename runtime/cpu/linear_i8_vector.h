@@ -25,6 +25,7 @@ struct I8Value {
     const Floats scaled = to_floats(load_ints(sums)) * all(args.src_scale[row]);
     return fma(scaled, column.scale, column.bias);
   }
+  static Floats gelu(Floats x) { return gelu_of_i8_vector(x); }
 };
 
 /// Sums of a tile by `Dot`, the dot product of an instruction set:
@@ -43,7 +44,13 @@ struct I8Sums : I8Value {
     const std::int8_t* weight = args.weight + column / 16 * panel_bytes;
     const std::uint8_t* src = args.src + row * args.src_stride;
     const Index tile_bytes = kPanels * panel_bytes;
-    WeightsAhead ahead(weight + tile_bytes, tile_bytes, {row, kRows, args.rows});
+    const TileWeights weights_now{.matrix = args.weight,
+                                  .matrix_bytes = (args.columns + 15) / 16 * panel_bytes,
+                                  .offset = column / 16 * panel_bytes,
+                                  .bytes = tile_bytes,
+                                  .next = args.next_weight};
+    WeightsAhead ahead(weights_now.later(fetch_distance(kPanels)), tile_bytes,
+                       {row, kRows, args.rows});
     Ints sums[kRows][kPanels];
 #pragma GCC unroll 4
     for (Index p = 0; p < kPanels; ++p) {
@@ -52,19 +59,18 @@ struct I8Sums : I8Value {
       for (Index r = 0; r < kRows; ++r)
         sums[r][p] = start;
     }
+    RowCursor<kRows, std::uint8_t> source(src, args.src_stride);
+    RowCursor<kPanels, std::int8_t> panel(weight, panel_bytes);
     for (Index g = 0; g < groups; ++g) {
       ahead.fetch(kPanels * 64);
       Ints weights[kPanels];
-#pragma GCC unroll 4
-      for (Index p = 0; p < kPanels; ++p)
-        weights[p] = load_ints(weight + p * panel_bytes + g * 64);
-#pragma GCC unroll 8
-      for (Index r = 0; r < kRows; ++r) {
-        const auto source = Dot::source(src + r * args.src_stride + g * 4);
-#pragma GCC unroll 4
-        for (Index p = 0; p < kPanels; ++p)
-          sums[r][p] = Dot::add(sums[r][p], source, weights[p]);
-      }
+      unroll<kPanels>([&](auto p) { weights[p] = load_ints(panel.template row<p.kIndex>()); });
+      unroll<kRows>([&](auto r) {
+        const auto four = Dot::source(source.template row<r.kIndex>());
+        unroll<kPanels>([&](auto p) { sums[r][p] = Dot::add(sums[r][p], four, weights[p]); });
+      });
+      source.advance(4);
+      panel.advance(64);
     }
 #pragma GCC unroll 8
     for (Index r = 0; r < kRows; ++r) {

@@ -17,14 +17,15 @@ struct Tile {
   Index panels;
 };
 
-/// Calls body(f), f being `function` for vectors: the ones used most as code of their own.
-template <class Body>
+/// Calls body(f), f being `function` for vectors: the ones used most as code of their own. Value:
+/// as TileFinisher has it.
+template <class Value, class Body>
 void with_function(Function function, Body&& body) {
   switch (function) {
     case Function::none:
       return body([](Floats x) { return x; });
     case Function::gelu:
-      return body([](Floats x) { return gelu_vector(x); });
+      return body([](Floats x) { return Value::gelu(x); });
     default:
       return body([function](Floats x) { return apply_vector(function, x); });
   }
@@ -33,7 +34,8 @@ void with_function(Function function, Body&& body) {
 /// Turns sums into results: scales, function, residual, largest magnitudes.
 ///
 /// Value: struct Column, what a panel's 16 columns share; static Column column(args, at, lanes);
-/// static Floats value(args, row, column, sums), 16 results before function and residual.
+/// static Floats value(args, row, column, sums), 16 results before function and residual; static
+/// Floats gelu(Floats).
 template <class Value, class Args>
 class TileFinisher {
  public:
@@ -123,6 +125,30 @@ struct RowShare {
   Index all;
 };
 
+/// The bytes of a matrix that a tile multiplies.
+struct TileWeights {
+  const void* matrix;
+  Index matrix_bytes;
+  Index offset;
+  Index bytes;
+  const void* next;  // the matrix that follows; null: none
+
+  /// What comes at least `distance` bytes later, whole tiles of it, as many bytes as a tile has.
+  const void* later(Index distance) const {
+    const Index tiles = (distance + bytes - 1) / bytes;
+    const Index at = offset + tiles * bytes;
+    if (at < matrix_bytes || next == nullptr) return static_cast<const char*>(matrix) + at;
+    return static_cast<const char*>(next) + (at - matrix_bytes);
+  }
+};
+
+/// How far ahead of their use tiles of `panels` fetch weights: the most that models have in one,
+/// 3072 rows of 16 bytes for each panel. The same distance in all matrices, so that what follows
+/// one has been fetched when it begins.
+constexpr Index fetch_distance(Index panels) {
+  return panels * 16 * 3072;
+}
+
 /// Brings weights that are multiplied later from memory to L2, each tile of rows its share, as many
 /// as it multiplies itself in the meantime. Without it memory and multipliers take turns, which is
 /// 1.75 times as long for 8 rows with the weights of bert-base (Zen 4, 1 thread).
@@ -177,11 +203,25 @@ class LinearTiles {
       // Through memory rather than in registers: gcc 12 keeps arrays of registers that more than
       // one loop walks on the stack all the time, which costs half the speed.
       alignas(64) std::int32_t sums[Sums::kTileRows * Sums::kTilePanels * 16];
+      prefetch_results<kPanels>(row, height, column);
       accumulate<kPanels, Sums::kTileRows>(row, height, column, sums);
-      with_function(args_.function, [&](auto&& f) {
+      with_function<Sums>(args_.function, [&](auto&& f) {
         finisher.finish({row, height, column, kPanels}, sums, 16 * Sums::kTilePanels, f);
       });
       row += height;
+    }
+  }
+
+  /// What a tile reads and writes when it is finished comes from L2 or L3 while it is multiplied.
+  template <Index kPanels>
+  void prefetch_results(Index row, Index height, Index column) const {
+    for (Index r = row; r < row + height; ++r) {
+      unroll<kPanels>([&](auto p) {
+        if (args_.residual != nullptr)
+          _mm_prefetch(args_.residual + r * args_.residual_stride + column + 16 * p, _MM_HINT_T0);
+        if (args_.dst != nullptr)
+          __builtin_prefetch(args_.dst + r * args_.dst_stride + column + 16 * p, 1, 3);
+      });
     }
   }
 

@@ -53,6 +53,13 @@ inline float gelu_scalar(float x) {
   return std::fma(-a, tail, x > 0.0f ? x : 0.0f);
 }
 
+/// As GeluOfI8 has it.
+inline float gelu_of_i8_scalar(float x) {
+  if (std::isnan(x)) return x;
+  const float a = std::fmin(std::fabs(x), kGeluOfI8.end);
+  return std::fma(-a, polynomial(kGeluOfI8.tail, a), x > 0.0f ? x : 0.0f);
+}
+
 inline float apply(Function function, float x) {
   switch (function) {
     case Function::none:

@@ -38,6 +38,11 @@ template <Index kCount, Index kFirst = 0, class F>
 /// Gives `value` back after making the compiler compute it before all that follows. Without it gcc
 /// 12 moves all multiplications of an unrolled loop before all additions and runs out of registers.
 /// By value: with a reference it keeps what is referred to in memory.
+template <class T>
+[[gnu::always_inline]] inline const T* computed_now(const T* value) {
+  asm volatile("" : "+r"(value));
+  return value;
+}
 template <class Register>
 [[gnu::always_inline]] inline Register computed_now(Register value) {
   asm volatile("" : "+x"(value));
@@ -87,6 +92,31 @@ inline float largest_magnitude(Ints magnitudes) {
   __builtin_memcpy(&value, &largest, sizeof(value));
   return value;
 }
+
+/// Rows a stride apart that are walked through together, with a pointer for every third: gcc 12
+/// takes one for each, keeps some of them in vector registers, and fetches them from there in each
+/// step, as long as a multiplication (4 % of linear_i8 on Zen 4).
+template <Index kRows, class T>
+class RowCursor {
+ public:
+  RowCursor(const T* first, Index stride) : stride_(stride) {
+    unroll<kPointers>([&](auto i) { at_[i] = first + 3 * i * stride; });
+  }
+
+  template <Index kRow>
+  const T* row() const {
+    return at_[kRow / 3] + kRow % 3 * stride_;
+  }
+
+  void advance(Index elements) {
+    unroll<kPointers>([&](auto i) { at_[i] = computed_now(at_[i] + elements); });
+  }
+
+ private:
+  static constexpr Index kPointers = (kRows + 2) / 3;
+  const T* at_[kPointers];
+  Index stride_;
+};
 
 }  // namespace
 }  // namespace rtai::cpu

@@ -60,6 +60,12 @@ inline Floats gelu_vector(Floats x) {
   return subtract_product(max(x, zeros()), a, tail);
 }
 
+/// As GeluOfI8 has it.
+inline Floats gelu_of_i8_vector(Floats x) {
+  const Floats a = min(all(kGeluOfI8.end), magnitude(x));  // NaN stays
+  return subtract_product(max(x, zeros()), a, polynomial(kGeluOfI8.tail, a));
+}
+
 inline Floats gelu_tanh_vector(Floats x) {
   const Floats inner = fma(x * x * x, all(0.044715f), x) * all(0.79788456f);
   // x / 2 * (1 + tanh(y)) = x * sigmoid(2 y)

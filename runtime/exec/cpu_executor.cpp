@@ -32,6 +32,7 @@ struct Work {
   int part = 0;  // of the columns or heads
   int parts = 1;
   bool column_mode = false;  // threads share the columns of each step
+  const PlanStep* next_linear = nullptr;  // what this thread multiplies after the step at hand
 };
 
 /// Runs steps for one thread. Its methods turn slots into pointers and parts of steps into Args.
@@ -215,6 +216,18 @@ class Worker {
     args.rows = work_.rows.size();
     args.columns = part.size();
     args.k = tensor(tensors[weight]).dims[1];
+    if (work_.next_linear != nullptr) args.next_weight = my_weights(*work_.next_linear);
+  }
+
+  /// The panels of this thread's columns.
+  const std::byte* my_weights(const PlanStep& step) const {
+    const engine::TensorIndex weight = step.source->tensors[engine::linear_tensor::weight];
+    const engine::TensorInfo& info = tensor(weight);
+    const Index k = info.dims[1];
+    const Index column_bytes = info.dtype == DType::i8     ? round_up<Index>(k, 4)
+                               : info.dtype == DType::bf16 ? round_up<Index>(k, 2) * 2
+                                                           : k * 4;
+    return data<std::byte>(weight) + my_columns(step).begin * column_bytes;
   }
 
   /// Whole tiles of 64 columns where there are enough of them, else panels of 16.
@@ -235,7 +248,7 @@ class Worker {
     args.src_stride = src.stride;
     args.src_scale = src.scale;
     args.flip = src.flip;
-    args.weight = data<std::int8_t>(tensors[weight]) + part.begin * round_up<Index>(args.k, 4);
+    args.weight = reinterpret_cast<const std::int8_t*>(my_weights(step));
     args.weight_scale = data<float>(tensors[weight_scale]) + part.begin;
     args.weight_sum = data<std::int32_t>(tensors[weight_sum]) + part.begin;
     call(*state_.kernels->linear_i8, args);
@@ -249,12 +262,11 @@ class Worker {
     fill_linear(step, part, args);
     args.src = first_row(step.src);
     args.src_stride = slot(step.src).columns;
-    const engine::TensorIndex tensor = step.source->tensors[weight];
-    const auto& info = state_.engine->program.tensors[static_cast<std::size_t>(tensor)];
-    if (info.dtype == DType::bf16)
-      args.weight_bf16 = data<std::uint16_t>(tensor) + part.begin * round_up<Index>(args.k, 2);
+    const std::byte* weights = my_weights(step);
+    if (tensor(step.source->tensors[weight]).dtype == DType::bf16)
+      args.weight_bf16 = reinterpret_cast<const std::uint16_t*>(weights);
     else
-      args.weight = data<float>(tensor) + part.begin * args.k;
+      args.weight = reinterpret_cast<const float*>(weights);
     call(*state_.kernels->linear_f32, args);
   }
 
@@ -495,12 +507,13 @@ class Member {
   void run_by_rows(const Segment& segment, Index rows) {
     just_met_ = false;
     const IndexRange mine = share(rows, index_, count_);
-    if (!segment.row_local) return run_steps(segment, work_on(mine));
+    if (!segment.row_local) return run_steps(segment, work_on(mine), false);
     // Blocks of equal height: 130 rows are better 44 + 43 + 43 than 64 + 64 + 2.
     const auto blocks = static_cast<int>(div_up(mine.size(), kBlockRows));
     for (int b = 0; b < blocks; ++b) {
       const IndexRange block = share(mine.size(), b, blocks);
-      run_steps(segment, work_on({mine.begin + block.begin, mine.begin + block.end}));
+      run_steps(segment, work_on({mine.begin + block.begin, mine.begin + block.end}),
+                b + 1 < blocks);
     }
   }
 
@@ -511,19 +524,36 @@ class Member {
     work.parts = count_;
     work.column_mode = true;
     for (int i = segment.begin; i < segment.end; ++i) {
+      work.next_linear = linear_after(i, segment, false);
       run_step(i, work);
       meet();
     }
   }
 
-  void run_steps(const Segment& segment, const Work& work) {
+  /// again: the segment's steps follow once more, for other rows.
+  void run_steps(const Segment& segment, Work work, bool again) {
     if (work.rows.size() == 0) return;
-    for (int i = segment.begin; i < segment.end; ++i)
+    for (int i = segment.begin; i < segment.end; ++i) {
+      work.next_linear = linear_after(i, segment, again);
       run_step(i, work);
+    }
+  }
+
+  const PlanStep& step_at(int i) const {
+    return state_.plan->steps[static_cast<std::size_t>(i)];
+  }
+
+  const PlanStep* linear_after(int i, const Segment& segment, bool again) const {
+    int next = step_at(i).next_linear;
+    const PlanStep& first = step_at(segment.begin);
+    const int first_linear = is_linear(first.kind) ? segment.begin : first.next_linear;
+    if (again && (next < 0 || next >= segment.end) && first_linear < segment.end)
+      next = first_linear;
+    return next < 0 ? nullptr : &step_at(next);
   }
 
   void run_step(int i, const Work& work) {
-    const PlanStep& step = state_.plan->steps[static_cast<std::size_t>(i)];
+    const PlanStep& step = step_at(i);
     if (index_ != 0 || state_.step_times.empty()) return Worker(state_, work).run(step);
     const auto start = std::chrono::steady_clock::now();
     Worker(state_, work).run(step);

@@ -55,6 +55,7 @@ class Planner {
       if (!fused_[i]) append(i);
     }
     cut_segments();
+    link_linears();
     place_slots();
     return std::move(plan_);
   }
@@ -210,9 +211,6 @@ class Planner {
     return dst;
   }
 
-  static bool is_linear(StepKind kind) {
-    return kind == StepKind::linear_i8 || kind == StepKind::linear_f32;
-  }
   /// True for a step that can store its results at a fixed scale instead of as floats.
   static bool makes_integers(const PlanStep& step) {
     return is_linear(step.kind) ||
@@ -275,6 +273,15 @@ class Planner {
       else
         plan_.segments.push_back(
             {.begin = i, .end = i + 1, .rows = rows_of(s), .row_local = row_local});
+    }
+  }
+
+  void link_linears() {
+    int next = -1;
+    for (int i = static_cast<int>(plan_.steps.size()) - 1; i >= 0; --i) {
+      PlanStep& s = plan_.steps[static_cast<std::size_t>(i)];
+      s.next_linear = next;
+      if (is_linear(s.kind)) next = i;
     }
   }
 

@@ -65,6 +65,9 @@ enum class StepKind : std::uint8_t {
   columns,
 };
 std::string_view step_kind_name(StepKind kind);
+constexpr bool is_linear(StepKind kind) {
+  return kind == StepKind::linear_i8 || kind == StepKind::linear_f32;
+}
 
 struct PlanStep {
   StepKind kind{};
@@ -78,7 +81,8 @@ struct PlanStep {
   Function function = Function::none;
   float fixed_scale = 0;  // static scale of the quantized result; 0: dynamic
   engine::TensorIndex column_factor = engine::kNone;  // likewise: of its columns
-  std::string name;                                   // for reports: the weight's name
+  int next_linear = -1;  // the next step that multiplies weights; -1: none
+  std::string name;      // for reports: the weight's name
 };
 
 /// Steps [begin, end) of the plan; all row-local, or one that is not.

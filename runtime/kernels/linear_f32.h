@@ -37,6 +37,7 @@ struct LinearF32 {
     Index k;
     const std::uint16_t* weight_bf16 = nullptr;  // if given, instead of weight
     QuantizedRows quantized = {};                // as in LinearI8
+    const void* next_weight = nullptr;           // likewise
   };
 
   /// Source rows that are taken apart at a time.

@@ -16,9 +16,9 @@ namespace rtai {
 /// [columns]; dst, residual [rows, columns] with row strides.
 /// Planned: rows, columns, k >= 1, k <= 2^17 (no overflow); weight 64-byte aligned and readable for
 /// 1 KiB beyond its end; src rows as QuantizedRows says; dst may be residual.
-/// If `quantized` is given, dst is null and results are stored there, as QuantizeRows does it at its
-/// fixed_scale. Scales and zeros behind the last column are left to the caller, who may have another
-/// call compute other columns; up to the next multiple of 16, zeros may be written.
+/// If `quantized` is given, dst is null and results are stored there, as QuantizeRows does it at
+/// its fixed_scale. Scales and zeros behind the last column are left to the caller, who may have
+/// another call compute other columns; up to the next multiple of 16, zeros may be written.
 /// Tolerance against the reference: none but that of the function.
 struct LinearI8 {
   static constexpr std::string_view kName = "linear_i8";
@@ -41,7 +41,8 @@ struct LinearI8 {
     Index rows;
     Index columns;
     Index k;
-    QuantizedRows quantized = {};  // of results; data null: floats in dst
+    QuantizedRows quantized = {};       // of results; data null: floats in dst
+    const void* next_weight = nullptr;  // what the thread multiplies after these: may be fetched
   };
 };
 

@@ -3,8 +3,8 @@
 usage: old_engines_test.py RTAI TINY_FOLDER [--all]
 One of each way of computing: tests/data/engines/NAME.rtai with NAME.answers.jsonl, what `rtai run --json --logits` said
 then to NAME's texts, which are the "text" of its lines. Written by hand once for each version of the format:
-rtai quantize and compile on what TINY_FOLDER writes. (The answers of v2-int4 once more, when int8 engines got the same
-arithmetic on all targets: one integer of one text rounds to its neighbour since.)
+rtai quantize and compile on what TINY_FOLDER writes. (Answers of int8 engines once more when their gelu became another polynomial:
+integers on the edge round to their neighbours, which changes logits by up to 0.02.)
 """
 import json
 import pathlib

@@ -676,6 +676,35 @@ TEST_CASE("linear_i8 treats extreme scales as the reference does") {
   }
 }
 
+TEST_CASE("linear_i8's gelu is gelu to a hundredth of what its integers tell apart") {
+  std::vector<float> arguments = {kLargest, -kLargest, kInfinity, -kInfinity, kNan, 1e4f, -1e4f};
+  for (float x = -9.0f; x < 9.0f; x += 0.01f)
+    arguments.push_back(x);
+  const auto count = static_cast<Index>(arguments.size());
+  Random random(10);
+  for (const auto* kernel : linear_i8_kernels()) {
+    I8Data data({.rows = 1,
+                 .columns = count,
+                 .k = 4,
+                 .function = Function::gelu,
+                 .residual = false,
+                 .absmax = false},
+                random);
+    std::ranges::fill(data.src, std::int8_t{0});
+    std::ranges::copy(arguments, data.sides.bias.data());
+    const LinearResult result = run_whole(*kernel, data);
+    INFO(kernel->name);
+    for (Index i = 0; i < count; ++i) {
+      const double x = arguments[static_cast<std::size_t>(i)];
+      const double exact =
+          std::isinf(x) ? std::max(x, 0.0) : 0.5 * x * std::erfc(-x * std::sqrt(0.5));
+      const float value = result.dst.data()[i];
+      INFO("x = " << x << ": " << value << ", expected " << exact);
+      REQUIRE(is_close(value, static_cast<float>(exact), kGeluOfI8Tolerance));
+    }
+  }
+}
+
 TEST_CASE("a NaN in a row of linear_i8 is the row's largest magnitude") {
   Random random(9);
   for (const auto* kernel : linear_i8_kernels()) {

@@ -48,6 +48,9 @@ inline Tolerance function_tolerance(Function function) {
   return {};
 }
 
+/// gelu of linear_i8, from the exact one: see GeluOfI8.
+inline constexpr Tolerance kGeluOfI8Tolerance = {.absolute = 1.34e-4f};
+
 /// A sum of k products in float, in the same order but with or without fused multiply-add:
 /// roundings add up like a random walk. `magnitude` is the sum of the products' magnitudes.
 inline Tolerance dot_tolerance(Index k, float magnitude) {

@@ -173,9 +173,9 @@ struct SumSource {
                           : sum + bias.of[v].values[i];
     }
     if constexpr (kForm == LinearForm::any)
-      apply(args.function, x.values);
+      apply<kIsI8>(args.function, x.values);
     else if (args.function == Function::gelu)
-      gelu(x.values);
+      gelu_of<kIsI8>(x.values);
     if (args.residual.exist()) {
 #pragma unroll
       for (int i = 0; i < 4; ++i)

@@ -43,6 +43,7 @@ struct ColumnConstants {
 template <int kN, class Sum, WeightOrder kOrder, Function kFunction>
 class LaneSums {
  public:
+  static constexpr bool kIsI8 = std::is_same_v<Sum, std::int32_t>;
   static constexpr bool kTogether = kOrder == WeightOrder::sixteens;
   static constexpr int kColumns = 8 * kN;
   // A group of floats is small: residuals take as many registers again.
@@ -113,7 +114,7 @@ class LaneSums {
 #pragma unroll
     for (int q = 0; q < kFours; ++q)
       scale(group, q, h, q, values + 4 * q);
-    if constexpr (kFunction == Function::gelu) gelu(values);
+    if constexpr (kFunction == Function::gelu) gelu_of<kIsI8>(values);
 #pragma unroll
     for (int i = 0; i < 4 * kFours; ++i)
       x[i / 4].values[i % 4] = values[i];
@@ -134,7 +135,7 @@ class LaneSums {
 #pragma unroll
     for (int h = 0; h < 2; ++h)
       scale(group, q, h, from, values + 4 * h);
-    if constexpr (kFunction == Function::gelu) gelu(values);
+    if constexpr (kFunction == Function::gelu) gelu_of<kIsI8>(values);
 #pragma unroll
     for (int i = 0; i < 8; ++i)
       x[i / 4].values[i % 4] = values[i];
@@ -157,7 +158,7 @@ class LaneSums {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const auto sum = static_cast<float>(sums_[2 * from + i / 2][2 * h + i % 2]);
-      if constexpr (std::is_same_v<Sum, std::int32_t>)
+      if constexpr (kIsI8)
         x[i] = fma_f32(sum * src_scale_[h], scale.values[i], bias.values[i]);
       else
         x[i] = sum + bias.values[i];

@@ -59,6 +59,21 @@ __device__ void gelu(float (&x)[kCount]) {
     x[i] = fma_f32(-a[i], tail[i], fmaxf(x[i], 0.0f));
 }
 
+/// As GeluOfI8 has it.
+template <int kCount>
+__device__ void gelu_of_i8(float (&x)[kCount]) {
+  constexpr GeluOfI8 kConstants;
+  float a[kCount];
+  float tail[kCount];
+#pragma unroll
+  for (int i = 0; i < kCount; ++i)
+    a[i] = min_or_nan(fabsf(x[i]), kConstants.end);
+  polynomial(kConstants.tail, a, tail);
+#pragma unroll
+  for (int i = 0; i < kCount; ++i)
+    x[i] = fma_f32(-a[i], tail[i], fmaxf(x[i], 0.0f));
+}
+
 /// As Exponential has it; 0 below -87.7, infinity above 88.4, NaN for NaN.
 __device__ inline float exp_f32(float x) {
   constexpr Exponential kConstants;
@@ -99,12 +114,21 @@ __device__ RTAI_NOINLINE inline float apply_rare(Function function, float x) {
   return x;
 }
 
+/// gelu as layers have it that multiply integers, or floats.
+template <bool kIsI8, int kCount>
+__device__ void gelu_of(float (&x)[kCount]) {
+  if constexpr (kIsI8)
+    gelu_of_i8(x);
+  else
+    gelu(x);
+}
+
 /// To several values, which asks once what the function is.
-template <int kCount>
+template <bool kIsI8 = false, int kCount>
 __device__ void apply(Function function, float (&x)[kCount]) {
   if (function == Function::none) return;
   if (function == Function::gelu) {
-    gelu(x);
+    gelu_of<kIsI8>(x);
   } else {
 #pragma unroll
     for (int i = 0; i < kCount; ++i)
