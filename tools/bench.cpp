@@ -113,9 +113,9 @@ std::uint64_t peak_rss_bytes() {
 
 }  // namespace
 
-Result<LoadedModel> load_for_bench(const std::string& name, Log& log) {
+Result<LoadedModel> load_for_bench(const std::string& name, EngineMemory memory, Log& log) {
   const auto start = std::chrono::steady_clock::now();
-  RTAI_TRY(Model model, load_model(name, log));
+  RTAI_TRY(Model model, load_model(name, log, memory));
   RTAI_TRY(auto engine, make_engine(model));
   return LoadedModel{.name = name,
                      .dtype = model.dtype(),

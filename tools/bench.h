@@ -4,6 +4,7 @@
 
 #include "runtime/text/tokenizer.h"
 #include "tools/gates.h"
+#include "tools/model.h"
 #include "tools/report/optimization.h"
 #include "tools/statistics.h"
 #include "tools/timing.h"
@@ -27,7 +28,7 @@ struct LoadedModel {
 };
 
 /// Errors: those of load_model.
-Result<LoadedModel> load_for_bench(const std::string& name, Log& log);
+Result<LoadedModel> load_for_bench(const std::string& name, EngineMemory memory, Log& log);
 
 /// What one model did on one workload.
 struct BenchResult {

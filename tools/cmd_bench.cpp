@@ -199,9 +199,10 @@ Result<int> run_bench(const BenchFlags& flags, const GlobalFlags& global, Log& l
                               baseline->cpu().empty() ? "an unknown machine" : baseline->cpu(),
                               cpu_name()));
   }
+  const EngineMemory memory = flags.options.resident ? EngineMemory::own : EngineMemory::mapped;
   std::vector<LoadedModel> models;
   for (const std::string& name : flags.models) {
-    RTAI_TRY(LoadedModel model, load_for_bench(name, log));
+    RTAI_TRY(LoadedModel model, load_for_bench(name, memory, log));
     models.push_back(std::move(model));
   }
   const text::Tokenizer* tokenizer =
@@ -292,6 +293,9 @@ void add_bench(Commands& commands) {
   add_load_flags(command, flags->load);
   command.add_flag("--profile", flags->options.profile,
                    "Time every step, against the machine's measured limits");
+  command.add_flag("--resident", flags->options.resident,
+                   "Read engines into memory of their own first, as `rtai serve` does, instead of "
+                   "mapping their files");
   command.add_option("--eval", flags->evaluation,
                      "Judge quality on these labelled texts too, as `rtai eval` does");
   command.add_flag("--relative", flags->relative,

@@ -41,17 +41,6 @@ bool is_engine_file(const fs::path& path) {
   return file && engine::looks_like_engine(file->bytes());
 }
 
-Result<Model> load_engine(const fs::path& path) {
-  RTAI_TRY(engine::Engine opened, engine::open(path));
-  RTAI_TRY(AnswerModel answers, answer_model(opened, path.string()));
-  Model model;
-  static_cast<AnswerModel&>(model) = std::move(answers);
-  model.bytes = opened.file_bytes;
-  model.metadata = opened.metadata;
-  model.engine = std::make_shared<const engine::Engine>(std::move(opened));
-  return model;
-}
-
 /// Appends what sentence-transformers does after the encoder.
 Result<void> append_pooling(ir::Graph& graph, const Pooling& pooling) {
   ir::ValueId hidden = graph.outputs()[0];
@@ -244,8 +233,24 @@ std::string Model::dtype() const {
   return std::string(dtype_name(static_cast<DType>(largest - totals.begin())));
 }
 
-Result<Model> load_model(const fs::path& path, Log& log) {
-  RTAI_TRY(Model model, is_engine_file(path) ? load_engine(path) : load_onnx(path, log));
+Result<Model> model_of(engine::Engine engine, const std::string& name, Log& log) {
+  RTAI_TRY(AnswerModel answers, answer_model(engine, name));
+  Model model;
+  static_cast<AnswerModel&>(model) = std::move(answers);
+  model.bytes = engine.file_bytes;
+  model.metadata = engine.metadata;
+  model.engine = std::make_shared<const engine::Engine>(std::move(engine));
+  RTAI_TRY_VOID(fit_tokenizer(model, log));
+  return model;
+}
+
+Result<Model> load_model(const fs::path& path, Log& log, EngineMemory memory) {
+  if (is_engine_file(path)) {
+    RTAI_TRY(engine::Engine engine,
+             memory == EngineMemory::own ? engine::read(path) : engine::open(path));
+    return model_of(std::move(engine), path.string(), log);
+  }
+  RTAI_TRY(Model model, load_onnx(path, log));
   RTAI_TRY_VOID(fit_tokenizer(model, log));
   return model;
 }

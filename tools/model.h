@@ -29,11 +29,19 @@ struct Model : AnswerModel {
   std::string dtype() const;
 };
 
+/// Where the weights of an engine file are: engine::open, or engine::read.
+enum class EngineMemory : std::uint8_t { mapped, own };
+
 /// Loads any form. ONNX is imported, raised to the transformer level and proved against the
 /// original graph.
 ///
 /// Errors: those of reading the files, each with the file's name in front.
-Result<Model> load_model(const std::filesystem::path& path, Log& log);
+Result<Model> load_model(const std::filesystem::path& path,
+                         Log& log,
+                         EngineMemory memory = EngineMemory::mapped);
+
+/// The model that is in an engine. Errors: those of its tokenizer, `name` in front.
+Result<Model> model_of(engine::Engine engine, const std::string& name, Log& log);
 
 /// The engine of a model: its own, or one lowered from its graph with tokenizer, labels, metadata.
 Result<std::shared_ptr<const engine::Engine>> make_engine(const Model& model);

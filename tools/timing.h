@@ -34,6 +34,7 @@ struct BenchOptions {
   int iterations = 100;   // at least
   double duration_s = 0;  // at least; 0: iterations alone decide
   bool profile = false;
+  bool resident = false;  // engines in memory of their own
 };
 
 struct BenchRun {

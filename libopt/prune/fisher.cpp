@@ -3,8 +3,8 @@
 #include "libopt/grad/multiply.h"
 #include "libopt/grad/tape.h"
 #include "libopt/prune/internal/eigen.h"
-#include "libopt/prune/parallel.h"
 #include "libopt/prune/texts.h"
+#include "runtime/base/parallel.h"
 
 #include <algorithm>
 #include <cmath>

@@ -3,7 +3,7 @@
 #include "libopt/grad/multiply.h"
 #include "libopt/prune/internal/eigen.h"
 #include "libopt/prune/internal/ridge.h"
-#include "libopt/prune/parallel.h"
+#include "runtime/base/parallel.h"
 
 #include <fmt/format.h>
 

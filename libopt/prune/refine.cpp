@@ -2,8 +2,8 @@
 
 #include "libopt/grad/tape.h"
 #include "libopt/prune/internal/eigen.h"
-#include "libopt/prune/parallel.h"
 #include "libopt/prune/texts.h"
+#include "runtime/base/parallel.h"
 
 #include <fmt/format.h>
 

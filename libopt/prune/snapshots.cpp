@@ -1,6 +1,6 @@
 #include "libopt/prune/snapshots.h"
 
-#include "libopt/prune/parallel.h"
+#include "runtime/base/parallel.h"
 
 #include <fmt/format.h>
 

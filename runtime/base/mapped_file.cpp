@@ -2,31 +2,15 @@
 
 #include "runtime/base/internal/file_descriptor.h"
 
-#include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 
-#include <cerrno>
 #include <utility>
 
 namespace rtai {
 
 Result<MappedFile> MappedFile::open(const std::filesystem::path& path) {
-  // O_NONBLOCK: opening a FIFO must not wait for a writer.
-  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (file.get() < 0) {
-    const bool absent = errno == ENOENT || errno == ENOTDIR;
-    if (absent) return Error{ErrorCode::not_found, path.string() + ": no such file"};
-    return system_error(ErrorCode::io, path, "cannot be opened");
-  }
-  struct stat status {};
-  if (::fstat(file.get(), &status) != 0) {
-    return system_error(ErrorCode::io, path, "cannot be examined");
-  }
-  if (!S_ISREG(status.st_mode)) {
-    return Error{ErrorCode::invalid_input, path.string() + ": expected a regular file"};
-  }
-  const auto size = static_cast<std::size_t>(status.st_size);
+  RTAI_TRY(const FileDescriptor file, open_to_read(path));
+  RTAI_TRY(const std::size_t size, regular_file_size(file, path));
   if (size == 0) return MappedFile(nullptr, 0);
   void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
   if (data == MAP_FAILED) return system_error(ErrorCode::io, path, "cannot be mapped");

@@ -32,7 +32,6 @@ ALLOWED = {
     "tools/sentencepiece_file.cpp": (2, "a file's bytes as text; a float from bits that were read byte by byte"),
     "tools/python/module.cpp": (1, "an address, for its alignment"),
     "tools/serve/cache.h": (1, "a digest as a key"),
-    "tools/serve/engine_copy.cpp": (1, "bytes as a stream takes them"),
 }
 
 

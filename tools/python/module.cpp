@@ -244,7 +244,7 @@ PYBIND11_MODULE(_rtai, module) {
   module.def("classify", &rtai::python::classify);
   py::class_<Engine>(module, "Engine")
       .def(py::init([](const std::filesystem::path& path, int threads, const std::string& target) {
-        return std::make_unique<Engine>(rtai::python::unwrap(rtai::engine::open(path)), threads,
+        return std::make_unique<Engine>(rtai::python::unwrap(rtai::engine::read(path)), threads,
                                         target);
       }))
       .def_static("parse",

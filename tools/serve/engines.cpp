@@ -1,12 +1,10 @@
 #include "tools/serve/engines.h"
 
 #include "runtime/base/digest.h"
-#include "tools/serve/engine_copy.h"
+#include "runtime/base/read_file.h"
 
 #include <fmt/format.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -19,43 +17,14 @@ namespace {
 namespace fs = std::filesystem;
 constexpr std::size_t kDigestDigits = 16;
 
-/// A file without a name, in memory, that nobody else writes to.
-class PrivateFile {
- public:
-  explicit PrivateFile(std::span<const std::byte> bytes)
-      : descriptor_(::memfd_create("rtai-engine", MFD_CLOEXEC)) {
-    while (is_whole_ && !bytes.empty()) {
-      const ssize_t written = ::write(descriptor_, bytes.data(), bytes.size());
-      is_whole_ = written > 0;
-      if (is_whole_) bytes = bytes.subspan(static_cast<std::size_t>(written));
-    }
-  }
-  PrivateFile(const PrivateFile&) = delete;
-  PrivateFile& operator=(const PrivateFile&) = delete;
-  ~PrivateFile() {
-    if (descriptor_ >= 0) ::close(descriptor_);
-  }
-
-  bool is_whole() const { return is_whole_; }
-  /// Where it can be opened, as long as this object lives.
-  fs::path path() const { return fmt::format("/proc/self/fd/{}", descriptor_); }
-
- private:
-  int descriptor_;
-  bool is_whole_ = true;
-};
-
-/// Loads an engine from a copy of its file; `digest` becomes that of its bytes.
-Result<tools::Model> load_copy(const std::string& path, std::string& digest, Log& log) {
-  RTAI_TRY(const AlignedBuffer bytes, read_engine_bytes(path));
+/// Loads an engine from the bytes that its file has now; `digest` becomes that of them.
+Result<tools::Model> load_engine(const std::string& path, std::string& digest, Log& log) {
+  RTAI_TRY(AlignedBuffer bytes, read_file(path));
   digest = to_hex(sha256(bytes.span())).substr(0, kDigestDigits);
-  RTAI_TRY([[maybe_unused]] const engine::Engine checked,
-           engine::parse(bytes.span(), nullptr, engine::Verify::digests).in(path));
-  const PrivateFile copy(bytes.span());
-  if (!copy.is_whole()) return Error{ErrorCode::device, fmt::format("{}: out of memory", path)};
-  RTAI_TRY(tools::Model model, tools::load_model(copy.path(), log).in(path));
-  model.name = path;
-  return model;
+  const auto storage = std::make_shared<const AlignedBuffer>(std::move(bytes));
+  RTAI_TRY(engine::Engine engine,
+           engine::parse(storage->span(), storage, engine::Verify::digests).in(path));
+  return tools::model_of(std::move(engine), path, log);
 }
 
 /// A name that can stand in headers, paths and labels.
@@ -118,7 +87,7 @@ Result<std::shared_ptr<const LoadedEngine>> load_one(const std::string& path,
   loaded->name = plain_name((file.has_filename() ? file : file.parent_path()).stem().string());
   loaded->stamp = stamp_of(path);
   if (is_engine(path)) {
-    RTAI_TRY(loaded->model, load_copy(path, loaded->digest, log));
+    RTAI_TRY(loaded->model, load_engine(path, loaded->digest, log));
   } else {
     RTAI_TRY(loaded->model, tools::load_model(path, log));
     const auto source = loaded->model.metadata.find("source_sha256");

@@ -1,6 +1,5 @@
 #include "tools/triton/served_model.h"
 
-#include "tools/serve/engine_copy.h"
 
 namespace rtai::triton {
 
@@ -9,7 +8,7 @@ Result<std::unique_ptr<ServedModel>> load_model(const Json& config,
   auto model = std::make_unique<ServedModel>();
   RTAI_TRY(model->settings, read_settings(config));
   const std::filesystem::path path = folder / model->settings.file;
-  RTAI_TRY(engine::Engine engine, serve::read_engine(path));
+  RTAI_TRY(engine::Engine engine, engine::read(path, engine::Verify::digests));
   RTAI_TRY(model->answers, tools::answer_model(engine, path.string()));
   model->limits = serve::limits_of(engine.program);
   model->tensors = {.inputs = serve::input_infos(model->answers),

@@ -4,6 +4,8 @@
 #include "runtime/base/result.h"
 #include "runtime/base/system_error.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -45,5 +47,26 @@ class FileDescriptor {
  private:
   int fd_;
 };
+
+/// Errors: not_found, io.
+inline Result<FileDescriptor> open_to_read(const std::filesystem::path& path) {
+  // O_NONBLOCK: opening a FIFO must not wait for a writer.
+  FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (file.get() >= 0) return file;
+  const bool absent = errno == ENOENT || errno == ENOTDIR;
+  if (absent) return Error{ErrorCode::not_found, path.string() + ": no such file"};
+  return system_error(ErrorCode::io, path, "cannot be opened");
+}
+
+/// Errors: invalid_input if it is not a regular file; io.
+inline Result<std::size_t> regular_file_size(const FileDescriptor& file,
+                                             const std::filesystem::path& path) {
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0)
+    return system_error(ErrorCode::io, path, "cannot be examined");
+  if (!S_ISREG(status.st_mode))
+    return Error{ErrorCode::invalid_input, path.string() + ": expected a regular file"};
+  return static_cast<std::size_t>(status.st_size);
+}
 
 }  // namespace rtai

@@ -79,6 +79,21 @@ TEST_CASE("a saved engine opens by name, and a second save replaces the first") 
   CHECK(folder.names() == std::vector<std::string>{"model.rtai"});
 }
 
+TEST_CASE("an engine that is read is the one that is opened, and outlives its file") {
+  const testing::TempFolder folder;
+  const auto path = folder.path() / "model.rtai";
+  REQUIRE(save(small_engine(), path));
+  const std::vector<std::byte> bytes = serialize(small_engine()).value();
+  const Result<Engine> read = engine::read(path, Verify::digests);
+  REQUIRE(read);
+  std::filesystem::resize_file(path, 0);
+  CHECK(serialize(*read).value() == bytes);
+  const Result<Engine> empty = engine::read(path);
+  REQUIRE_FALSE(empty);
+  CHECK(empty.error().message() == open(path).error().message());
+  CHECK(engine::read(folder.path() / "nothing").error().code() == ErrorCode::not_found);
+}
+
 TEST_CASE("a change of any bit is noticed") {
   std::vector<std::byte> bytes = serialize(small_engine()).value();
   // Every bit of header, tables and program; one bit of every seventh byte of the rest.

@@ -1,8 +1,8 @@
 // The library as a server loads it, asked by a server that is not one: what Triton's own server
 // does with it, triton_test.py tests.
+#include "runtime/engine/engine.h"
 #include "tests/tools/triton/fake_server.h"
 #include "tools/predictor.h"
-#include "tools/serve/engine_copy.h"
 #include "tools/serve/tensors.h"
 
 #include <catch2/catch.hpp>
@@ -117,7 +117,7 @@ TRITONBACKEND_Input ids_input(const char* name, const std::vector<std::int64_t>&
 
 /// What the engine says of texts, without the backend: the bytes of its logits.
 std::string logits_of(const std::vector<std::string>& texts) {
-  engine::Engine engine = serve::read_engine(repository() / "tiny" / "1" / "model.rtai").value();
+  engine::Engine engine = engine::read(repository() / "tiny" / "1" / "model.rtai").value();
   const tools::AnswerModel model = tools::answer_model(engine, "tiny").value();
   auto predictor = tools::Predictor::create(
                        std::make_shared<const engine::Engine>(std::move(engine)), {.threads = 1})
@@ -269,7 +269,7 @@ TEST_CASE("models that cannot be served are refused and leave nothing behind") {
     return message;
   };
   const std::string tiny = (repository() / "tiny").string();
-  CHECK(refused("{}", tiny + "/absent").find("No such file") != std::string::npos);
+  CHECK(refused("{}", tiny + "/absent").find("no such file") != std::string::npos);
   CHECK(refused(R"({"default_model_filename": "../../texts.txt"})", tiny)
             .find("not an rtai engine") != std::string::npos);
   CHECK(refused(R"({"parameters": {"threads": {"string_value": "x"}}})", tiny).find("'threads'") !=

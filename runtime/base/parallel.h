@@ -6,7 +6,7 @@
 
 #include <functional>
 
-namespace rtai::prune {
+namespace rtai {
 
 /// Runs work(0) ... work(count - 1) on at most `threads` threads. Which thread runs which piece is
 /// left to chance, so no piece may depend on another.
@@ -16,4 +16,4 @@ Result<void> for_each_piece(Index count,
                             int threads,
                             const std::function<Result<void>(Index piece)>& work);
 
-}  // namespace rtai::prune
+}  // namespace rtai

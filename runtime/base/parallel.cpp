@@ -1,4 +1,4 @@
-#include "libopt/prune/parallel.h"
+#include "runtime/base/parallel.h"
 
 #include <algorithm>
 #include <atomic>
@@ -7,7 +7,7 @@
 #include <thread>
 #include <vector>
 
-namespace rtai::prune {
+namespace rtai {
 namespace {
 
 /// An exception may not leave its thread; a result may.
@@ -44,4 +44,4 @@ Result<void> for_each_piece(Index count,
   return {};
 }
 
-}  // namespace rtai::prune
+}  // namespace rtai
