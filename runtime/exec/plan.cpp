@@ -281,7 +281,11 @@ class Planner {
     for (int i = static_cast<int>(plan_.steps.size()) - 1; i >= 0; --i) {
       PlanStep& s = plan_.steps[static_cast<std::size_t>(i)];
       s.next_linear = next;
-      if (is_linear(s.kind)) next = i;
+      if (!is_linear(s.kind)) continue;
+      next = i;
+      const auto weight =
+          static_cast<std::size_t>(s.source->tensors[engine::linear_tensor::weight]);
+      plan_.weight_bytes += static_cast<Index>(program_.tensors[weight].bytes);
     }
   }
 

@@ -116,6 +116,7 @@ struct Plan {
   std::vector<Slot> slots;
   std::vector<PlanStep> steps;
   std::vector<Segment> segments;
+  Index weight_bytes = 0;              // that steps multiply
   std::vector<SlotIndex> value_slots;  // by value of the program; kNoSlot for fused ones and ids
 };
 
