@@ -38,19 +38,9 @@ void dot_tile(const std::uint8_t* source,
     for (Index r = 0; r < kRows; ++r)
       sums[r][p] = start;
   }
-  for (Index g = 0; g < panels.groups; ++g) {
-    Ints weights[kPanels];
-#pragma GCC unroll 4
-    for (Index p = 0; p < kPanels; ++p)
-      weights[p] = load_ints(data + p * panels.panel_bytes + g * 64);
-#pragma GCC unroll 8
-    for (Index r = 0; r < kRows; ++r) {
-      const auto four = DotBytes::source(source + r * source_stride + g * 4);
-#pragma GCC unroll 4
-      for (Index p = 0; p < kPanels; ++p)
-        sums[r][p] = DotBytes::add(sums[r][p], four, weights[p]);
-    }
-  }
+  add_products<DotBytes>(
+      RowCursor<kRows, std::uint8_t>(source, source_stride),
+      RowCursor<kPanels, std::int8_t>(data, panels.panel_bytes), panels.groups, [] {}, sums);
 #pragma GCC unroll 8
   for (Index r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4

@@ -70,5 +70,26 @@ struct DotBytes {
 
 #endif
 
+/// Adds to sums[r][p] the products of source row r and panel p, of which there are `groups` of four
+/// bytes; before_group() is called ahead of each. Dot: like DotBytes.
+template <class Dot, Index kRows, Index kPanels, class BeforeGroup>
+[[gnu::always_inline]] inline void add_products(RowCursor<kRows, std::uint8_t> source,
+                                                RowCursor<kPanels, std::int8_t> panels,
+                                                Index groups,
+                                                BeforeGroup&& before_group,
+                                                Ints (&sums)[kRows][kPanels]) {
+  for (Index g = 0; g < groups; ++g) {
+    before_group();
+    Ints weights[kPanels];
+    unroll<kPanels>([&](auto p) { weights[p] = load_ints(panels.template row<p.kIndex>()); });
+    unroll<kRows>([&](auto r) {
+      const auto four = Dot::source(source.template row<r.kIndex>());
+      unroll<kPanels>([&](auto p) { sums[r][p] = Dot::add(sums[r][p], four, weights[p]); });
+    });
+    source.advance(4);
+    panels.advance(64);
+  }
+}
+
 }  // namespace
 }  // namespace rtai::cpu

@@ -47,20 +47,12 @@ struct FourParts {
   static constexpr Index kColumns = 4 * kPartColumns;
 
   void compute(const float* src, Index first, Index hidden) {
-    count = 4;
-    if (first + kColumns > hidden) return compute_last(src, first, hidden);
-    store(
-        sums, [&](auto p) __attribute__((always_inline)) {
-          return sum_whole_part(first + p * kPartColumns, ColumnTerm{src});
-        });
-    unroll<4>([&](auto p) {
-      columns[p] = kPartColumns;
-      means[p] = sums[p] * (1.0f / kPartColumns);
-    });
-    store(
-        squares, [&](auto p) __attribute__((always_inline)) {
-          return sum_whole_part(first + p * kPartColumns, SquareTerm{src, all(means[p])});
-        });
+    const Index left = hidden - first;
+    if (left >= kColumns) return compute_whole<4>(src + first);
+    if (left == 3 * kPartColumns) return compute_whole<3>(src + first);
+    if (left == 2 * kPartColumns) return compute_whole<2>(src + first);
+    if (left == kPartColumns) return compute_whole<1>(src + first);
+    compute_last(src, first, hidden);
   }
 
   alignas(16) float sums[4];
@@ -70,6 +62,29 @@ struct FourParts {
   Index count;
 
  private:
+  template <Index kCount>
+  void compute_whole(const float* src) {
+    count = kCount;
+    store(
+        sums, [&](auto p) __attribute__((always_inline)) {
+          if constexpr (p < kCount)
+            return sum_whole_part(p * kPartColumns, ColumnTerm{src});
+          else
+            return zeros();
+        });
+    unroll<kCount>([&](auto p) {
+      columns[p] = kPartColumns;
+      means[p] = sums[p] * (1.0f / kPartColumns);
+    });
+    store(
+        squares, [&](auto p) __attribute__((always_inline)) {
+          if constexpr (p < kCount)
+            return sum_whole_part(p * kPartColumns, SquareTerm{src, all(means[p])});
+          else
+            return zeros();
+        });
+  }
+
   void compute_last(const float* src, Index first, Index hidden) {
     count = (hidden - first + kPartColumns - 1) / kPartColumns;
     for (Index p = 0; p < count; ++p) {

@@ -3,22 +3,9 @@
 namespace rtai::cpu {
 namespace {
 
-struct Dot {
+// On Zen 4 every shape of tile from 4 x 4 up runs at the full rate of the multipliers.
+struct Dot : DotBytes {
   static constexpr std::uint8_t kFlip = 0x80;
-  // 24 accumulators, 4 weight registers, 1 source register. On Zen 4 every shape from 4 x 4 up runs
-  // at the full rate of the multipliers (docs/performance.md#gemm).
-  static constexpr Index kTileRows = 6;
-  static constexpr Index kTilePanels = 4;
-
-  using Source = __m512i;
-  static Source source(const std::uint8_t* four) {
-    std::int32_t bytes = 0;
-    __builtin_memcpy(&bytes, four, 4);
-    return _mm512_set1_epi32(bytes);
-  }
-  static Ints add(Ints sums, Source source, Ints weights) {
-    return {_mm512_dpbusd_epi32(sums.v, source, weights.v)};
-  }
 };
 
 void run(const LinearI8::Args& args, ExecContext& /*context*/) noexcept {

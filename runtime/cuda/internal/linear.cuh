@@ -175,7 +175,7 @@ struct SumSource {
     if constexpr (kForm == LinearForm::any)
       apply<kIsI8>(args.function, x.values);
     else if (args.function == Function::gelu)
-      gelu_of<kIsI8>(x.values);
+      gelu<kIsI8>(x.values);
     if (args.residual.exist()) {
 #pragma unroll
       for (int i = 0; i < 4; ++i)

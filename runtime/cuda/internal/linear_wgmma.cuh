@@ -114,7 +114,7 @@ class LaneSums {
 #pragma unroll
     for (int q = 0; q < kFours; ++q)
       scale(group, q, h, q, values + 4 * q);
-    if constexpr (kFunction == Function::gelu) gelu_of<kIsI8>(values);
+    if constexpr (kFunction == Function::gelu) gelu<kIsI8>(values);
 #pragma unroll
     for (int i = 0; i < 4 * kFours; ++i)
       x[i / 4].values[i % 4] = values[i];
@@ -135,7 +135,7 @@ class LaneSums {
 #pragma unroll
     for (int h = 0; h < 2; ++h)
       scale(group, q, h, from, values + 4 * h);
-    if constexpr (kFunction == Function::gelu) gelu_of<kIsI8>(values);
+    if constexpr (kFunction == Function::gelu) gelu<kIsI8>(values);
 #pragma unroll
     for (int i = 0; i < 8; ++i)
       x[i / 4].values[i % 4] = values[i];

@@ -6,6 +6,7 @@
 #include "runtime/cuda/ops.h"
 
 #include <cmath>
+#include <type_traits>
 
 namespace rtai::cuda::RTAI_GRID {
 
@@ -43,32 +44,21 @@ __device__ void power_of_two(const float (&coefficients)[kTerms], float (&y)[kCo
     y[i] = bits_float(float_bits(power[i]) + (float_bits(shifted[i]) << 23));
 }
 
-/// As Gelu has it.
-template <int kCount>
+/// As Gelu has it; or, in layers that multiply integers, GeluOfI8.
+template <bool kIsI8, int kCount>
 __device__ void gelu(float (&x)[kCount]) {
-  constexpr Gelu kConstants;
+  constexpr std::conditional_t<kIsI8, GeluOfI8, Gelu> kConstants;
   float a[kCount];
   float tail[kCount];
 #pragma unroll
   for (int i = 0; i < kCount; ++i)
     a[i] = min_or_nan(fabsf(x[i]), kConstants.end);
-  polynomial(kConstants.log2_tail, a, tail);
-  power_of_two(kConstants.power, tail);
-#pragma unroll
-  for (int i = 0; i < kCount; ++i)
-    x[i] = fma_f32(-a[i], tail[i], fmaxf(x[i], 0.0f));
-}
-
-/// As GeluOfI8 has it.
-template <int kCount>
-__device__ void gelu_of_i8(float (&x)[kCount]) {
-  constexpr GeluOfI8 kConstants;
-  float a[kCount];
-  float tail[kCount];
-#pragma unroll
-  for (int i = 0; i < kCount; ++i)
-    a[i] = min_or_nan(fabsf(x[i]), kConstants.end);
-  polynomial(kConstants.tail, a, tail);
+  if constexpr (kIsI8) {
+    polynomial(kConstants.tail, a, tail);
+  } else {
+    polynomial(kConstants.log2_tail, a, tail);
+    power_of_two(kConstants.power, tail);
+  }
 #pragma unroll
   for (int i = 0; i < kCount; ++i)
     x[i] = fma_f32(-a[i], tail[i], fmaxf(x[i], 0.0f));
@@ -114,21 +104,12 @@ __device__ RTAI_NOINLINE inline float apply_rare(Function function, float x) {
   return x;
 }
 
-/// gelu as layers have it that multiply integers, or floats.
-template <bool kIsI8, int kCount>
-__device__ void gelu_of(float (&x)[kCount]) {
-  if constexpr (kIsI8)
-    gelu_of_i8(x);
-  else
-    gelu(x);
-}
-
 /// To several values, which asks once what the function is.
 template <bool kIsI8 = false, int kCount>
 __device__ void apply(Function function, float (&x)[kCount]) {
   if (function == Function::none) return;
   if (function == Function::gelu) {
-    gelu_of<kIsI8>(x);
+    gelu<kIsI8>(x);
   } else {
 #pragma unroll
     for (int i = 0; i < kCount; ++i)
