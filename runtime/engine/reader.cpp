@@ -380,6 +380,11 @@ Result<Engine> open(const std::filesystem::path& path, Verify verify_level) {
 }
 
 Result<Engine> read(const std::filesystem::path& path, Verify verify_level) {
+  {
+    // Whatever else a name stands for is not read into memory first, however large it is.
+    RTAI_TRY(const MappedFile file, MappedFile::open(path));
+    if (!looks_like_engine(file.bytes())) return open(path, verify_level);
+  }
   RTAI_TRY(AlignedBuffer bytes, read_file(path));
   const auto storage = std::make_shared<const AlignedBuffer>(std::move(bytes));
   return parse(storage->span(), storage, verify_level).in(path.string());

@@ -92,6 +92,9 @@ TEST_CASE("an engine that is read is the one that is opened, and outlives its fi
   REQUIRE_FALSE(empty);
   CHECK(empty.error().message() == open(path).error().message());
   CHECK(engine::read(folder.path() / "nothing").error().code() == ErrorCode::not_found);
+  // No engine, and more than fits into memory: not read.
+  std::filesystem::resize_file(path, std::uintmax_t{1} << 40);
+  CHECK(engine::read(path).error().code() == ErrorCode::invalid_input);
 }
 
 TEST_CASE("a change of any bit is noticed") {
