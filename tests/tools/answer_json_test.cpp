@@ -1,0 +1,47 @@
+#include "tools/answer_json.h"
+
+#include <catch2/catch.hpp>
+
+#include <string>
+#include <vector>
+
+namespace rtai::tools {
+namespace {
+
+Json scores_of(const std::vector<std::string>& labels, std::vector<float> logits) {
+  AnswerModel model;
+  model.labels = labels;
+  model.task = Task::sequence_classification;
+  const auto classes = static_cast<Index>(logits.size());
+  const std::vector<SampleOutput> outputs = {
+      {.values = std::move(logits), .rows = 1, .columns = classes}};
+  return answer_json(model, Sample("text"), {}, outputs).value()["scores"];
+}
+
+std::vector<std::string> keys_of(const Json& object) {
+  std::vector<std::string> keys;
+  for (const auto& [key, value] : object.items())
+    keys.push_back(key);
+  return keys;
+}
+
+TEST_CASE("an answer names the score of every class in the order of the classes") {
+  const Json scores = scores_of({"b", "a"}, {0, 0, 0, 0});
+  CHECK(keys_of(scores) == std::vector<std::string>{"b", "a", "LABEL_2", "LABEL_3"});
+  CHECK(scores["a"] == 0.25f);
+}
+
+TEST_CASE("of two classes of one name an answer has the score of the second") {
+  const Json scores = scores_of({"same", "other", "same"}, {0, 0, 10});
+  CHECK(keys_of(scores) == std::vector<std::string>{"same", "other"});
+  CHECK(scores["same"].get<float>() > 0.99f);
+}
+
+TEST_CASE("an answer of fifty thousand classes has them all") {
+  const Json scores = scores_of({}, std::vector<float>(50'000));
+  CHECK(scores.size() == 50'000);
+  CHECK(scores.back() == scores.front());
+}
+
+}  // namespace
+}  // namespace rtai::tools
