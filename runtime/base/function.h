@@ -61,6 +61,17 @@ struct GeluOfI8 {
 };
 inline constexpr GeluOfI8 kGeluOfI8;
 
+/// The softmax of int8 attention, whose weights are integers up to 255.
+struct SoftmaxOfI8 {
+  float log2_of_255 = 7.99435344f;
+  /// 2^r = sum of power[i] r^i for r in [-1/2, 1/2], relative error 7.5e-5
+  float power[4] = {0.999928057f, 0.693260968f, 0.242611125f, 0.0551716685f};
+  /// log2(1 + u) = sum of logarithm[i] u^(i + 1) for u in [0, 1), error 2.1e-6
+  float logarithm[6] = {1.44255316f,   -0.718281925f, 0.458270788f,
+                        -0.279538095f, 0.123451449f,  -0.0264574364f};
+};
+inline constexpr SoftmaxOfI8 kSoftmaxOfI8;
+
 constexpr std::string_view function_name(Function function) {
   constexpr std::string_view kNames[kFunctionCount] = {"none", "gelu",    "gelu_tanh", "relu",
                                                        "tanh", "sigmoid", "silu"};

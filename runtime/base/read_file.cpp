@@ -5,8 +5,6 @@
 #include "runtime/base/parallel.h"
 #include "runtime/base/usable_cores.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>

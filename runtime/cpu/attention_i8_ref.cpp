@@ -8,18 +8,18 @@
 namespace rtai::cpu {
 namespace {
 
-/// log2 of a scale, as AttentionI8::kLogarithm has it.
+/// log2 of a scale, as SoftmaxOfI8 has it.
 float logarithm(float scale) {
   const auto bits = std::bit_cast<std::uint32_t>(scale);
   const auto exponent = static_cast<float>(static_cast<std::int32_t>(bits >> 23) - 127);
   const float u = std::bit_cast<float>((bits & 0x7fffffu) | 0x3f800000u) - 1.0f;
-  return std::fma(polynomial(AttentionI8::kLogarithm, u), u, exponent);
+  return std::fma(polynomial(kSoftmaxOfI8.logarithm, u), u, exponent);
 }
 
 /// 2^y as AttentionI8 has it; below 1.2e-38 for y < -126.
 float weight_of(float y) {
   if (std::isnan(y)) return y;
-  return power_of_two(AttentionI8::kPower, y < -126.0f ? -126.0f : y);
+  return power_of_two(kSoftmaxOfI8.power, y < -126.0f ? -126.0f : y);
 }
 
 /// What the weights stand for, added in the order of AttentionI8.
@@ -77,7 +77,7 @@ void attend(const AttentionI8::Args& args, Index head, Index q, float* x) {
     x[t] = std::fma(scaled, factor, logarithm(values.scale(t)));
     largest = std::max(largest, x[t]);
   }
-  const float highest = largest - AttentionI8::kLog2Of255;
+  const float highest = largest - kSoftmaxOfI8.log2_of_255;
   Divisor divisor;
   for (Index t = 0; t < visible; ++t) {
     x[t] = weight_of(x[t] - highest);

@@ -146,12 +146,12 @@ inline Floats logarithm_of_scales(Floats scales) {
   const Ints exponent = shift_right<23>(bits(scales)) - all_ints(127);
   const Ints mantissa = (bits(scales) & all_ints(0x7fffff)) + all_ints(0x3f800000);
   const Floats u = from_bits(mantissa) - all(1.0f);
-  return fma(polynomial(AttentionI8::kLogarithm, u), u, to_floats(exponent));
+  return fma(polynomial(kSoftmaxOfI8.logarithm, u), u, to_floats(exponent));
 }
 
 /// 2^y as AttentionI8 has it.
 inline Floats weight_vector(Floats y) {
-  return power_of_two(AttentionI8::kPower, max(all(-126.0f), y));
+  return power_of_two(kSoftmaxOfI8.power, max(all(-126.0f), y));
 }
 
 /// Where Divisor wants the number of each of 64 tokens.
@@ -327,7 +327,7 @@ class HeadI8 {
     for (Index r = 0; r < count; ++r)
       largest[r] = score(r, place + r, visible_from(place + r));
     for (Index r = 0; r < count; ++r)
-      numbers[r] = max_lanes(largest[r]) - AttentionI8::kLog2Of255;
+      numbers[r] = max_lanes(largest[r]) - kSoftmaxOfI8.log2_of_255;
     for (Index r = 0; r < count; ++r)
       _mm_store_ps(divisors[r], weigh(r, numbers[r], visible_from(place + r), visible));
     for (Index r = 0; r < count; ++r) {

@@ -61,15 +61,8 @@ struct F32Sums {
     const auto* weight = Weights::panel(args, column);
     const Index panel = Weights::panel_size(args);
     const float* src = args.src + row * args.src_stride;
-    const Index tile_bytes = kPanels * panel * static_cast<Index>(sizeof *weight);
-    const Index element = static_cast<Index>(sizeof *weight);
-    const TileWeights weights_now{.matrix = Weights::panel(args, 0),
-                                  .matrix_bytes = (args.columns + 15) / 16 * panel * element,
-                                  .offset = column / 16 * panel * element,
-                                  .bytes = tile_bytes,
-                                  .next = args.next_weight};
-    WeightsAhead ahead(weights_now.later(fetch_distance(kPanels)), tile_bytes,
-                       {row, kRows, args.rows});
+    auto ahead = weights_ahead<kRows, kPanels>(
+        args, Weights::panel(args, 0), panel * static_cast<Index>(sizeof *weight), row, column);
     Floats sums[kRows][kPanels];
 #pragma GCC unroll 8
     for (Index r = 0; r < kRows; ++r) {

@@ -12,11 +12,7 @@ struct VnniShape {
   static constexpr Index kTileRows = 6;  // 12 accumulators of 8 lanes, 2 weight registers, 1 source
   static constexpr Index kTilePanels = 1;
 
-  static __m256i source(const std::uint8_t* four) {
-    std::int32_t bytes = 0;
-    __builtin_memcpy(&bytes, four, 4);
-    return _mm256_set1_epi32(bytes);
-  }
+  static __m256i source(const std::uint8_t* four) { return _mm256_set1_epi32(four_bytes(four)); }
 };
 
 }  // namespace

@@ -44,14 +44,7 @@ struct I8Sums : I8Value {
     const Index panel_bytes = groups * 64;
     const std::int8_t* weight = args.weight + column / 16 * panel_bytes;
     const std::uint8_t* src = args.src + row * args.src_stride;
-    const Index tile_bytes = kPanels * panel_bytes;
-    const TileWeights weights_now{.matrix = args.weight,
-                                  .matrix_bytes = (args.columns + 15) / 16 * panel_bytes,
-                                  .offset = column / 16 * panel_bytes,
-                                  .bytes = tile_bytes,
-                                  .next = args.next_weight};
-    WeightsAhead ahead(weights_now.later(fetch_distance(kPanels)), tile_bytes,
-                       {row, kRows, args.rows});
+    auto ahead = weights_ahead<kRows, kPanels>(args, args.weight, panel_bytes, row, column);
     Ints sums[kRows][kPanels];
 #pragma GCC unroll 4
     for (Index p = 0; p < kPanels; ++p) {

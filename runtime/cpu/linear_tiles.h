@@ -125,30 +125,6 @@ struct RowShare {
   Index all;
 };
 
-/// The bytes of a matrix that a tile multiplies.
-struct TileWeights {
-  const void* matrix;
-  Index matrix_bytes;
-  Index offset;
-  Index bytes;
-  const void* next;  // the matrix that follows; null: none
-
-  /// What comes at least `distance` bytes later, whole tiles of it, as many bytes as a tile has.
-  const void* later(Index distance) const {
-    const Index tiles = (distance + bytes - 1) / bytes;
-    const Index at = offset + tiles * bytes;
-    if (at < matrix_bytes || next == nullptr) return static_cast<const char*>(matrix) + at;
-    return static_cast<const char*>(next) + (at - matrix_bytes);
-  }
-};
-
-/// How far ahead of their use tiles of `panels` fetch weights: the most that models have in one,
-/// 3072 rows of 16 bytes for each panel. The same distance in all matrices, so that what follows
-/// one has been fetched when it begins.
-constexpr Index fetch_distance(Index panels) {
-  return panels * 16 * 3072;
-}
-
 /// Brings weights that are multiplied later from memory to L2, each tile of rows its share, as many
 /// as it multiplies itself in the meantime. Without it memory and multipliers take turns, which is
 /// 1.75 times as long for 8 rows with the weights of bert-base (Zen 4, 1 thread).
@@ -171,6 +147,24 @@ class WeightsAhead {
   const char* at_;
   RowShare rows_;
 };
+
+/// What the tile of kRows rows and kPanels panels at (row, column) fetches meanwhile: as many bytes
+/// as it multiplies, a fixed distance later; beyond the matrix, of args.next_weight. The same
+/// distance in all matrices, so that what follows one has been fetched when it begins: the most
+/// that models have in a tile, 3072 rows of 16 bytes for each panel.
+template <Index kRows, Index kPanels, class Args>
+WeightsAhead weights_ahead(
+    const Args& args, const void* matrix, Index panel_bytes, Index row, Index column) {
+  constexpr Index kDistance = kPanels * 16 * 3072;
+  const Index tile_bytes = kPanels * panel_bytes;
+  const Index tiles = (kDistance + tile_bytes - 1) / tile_bytes;
+  const Index at = column / 16 * panel_bytes + tiles * tile_bytes;
+  const Index end = (args.columns + 15) / 16 * panel_bytes;
+  const bool is_beyond = at >= end && args.next_weight != nullptr;
+  const auto* later =
+      static_cast<const char*>(is_beyond ? args.next_weight : matrix) + (is_beyond ? at - end : at);
+  return {later, tile_bytes, {row, kRows, args.rows}};
+}
 
 /// Multiplies what is in `args` tile by tile.
 ///

@@ -14,8 +14,8 @@ namespace {
 constexpr int kThreads = 128;
 constexpr int kKeys = 128;  // of a chunk
 constexpr int kKeyTiles = kKeys / 8;
-constexpr int kPadding = 16;               // bytes after a row, so that rows lie in different banks
-constexpr float kLog2Of255 = 7.99435344f;  // constants: runtime/kernels/attention_i8.h
+constexpr float kLog2Of255 = SoftmaxOfI8{}.log2_of_255;
+constexpr int kPadding = 16;  // bytes after a row, so that rows lie in different banks
 
 template <int kHead>
 struct Chunk {
@@ -55,15 +55,14 @@ struct Shared {
 };
 
 __device__ float logarithm(float scale) {
-  constexpr float kLogarithm[6] = {1.44255316f,   -0.718281925f, 0.458270788f,
-                                   -0.279538095f, 0.123451449f,  -0.0264574364f};
+  constexpr SoftmaxOfI8 kConstants;
   const std::uint32_t bits = float_bits(scale);
   const auto exponent = static_cast<float>(static_cast<std::int32_t>(bits >> 23) - 127);
   const float u = bits_float((bits & 0x7fffffu) | 0x3f800000u) - 1.0f;
-  float sum = kLogarithm[5];
+  float sum = kConstants.logarithm[5];
 #pragma unroll
   for (int i = 4; i >= 0; --i)
-    sum = fma_f32(sum, u, kLogarithm[i]);
+    sum = fma_f32(sum, u, kConstants.logarithm[i]);
   return fma_f32(sum, u, exponent);
 }
 
@@ -72,11 +71,11 @@ constexpr std::int32_t kRounderBits = 0x4b400000;
 /// 2^y of numbers; whether a score is none, `score` notes.
 template <int kCount>
 __device__ void weights_of(float (&y)[kCount]) {
-  constexpr float kPower[4] = {0.999928057f, 0.693260968f, 0.242611125f, 0.0551716685f};
+  constexpr SoftmaxOfI8 kConstants;
 #pragma unroll
   for (int i = 0; i < kCount; ++i)
     y[i] = fmaxf(y[i], -126.0f);
-  power_of_two(kPower, y);
+  power_of_two(kConstants.power, y);
 }
 
 /// Not a number if the scale is infinite.

@@ -276,6 +276,7 @@ class Planner {
     }
   }
 
+  /// Which linear step comes after each step, and how much all of them multiply.
   void link_linears() {
     int next = -1;
     for (int i = static_cast<int>(plan_.steps.size()) - 1; i >= 0; --i) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime/base/checked.h"
+#include "runtime/base/function.h"
 #include "runtime/kernels/quantize_rows.h"
 
 namespace rtai {
@@ -55,8 +56,8 @@ struct QuantizeHeads {
 /// If `quantized` is given, dst is null and head_dim a multiple of 16; results are stored there, as
 /// QuantizeRows does it at its fixed_scale. Scales and zeros behind the columns are the caller's.
 /// Scratch: scratch_bytes. Planned: queries, tokens, heads, head_dim >= 1, tokens < 2^16.
-/// Tolerance against the reference: none. Exponential and logarithm are the polynomials below,
-/// every step is one rounded operation or one fused multiply-add, in the order of
+/// Tolerance against the reference: none. Exponential and logarithm are SoftmaxOfI8's, every
+/// step is one rounded operation or one fused multiply-add, in the order of
 /// attention_i8_ref.cpp. Source: weights by the norm of what they multiply, Kobayashi et al. 2020,
 /// arXiv:2004.10102.
 struct AttentionI8 {
@@ -77,13 +78,6 @@ struct AttentionI8 {
     bool causal;
     QuantizedRows quantized = {};  // of results; data null: floats in dst
   };
-
-  static constexpr float kLog2Of255 = 7.99435344f;
-  /// 2^r for r in [-1/2, 1/2]: sum of kPower[i] r^i, relative error 7.5e-5.
-  static constexpr float kPower[4] = {0.999928057f, 0.693260968f, 0.242611125f, 0.0551716685f};
-  /// log2(1 + u) for u in [0, 1): sum of kLogarithm[i] u^(i + 1), error 2.1e-6.
-  static constexpr float kLogarithm[6] = {1.44255316f,   -0.718281925f, 0.458270788f,
-                                          -0.279538095f, 0.123451449f,  -0.0264574364f};
 
   static constexpr Index kTileQueries = 16;
 

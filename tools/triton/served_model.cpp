@@ -1,6 +1,5 @@
 #include "tools/triton/served_model.h"
 
-
 namespace rtai::triton {
 
 Result<std::unique_ptr<ServedModel>> load_model(const Json& config,
