@@ -1,10 +1,13 @@
 #include "runtime/exec/team.h"
 
 #include <immintrin.h>
+#include <pthread.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <string>
 #include <system_error>
+#include <utility>
 
 namespace rtai {
 namespace {
@@ -22,6 +25,24 @@ void wait_for_change(const std::atomic<std::uint32_t>& flag, std::uint32_t old) 
   flag.wait(old, std::memory_order_acquire);
 }
 
+/// The cores that this thread may run on; empty if there are more than a cpu_set_t has.
+std::vector<int> allowed_cores() {
+  cpu_set_t allowed;
+  std::vector<int> cores;
+  if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0) return cores;
+  for (int core = 0; core < CPU_SETSIZE; ++core) {
+    if (CPU_ISSET(core, &allowed)) cores.push_back(core);
+  }
+  return cores;
+}
+
+void move_to(std::thread& thread, int core) noexcept {
+  cpu_set_t only;
+  CPU_ZERO(&only);
+  CPU_SET(core, &only);
+  ::pthread_setaffinity_np(thread.native_handle(), sizeof only, &only);
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Team>> Team::start(int size) {
@@ -34,7 +55,27 @@ Result<std::unique_ptr<Team>> Team::start(int size) {
     return Error{ErrorCode::device, "expected " + std::to_string(team->size_) +
                                         " threads, the system gives " + std::to_string(member)};
   }
+  team->place_members();
   return team;
+}
+
+/// Where cores are left over the system finds one, and other teams may want them too.
+void Team::place_members() {
+  std::vector<int> cores = allowed_cores();
+  if (size_ == 1 || std::ssize(cores) != size_) return;
+  free_core_ = cores.front();
+  cores_.assign(cores.begin() + 1, cores.end());
+  for (std::size_t i = 0; i < cores_.size(); ++i)
+    move_to(threads_[i], cores_[i]);
+}
+
+/// The caller runs where it likes: a member that has its core takes the one that is free.
+void Team::leave_core_to_caller() noexcept {
+  const int callers = ::sched_getcpu();
+  const auto found = std::ranges::find(cores_, callers);
+  if (found == cores_.end()) return;
+  *found = std::exchange(free_core_, callers);
+  move_to(threads_[static_cast<std::size_t>(found - cores_.begin())], *found);
 }
 
 Team::~Team() {
@@ -47,6 +88,7 @@ Team::~Team() {
 
 void Team::run(Work work, void* data) noexcept {
   if (size_ > 1) {
+    leave_core_to_caller();
     work_ = work;
     data_ = data;
     job_.value.fetch_add(1, std::memory_order_release);

@@ -12,6 +12,10 @@
 namespace rtai {
 
 /// Members wait for work by spinning for a moment, then sleeping: an idle team uses no processor.
+///
+/// A team as large as the number of cores it may run on keeps its members on different ones. Left
+/// to the system, a member that is woken can land on the core of the caller that wakes it, where
+/// each waits for the other until the system looks again, some milliseconds later.
 class Team {
  public:
   /// Starts size - 1 threads.
@@ -41,6 +45,8 @@ class Team {
   explicit Team(int size) : size_(size) {}
 
   void serve(int member) noexcept;
+  void place_members();
+  void leave_core_to_caller() noexcept;
 
   int size_;
   Work work_ = nullptr;
@@ -50,6 +56,8 @@ class Team {
   Flag phase_;    // number of barriers passed
   std::atomic<bool> stop_{false};
   std::vector<std::thread> threads_;
+  std::vector<int> cores_;  // of the members from 1 on; empty: the system places them
+  int free_core_ = -1;      // the one that is left
 };
 
 }  // namespace rtai

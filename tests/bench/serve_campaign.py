@@ -83,16 +83,18 @@ class Campaign:
         return self.bench(server, "--connections", 1, "--duration", "3s")
 
     def load(self):
-        """p99 at 70 % of the closed-loop throughput, against the latency of one request alone. What the server can do in the
-        second slowest window is what it can hold; 70 % of the median may be more than all of that."""
+        """p99 at 70 % of the closed-loop throughput, against the latency of one request alone: the median of five windows, since
+        a machine whose clock falls for a moment, or that works for a neighbour, holds more than 70 % of nothing then. What the
+        server can do in the second slowest window is what it can hold; 70 % of the median may be more than all of that."""
         windows = self.windows()
         for name, capacity in (("what can be held", windows[1]), ("median", windows[len(windows) // 2])):
             with Server(self.flags.rtai, self.flags.engine) as server:
                 alone = self.one_at_a_time(server)["latency_ms"]
-                loaded = self.bench(server, "--rate", 0.7 * capacity, "--duration", f"{self.flags.seconds / 2}s")
+                loaded = [self.bench(server, "--rate", 0.7 * capacity, "--duration", f"{self.flags.seconds / 10}s") for _ in range(5)]
+            p50, p99 = (sorted(window["latency_ms"][key] for window in loaded) for key in ("p50", "p99"))
             self.say("load", of=name, capacity_per_s=capacity, windows_per_s=[round(w) for w in windows],
-                     alone_p50_ms=alone["p50"], alone_p99_ms=alone["p99"],
-                     loaded_p50_ms=loaded["latency_ms"]["p50"], loaded_p99_ms=loaded["latency_ms"]["p99"], statuses=loaded["statuses"])
+                     alone_p50_ms=alone["p50"], alone_p99_ms=alone["p99"], loaded_p50_ms=p50[2], loaded_p99_ms=p99[2], p99_of_windows_ms=p99,
+                     statuses=[window["statuses"] for window in loaded])
 
     def overload(self):
         """Five times the capacity: those accepted, those refused, memory, recovery."""

@@ -3,13 +3,20 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <limits>
 #include <new>
+#include <utility>
 
 namespace rtai::serve {
 namespace {
 
 constexpr auto kHeartbeat = std::chrono::milliseconds(250);
 constexpr double kSilenceAllowedSeconds = 1.5;
+// All threads together answer one text soonest; where others come meanwhile, who waits for whom
+// costs more than that wins.
+constexpr double kFewMeetings = 0.25;
+constexpr double kArrivalsRemembered = 32;
+constexpr std::size_t kFewTokens = 128;  // weights are read once for all of a batch
 
 Clock::duration seconds(double value) {
   return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(value));
@@ -17,17 +24,19 @@ Clock::duration seconds(double value) {
 
 }  // namespace
 
-/// A job in the queue, or with some of its texts in the batch that runs.
+/// A job some of whose texts are in the queue or in a batch that runs.
 struct Batcher::Waiting {
   Job job;
   JobResult result;
-  std::size_t next = 0;  // text to run
+  std::size_t next = 0;    // text to run; those from here on are in the queue
+  std::size_t pieces = 0;  // in batches that run
   bool begun = false;
+  std::optional<JobResult::End> failure = {};  // then the rest is not run
 };
 
 /// Texts [begin, end) of a job.
 struct Batcher::Piece {
-  std::unique_ptr<Waiting> waiting;
+  std::shared_ptr<Waiting> waiting;  // null once it was handed back
   std::size_t begin = 0;
   std::size_t end = 0;
 
@@ -39,8 +48,28 @@ struct Batcher::Piece {
   }
 };
 
-Batcher::Batcher(const BatchOptions& options, Metrics& metrics)
-    : options_(options), metrics_(metrics), seen_(Clock::now()), thread_([this] { work(); }) {}
+/// What a lane runs at once, on one engine of a set.
+struct Batcher::Batch {
+  std::shared_ptr<const EngineSet> set;  // shared with the jobs
+  std::size_t engine = 0;
+  bool is_whole = false;  // all threads run it
+  std::vector<Piece> pieces;
+};
+
+/// What a lane found in the queue.
+struct Batcher::Turn {
+  Batch batch;
+  std::vector<std::shared_ptr<Waiting>> expired;
+  std::shared_ptr<Waiting> starved;  // there was no memory to take it
+};
+
+Batcher::Batcher(const BatchOptions& options, std::size_t lanes, Metrics& metrics)
+    : options_(options), metrics_(metrics), lanes_(lanes) {
+  for (Lane& lane : lanes_)
+    lane.seen = Clock::now();
+  for (std::size_t i = 0; i < lanes; ++i)
+    lanes_[i].thread = std::thread([this, i] { work(i); });
+}
 
 Batcher::~Batcher() {
   stop();
@@ -52,7 +81,14 @@ void Batcher::stop() {
     stopping_ = true;
   }
   wake_.notify_all();
-  if (thread_.joinable()) thread_.join();
+  for (Lane& lane : lanes_) {
+    if (lane.thread.joinable()) lane.thread.join();
+  }
+  for (const auto& waiting : queue_) {
+    waiting->failure = JobResult::End::stopped;
+    hand_back(*waiting);
+  }
+  queue_.clear();
 }
 
 /// What is known about the engines of a newer set begins with what trying them showed.
@@ -68,8 +104,17 @@ std::vector<CostModel>& Batcher::costs_of(const EngineSet& set) {
   return costs_;
 }
 
+std::size_t Batcher::resting_lanes() const {
+  return static_cast<std::size_t>(std::ranges::count(lanes_, false, &Lane::is_running));
+}
+
 double Batcher::expected_wait_s(Clock::time_point now) const {
-  double wait = running_ ? std::max(0.0, seconds_between(now, running_until_)) : 0;
+  double wait = std::numeric_limits<double>::infinity();  // until the first lane is free
+  for (const Lane& lane : lanes_) {
+    const bool is_busy = lane.is_running || whole_runs_;
+    const double left = seconds_between(now, lane.running_until);
+    wait = std::min(wait, is_busy ? std::max(0.0, left) : 0);
+  }
   if (queued_tokens_ > 0 && chooser_) wait += costs_[chooser_->current()].seconds(queued_tokens_);
   return wait;
 }
@@ -81,6 +126,8 @@ std::optional<Refused> Batcher::submit(Job job) {
     tokens += encoding.ids.size();
   {
     const std::lock_guard lock(mutex_);
+    const bool meets_others = !queue_.empty() || resting_lanes() < lanes_.size();
+    meetings_ += ((meets_others ? 1.0 : 0.0) - meetings_) / kArrivalsRemembered;
     costs_of(*job.set);
     chooser_->arrived(now, tokens);
     const double wait = expected_wait_s(now);
@@ -92,7 +139,7 @@ std::optional<Refused> Batcher::submit(Job job) {
       if (now + seconds(wait + (queue_.empty() ? 0 : own)) > *job.deadline)
         return Refused{Refused::Reason::deadline, wait};
     }
-    auto waiting = std::make_unique<Waiting>();
+    auto waiting = std::make_shared<Waiting>();
     waiting->job = std::move(job);
     waiting->result.outputs.resize(waiting->job.encodings.size());
     queue_.push_back(std::move(waiting));
@@ -110,12 +157,14 @@ std::size_t Batcher::current_engine() const {
 
 double Batcher::silent_s(Clock::time_point now) const {
   const std::lock_guard lock(mutex_);
-  if (running_) {
+  double longest = 0;
+  for (const Lane& lane : lanes_) {
     // A batch may take several times what is expected of it before anyone worries.
-    const double expected = std::max(0.0, seconds_between(seen_, running_until_));
-    return std::max(0.0, seconds_between(seen_, now) - 4 * expected);
+    const double expected =
+        lane.is_running ? std::max(0.0, seconds_between(lane.seen, lane.running_until)) : 0;
+    longest = std::max(longest, seconds_between(lane.seen, now) - 4 * expected);
   }
-  return seconds_between(seen_, now);
+  return longest;
 }
 
 bool Batcher::is_alive(Clock::time_point now) const {
@@ -127,19 +176,27 @@ Batcher::Load Batcher::load() const {
   return {queued_texts_, queued_tokens_, expected_wait_s(Clock::now())};
 }
 
-/// Moves jobs whose deadline has passed out of the queue.
-void Batcher::take_expired(std::vector<std::unique_ptr<Waiting>>& expired, Clock::time_point now) {
-  const auto is_late = [now](const std::unique_ptr<Waiting>& waiting) {
+/// The texts of a job that wait will not be run: they leave the counts, and the job must leave the
+/// queue.
+void Batcher::give_up(Waiting& waiting, JobResult::End end) {
+  waiting.failure = end;
+  for (; waiting.next < waiting.job.encodings.size(); ++waiting.next) {
+    --queued_texts_;
+    queued_tokens_ -= waiting.job.encodings[waiting.next].ids.size();
+  }
+}
+
+/// Takes jobs whose deadline has passed out of the queue; those of which nothing runs have ended.
+void Batcher::take_expired(std::vector<std::shared_ptr<Waiting>>& expired, Clock::time_point now) {
+  const auto is_late = [now](const std::shared_ptr<Waiting>& waiting) {
     return waiting->job.deadline && *waiting->job.deadline < now;
   };
   expired.reserve(static_cast<std::size_t>(std::ranges::count_if(queue_, is_late)));
   for (auto& waiting : queue_) {
     if (!is_late(waiting)) continue;
-    for (std::size_t i = waiting->next; i < waiting->job.encodings.size(); ++i) {
-      --queued_texts_;
-      queued_tokens_ -= waiting->job.encodings[i].ids.size();
-    }
-    expired.push_back(std::move(waiting));
+    give_up(*waiting, JobResult::End::expired);
+    if (waiting->pieces == 0) expired.push_back(waiting);
+    waiting = nullptr;
   }
   std::erase(queue_, nullptr);
 }
@@ -147,15 +204,17 @@ void Batcher::take_expired(std::vector<std::unique_ptr<Waiting>>& expired, Clock
 std::size_t Batcher::batch_tokens(const CostModel& cost) const {
   if (options_.promise_s <= 0 || cost.slope() <= 0) return options_.most_tokens;
   // Long batches make those who come next wait: a quarter of the promise at most.
-  const double room = std::max(0.0, options_.promise_s / 4 - cost.overhead()) / cost.slope();
+  const double per_token = cost.slope() * static_cast<double>(lanes_.size());
+  const double room = std::max(0.0, options_.promise_s / 4 - cost.overhead()) / per_token;
   return std::clamp(static_cast<std::size_t>(room), std::size_t{1}, options_.most_tokens);
 }
 
-/// The front of the queue, as far as it has the same engine and fits. Memory can run out only
-/// before anything was taken.
-void Batcher::take_batch(Clock::time_point now, std::vector<Piece>& batch) {
-  batch.reserve(queue_.size());
-  const EngineSet& set = *queue_.front()->job.set;
+/// The front of the queue, as far as it has the same engine and fits: the part of one lane, or all
+/// threads for a text that is alone. Memory can run out only before anything was taken.
+void Batcher::take_batch(Clock::time_point now, std::size_t lane, Batch& batch) {
+  batch.pieces.reserve(queue_.size());
+  batch.set = queue_.front()->job.set;
+  const EngineSet& set = *batch.set;
   std::vector<CostModel>& costs = costs_of(set);
   std::size_t chosen = 0;
   if (set.generation == generation_) {
@@ -167,14 +226,21 @@ void Batcher::take_batch(Clock::time_point now, std::vector<Piece>& batch) {
   const auto engine_for = [chosen](const Waiting& waiting) {
     return waiting.begun ? waiting.result.engine : waiting.job.engine.value_or(chosen);
   };
-  const std::size_t engine = engine_for(*queue_.front());
-  const std::size_t budget = batch_tokens(costs[std::min(engine, costs.size() - 1)]);
+  batch.engine = engine_for(*queue_.front());
+  const CostModel& cost = costs[std::min(batch.engine, costs.size() - 1)];
+  const std::size_t resting = resting_lanes();
+  batch.is_whole = resting == lanes_.size() && queued_texts_ == 1 && meetings_ < kFewMeetings;
+  // While others run something is left for whoever is free next: answers that go out all at once
+  // would leave the lanes without work until their clients ask again.
+  const std::size_t part = resting == lanes_.size() ? (queued_tokens_ + resting - 1) / resting
+                                                    : std::max(queued_tokens_ / 3, kFewTokens);
+  const std::size_t budget = std::min(batch_tokens(cost), part);
 
   std::size_t tokens = 0;
   while (!queue_.empty() && queue_.front()->job.set.get() == &set &&
-         engine_for(*queue_.front()) == engine) {
-    std::unique_ptr<Waiting>& front = queue_.front();
-    Piece piece{.waiting = nullptr, .begin = front->next, .end = front->next};
+         engine_for(*queue_.front()) == batch.engine) {
+    std::shared_ptr<Waiting>& front = queue_.front();
+    Piece piece{.waiting = front, .begin = front->next, .end = front->next};
     const auto& encodings = front->job.encodings;
     while (piece.end < encodings.size() &&
            (tokens == 0 || tokens + encodings[piece.end].ids.size() <= budget)) {
@@ -182,58 +248,65 @@ void Batcher::take_batch(Clock::time_point now, std::vector<Piece>& batch) {
     }
     if (piece.end == piece.begin) break;  // full
     front->next = piece.end;
-    front->result.engine = engine;
+    front->result.engine = batch.engine;
     if (!front->begun) front->result.queue_s = seconds_between(front->job.arrival, now);
     front->begun = true;
+    ++front->pieces;
     queued_texts_ -= piece.end - piece.begin;
-    piece.waiting = std::move(front);
-    queue_.pop_front();
-    batch.push_back(std::move(piece));
+    const bool is_rest = piece.end < encodings.size();
+    if (is_rest)
+      std::rotate(queue_.begin(), queue_.begin() + 1, queue_.end());
+    else
+      queue_.pop_front();
+    batch.pieces.push_back(std::move(piece));
+    if (is_rest) break;
   }
   queued_tokens_ -= tokens;
-  running_until_ = now + seconds(costs[std::min(engine, costs.size() - 1)].seconds(tokens));
+  whole_runs_ = batch.is_whole;
+  const std::size_t as_if = batch.is_whole ? tokens : tokens * lanes_.size();
+  lanes_[lane].running_until = now + seconds(cost.seconds(as_if));
+  lanes_[lane].is_running = true;
 }
 
-void Batcher::learn(const EngineSet& set, std::size_t engine, std::size_t tokens, double spent) {
+/// A batch of one of n lanes takes as long as n times its tokens would with all threads.
+void Batcher::learn(const Batch& batch, std::size_t tokens, double spent) {
   const std::lock_guard lock(mutex_);
-  if (set.generation == generation_) costs_[engine].add(tokens, spent);
+  if (batch.set->generation != generation_) return;
+  costs_[batch.engine].add(batch.is_whole ? tokens : tokens * lanes_.size(), spent);
 }
 
-void Batcher::run_batch(std::vector<Piece>& batch) {
+void Batcher::run_batch(std::size_t lane, Batch& batch) {
   try {
-    run_pieces(batch);
+    run_pieces(lane, batch);
   } catch (const std::bad_alloc&) {
-    for (Piece& piece : batch) {
-      if (!piece.waiting) continue;  // was handed back before
-      piece.waiting->result.end = JobResult::End::no_memory;
-      finish(std::move(piece.waiting));
+    for (Piece& piece : batch.pieces) {
+      if (piece.waiting) finish(std::exchange(piece.waiting, nullptr), JobResult::End::no_memory);
     }
   }
 }
 
-void Batcher::run_pieces(std::vector<Piece>& batch) {
-  const std::shared_ptr<const EngineSet> set = batch.front().waiting->job.set;
-  const std::size_t engine = batch.front().waiting->result.engine;
-  const LoadedEngine& loaded = *set->engines[engine];
+void Batcher::run_pieces(std::size_t lane, Batch& batch) {
+  const LoadedEngine& loaded = *batch.set->engines[batch.engine];
+  tools::Predictor& predictor = batch.is_whole ? *loaded.whole : loaded.lanes[lane];
   std::vector<text::Encoding> encodings;  // borrowed from the jobs, which get them back
   std::size_t tokens = 0;
-  for (const Piece& piece : batch) {
+  for (const Piece& piece : batch.pieces) {
     tokens += piece.tokens();
     for (std::size_t i = piece.begin; i < piece.end; ++i)
       encodings.push_back(std::move(piece.waiting->job.encodings[i]));
   }
   const Clock::time_point start = Clock::now();
-  Result<Outputs> outputs = loaded.predictor->run(encodings, silent_log());
+  Result<Outputs> outputs = predictor.run(encodings, silent_log());
   const double spent = seconds_between(start, Clock::now());
   metrics_.count_batch(loaded.name, encodings.size(), tokens, spent);
-  learn(*set, engine, tokens, spent);
+  learn(batch, tokens, spent);
 
   std::size_t at = 0;
-  for (Piece& piece : batch) {
+  for (Piece& piece : batch.pieces) {
     Waiting& waiting = *piece.waiting;
     const std::span<text::Encoding> own = std::span(encodings).subspan(at, piece.end - piece.begin);
     // What one request did wrong must not touch the others: each alone, then.
-    Result<Outputs> alone = outputs ? Outputs() : loaded.predictor->run(own, silent_log());
+    Result<Outputs> alone = outputs ? Outputs() : predictor.run(own, silent_log());
     const bool is_done = outputs || alone;
     for (std::size_t i = 0; i < own.size(); ++i) {
       waiting.job.encodings[piece.begin + i] = std::move(own[i]);
@@ -242,79 +315,75 @@ void Batcher::run_pieces(std::vector<Piece>& batch) {
             std::move(outputs ? (*outputs)[at + i] : (*alone)[i]);
     }
     at += own.size();
-    if (is_done && piece.end < waiting.job.encodings.size()) {
-      const std::lock_guard lock(mutex_);
-      queue_.push_back(std::move(piece.waiting));
-      continue;
-    }
-    if (is_done) waiting.result.end = JobResult::End::done;
-    finish(std::move(piece.waiting));
+    finish(std::exchange(piece.waiting, nullptr),
+           is_done ? JobResult::End::done : JobResult::End::failed);
   }
 }
 
-/// The rest of a failed job leaves the counts of the queue too.
-void Batcher::finish(std::unique_ptr<Waiting> waiting) {
-  if (waiting->result.end != JobResult::End::done) {
+/// A piece of a job has ended, and with the last one the job.
+void Batcher::finish(const std::shared_ptr<Waiting>& waiting, JobResult::End end) {
+  {
     const std::lock_guard lock(mutex_);
-    for (std::size_t i = waiting->next; i < waiting->job.encodings.size(); ++i) {
-      --queued_texts_;
-      queued_tokens_ -= waiting->job.encodings[i].ids.size();
+    --waiting->pieces;
+    if (end != JobResult::End::done && !waiting->failure) {
+      give_up(*waiting, end);
+      std::erase(queue_, waiting);
     }
+    if (waiting->pieces > 0 || waiting->next < waiting->job.encodings.size()) return;
   }
-  metrics_.queue_seconds.add(waiting->result.queue_s);
-  hand_back(std::move(waiting));
+  hand_back(*waiting);
 }
 
 /// Where there is no memory for the result, there may be some to say so; else the job is dropped,
 /// and its client sees the connection close.
-void Batcher::hand_back(std::unique_ptr<Waiting> waiting) noexcept {
+void Batcher::hand_back(Waiting& waiting) noexcept {
+  metrics_.queue_seconds.add(waiting.result.queue_s);
+  waiting.result.end = waiting.failure.value_or(JobResult::End::done);
   try {
-    waiting->job.done(waiting->job, std::move(waiting->result));
+    waiting.job.done(waiting.job, std::move(waiting.result));
   } catch (const std::bad_alloc&) {
     try {
-      waiting->job.done(waiting->job, {.end = JobResult::End::no_memory});
+      waiting.job.done(waiting.job, {.end = JobResult::End::no_memory});
     } catch (const std::bad_alloc&) {
     }
   }
 }
 
-void Batcher::work() {
+/// Waits for work and takes the part of this lane. False: the thread should end.
+bool Batcher::take_turn(std::size_t number, Turn& turn) {
+  Lane& lane = lanes_[number];
+  std::unique_lock lock(mutex_);
+  lane.seen = Clock::now();
+  wake_.wait_for(lock, kHeartbeat, [this] { return stopping_ || may_begin(); });
+  lane.seen = Clock::now();
+  if (stopping_ || !may_begin()) return !stopping_;
+  try {
+    take_expired(turn.expired, lane.seen);
+    if (!queue_.empty()) take_batch(lane.seen, number, turn.batch);
+  } catch (const std::bad_alloc&) {  // as it was, the queue is not empty
+    std::shared_ptr<Waiting> starved = std::move(queue_.front());
+    queue_.pop_front();
+    give_up(*starved, JobResult::End::no_memory);
+    if (starved->pieces == 0) turn.starved = std::move(starved);
+  }
+  if (may_begin()) wake_.notify_one();  // there is enough for another lane
+  return true;
+}
+
+void Batcher::work(std::size_t lane) {
   ::pthread_setname_np(::pthread_self(), "rtai-compute");
   while (true) {
-    std::vector<std::unique_ptr<Waiting>> expired;
-    std::unique_ptr<Waiting> starved;  // there was no memory to take it
-    std::vector<Piece> batch;
-    {
-      std::unique_lock lock(mutex_);
-      running_ = false;
-      seen_ = Clock::now();
-      wake_.wait_for(lock, kHeartbeat, [this] { return stopping_ || !queue_.empty(); });
-      seen_ = Clock::now();
-      if (stopping_) break;
-      try {
-        take_expired(expired, seen_);
-        if (!queue_.empty()) take_batch(seen_, batch);
-      } catch (const std::bad_alloc&) {  // as it was, the queue is not empty
-        starved = std::move(queue_.front());
-        queue_.pop_front();
-      }
-      running_ = !batch.empty();
-    }
-    for (auto& waiting : expired) {
-      waiting->result.end = JobResult::End::expired;
-      hand_back(std::move(waiting));
-    }
-    if (starved) {
-      starved->result.end = JobResult::End::no_memory;
-      finish(std::move(starved));
-    }
-    if (!batch.empty()) run_batch(batch);
+    Turn turn;
+    if (!take_turn(lane, turn)) return;
+    for (const auto& waiting : turn.expired)
+      hand_back(*waiting);
+    if (turn.starved) hand_back(*turn.starved);
+    if (turn.batch.pieces.empty()) continue;
+    run_batch(lane, turn.batch);
+    const std::lock_guard lock(mutex_);
+    lanes_[lane].is_running = false;
+    if (turn.batch.is_whole) whole_runs_ = false;
   }
-  for (auto& waiting : queue_) {
-    waiting->result.end = JobResult::End::stopped;
-    hand_back(std::move(waiting));
-  }
-  queue_.clear();
 }
 
 }  // namespace rtai::serve

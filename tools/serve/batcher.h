@@ -1,4 +1,4 @@
-// The queue and the thread that computes: what waits is run together, as much as fits one batch.
+// The queue and the threads that compute: what waits is run together, as much as fits one batch.
 #pragma once
 
 #include "tools/serve/chooser.h"
@@ -41,7 +41,7 @@ struct Job {
   std::optional<std::size_t> engine = {};  // asked for by the client
   Clock::time_point arrival;
   std::optional<Clock::time_point> deadline = {};
-  /// Called once, on the computing thread: it should only hand the result on.
+  /// Called once, on a computing thread: it should only hand the result on.
   std::function<void(Job&, JobResult)> done = {};
 };
 
@@ -52,26 +52,29 @@ struct Refused {
 };
 
 /// Jobs are served in order of arrival; one with more texts than a batch holds takes turns with the
-/// others. A batch begins as soon as there is anything to do and waits for nothing. Answers do not
-/// depend on what else is in a batch. Where memory runs out the job that needed it ends, the others
-/// and the thread go on.
+/// others. Work begins as soon as there is any and waits for nothing. Where requests come one at a
+/// time each has all threads; else lanes share what waits, each with threads and batches of its
+/// own. Lanes do not wait for each other: what else the machine does stops one of them, not all.
+/// Answers do not depend on what else is in a batch. Where memory runs out the job that needed it
+/// ends, the others and the threads go on.
 class Batcher {
  public:
-  Batcher(const BatchOptions& options, Metrics& metrics);
+  /// `lanes`: as every engine has them.
+  Batcher(const BatchOptions& options, std::size_t lanes, Metrics& metrics);
   ~Batcher();
 
   /// Queues a job. From any thread.
   std::optional<Refused> submit(Job job);
 
-  /// Ends the thread after the batch it is at; jobs that wait end as `stopped`.
+  /// Ends the threads after the batches they are at; jobs that wait end as `stopped`.
   void stop();
 
   /// The engine of a set that new work would go to.
   std::size_t current_engine() const;
 
-  /// False when the computing thread has not been seen for longer than its work explains.
+  /// False when a computing thread has not been seen for longer than its work explains.
   bool is_alive(Clock::time_point now) const;
-  /// Seconds for which it has not been seen.
+  /// Seconds for which one of them has not been seen.
   double silent_s(Clock::time_point now) const;
 
   struct Load {
@@ -84,34 +87,47 @@ class Batcher {
  private:
   struct Waiting;
   struct Piece;
+  struct Batch;
+  struct Turn;
 
-  void work();
+  /// A thread that computes.
+  struct Lane {
+    bool is_running = false;
+    Clock::time_point seen;           // when it was last between batches
+    Clock::time_point running_until;  // when the batch that runs should end
+    std::thread thread;
+  };
+
+  void work(std::size_t lane);
+  bool take_turn(std::size_t lane, Turn& turn);
+  bool may_begin() const { return !queue_.empty() && !whole_runs_; }
+  std::size_t resting_lanes() const;
   double expected_wait_s(Clock::time_point now) const;
-  void take_expired(std::vector<std::unique_ptr<Waiting>>& expired, Clock::time_point now);
-  void take_batch(Clock::time_point now, std::vector<Piece>& batch);
-  void run_batch(std::vector<Piece>& batch);
-  void run_pieces(std::vector<Piece>& batch);
-  void learn(const EngineSet& set, std::size_t engine, std::size_t tokens, double seconds);
+  void take_expired(std::vector<std::shared_ptr<Waiting>>& expired, Clock::time_point now);
+  void take_batch(Clock::time_point now, std::size_t lane, Batch& batch);
+  void run_batch(std::size_t lane, Batch& batch);
+  void run_pieces(std::size_t lane, Batch& batch);
+  void learn(const Batch& batch, std::size_t tokens, double seconds);
   std::vector<CostModel>& costs_of(const EngineSet& set);
   std::size_t batch_tokens(const CostModel& cost) const;
-  void finish(std::unique_ptr<Waiting> waiting);
-  static void hand_back(std::unique_ptr<Waiting> waiting) noexcept;
+  void give_up(Waiting& waiting, JobResult::End end);
+  void finish(const std::shared_ptr<Waiting>& waiting, JobResult::End end);
+  void hand_back(Waiting& waiting) noexcept;
 
   BatchOptions options_;
   Metrics& metrics_;
   mutable std::mutex mutex_;
   std::condition_variable wake_;
-  std::deque<std::unique_ptr<Waiting>> queue_;
+  std::deque<std::shared_ptr<Waiting>> queue_;  // shared with the batches that have texts of theirs
   std::size_t queued_texts_ = 0;
   std::size_t queued_tokens_ = 0;
   std::uint64_t generation_ = 0;  // of the set that costs_ and chooser_ are of
-  std::vector<CostModel> costs_;  // by engine
+  std::vector<CostModel> costs_;  // by engine, as if all threads ran each batch
   std::unique_ptr<EngineChooser> chooser_;
+  double meetings_ = 0;  // share of recent jobs that came while others were here
   bool stopping_ = false;
-  Clock::time_point seen_;             // when the thread was last between batches
-  Clock::time_point running_until_{};  // when the batch that runs should end
-  bool running_ = false;
-  std::thread thread_;
+  bool whole_runs_ = false;  // one text has all threads
+  std::vector<Lane> lanes_;
 };
 
 }  // namespace rtai::serve

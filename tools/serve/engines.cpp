@@ -2,6 +2,7 @@
 
 #include "runtime/base/digest.h"
 #include "runtime/base/read_file.h"
+#include "runtime/base/usable_cores.h"
 
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -16,6 +17,9 @@ namespace {
 
 namespace fs = std::filesystem;
 constexpr std::size_t kDigestDigits = 16;
+// Tokens that there is memory for from the start; more cost an allocation.
+constexpr Index kTokensOfText = 512;
+constexpr Index kTokensOfBatch = 1024;
 
 /// Loads an engine from the bytes that its file has now; `digest` becomes that of them.
 Result<tools::Model> load_engine(const std::string& path, std::string& digest, Log& log) {
@@ -53,28 +57,59 @@ bool all_finite(const std::vector<std::vector<tools::SampleOutput>>& outputs) {
   });
 }
 
+/// A text of `length` tokens, or as many as the model takes.
+text::Encoding made_up(std::size_t length, const InputLimits& limits) {
+  const Index words = std::max<Index>(limits.words, 1);
+  length = std::min(length, static_cast<std::size_t>(std::max<Index>(limits.positions, 1)));
+  text::Encoding encoding;
+  for (std::size_t i = 0; i < length; ++i)
+    encoding.ids.push_back(static_cast<std::int32_t>(static_cast<Index>(i * 37) % words));
+  encoding.segments.assign(length, 0);
+  return encoding;
+}
+
 /// Runs texts of several lengths: the first answers, the first costs.
 Result<void> try_out(LoadedEngine& loaded) {
-  constexpr std::array<std::size_t, 4> kLengths = {8, 128, 16, 64};
-  const Index words = std::max<Index>(loaded.limits.words, 1);
+  constexpr std::array<std::size_t, 4> kLengths = {8, 16, 64, 128};
   for (int round = 0; round < 2; ++round) {
-    for (const std::size_t wanted : kLengths) {
-      const auto length =
-          std::min(wanted, static_cast<std::size_t>(std::max<Index>(loaded.limits.positions, 1)));
-      text::Encoding encoding;
-      for (std::size_t i = 0; i < length; ++i)
-        encoding.ids.push_back(static_cast<std::int32_t>(static_cast<Index>(i * 37) % words));
-      encoding.segments.assign(length, 0);
+    for (const std::size_t length : kLengths) {
+      const text::Encoding encoding = made_up(length, loaded.limits);
       const auto start = std::chrono::steady_clock::now();
       RTAI_TRY(const auto outputs,
-               loaded.predictor->run(std::span(&encoding, 1), silent_log()).in(loaded.name));
+               loaded.whole->run(std::span(&encoding, 1), silent_log()).in(loaded.name));
       const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
-      if (round > 0) loaded.first_costs.add(length, spent.count());  // the first ones are slower
+      // The first ones are slower.
+      if (round > 0) loaded.first_costs.add(encoding.ids.size(), spent.count());
       if (!all_finite(outputs)) {
         return Error{ErrorCode::invalid_input,
                      fmt::format("{}: gives numbers that are not finite", loaded.name)};
       }
     }
+  }
+  const text::Encoding encoding = made_up(kLengths.back(), loaded.limits);
+  for (tools::Predictor& lane : loaded.lanes)
+    RTAI_TRY_VOID(lane.run(std::span(&encoding, 1), silent_log()).in(loaded.name));
+  return {};
+}
+
+int threads_of(int wanted) {
+  return wanted > 0 ? wanted : usable_cores();
+}
+
+Result<void> make_predictors(LoadedEngine& loaded, const EngineOptions& options) {
+  const auto make = [&](int threads, Index tokens) {
+    return tools::Predictor::create(loaded.engine, {.threads = threads,
+                                                    .target = options.target,
+                                                    .max_tokens = tokens,
+                                                    .max_sequences = tokens});
+  };
+  const int threads = threads_of(options.threads);
+  RTAI_TRY(loaded.whole, make(threads, kTokensOfText));
+  const int lanes = static_cast<int>(lane_count(threads));
+  for (int lane = 0; lane < lanes; ++lane) {
+    RTAI_TRY(tools::Predictor predictor,
+             make(threads * (lane + 1) / lanes - threads * lane / lanes, kTokensOfBatch));
+    loaded.lanes.push_back(std::move(predictor));
   }
   return {};
 }
@@ -95,10 +130,9 @@ Result<std::shared_ptr<const LoadedEngine>> load_one(const std::string& path,
                          ? std::string()
                          : source->second.substr(0, kDigestDigits);
   }
-  RTAI_TRY(tools::Predictor predictor,
-           tools::make_predictor(loaded->model, options.threads, options.target).in(path));
-  loaded->limits = limits_of(predictor.engine().program);
-  loaded->predictor = std::make_unique<tools::Predictor>(std::move(predictor));
+  RTAI_TRY(loaded->engine, tools::make_engine(loaded->model).in(path));
+  loaded->limits = limits_of(loaded->program());
+  RTAI_TRY_VOID(make_predictors(*loaded, options).in(path));
   RTAI_TRY_VOID(try_out(*loaded));
   return std::shared_ptr<const LoadedEngine>(std::move(loaded));
 }
@@ -110,8 +144,8 @@ std::string_view difference(const LoadedEngine& a, const LoadedEngine& b) {
   if (a.model.tokenizer.has_value() != b.model.tokenizer.has_value()) return "tokenizers";
   if (a.model.tokenizer && a.model.tokenizer->serialize() != b.model.tokenizer->serialize())
     return "tokenizers";
-  const engine::Program& p = a.predictor->engine().program;
-  const engine::Program& q = b.predictor->engine().program;
+  const engine::Program& p = a.program();
+  const engine::Program& q = b.program();
   const bool same_outputs =
       std::ranges::equal(p.outputs, q.outputs, [&](const auto& x, const auto& y) {
         const auto& v = p.values[static_cast<std::size_t>(x.value)];
@@ -122,6 +156,10 @@ std::string_view difference(const LoadedEngine& a, const LoadedEngine& b) {
 }
 
 }  // namespace
+
+std::size_t lane_count(int threads) {
+  return threads_of(threads) > 1 ? 2 : 1;
+}
 
 FileStamp stamp_of(const fs::path& path) {
   struct stat status = {};

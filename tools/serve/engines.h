@@ -1,12 +1,14 @@
 // Engines of one model, loaded, checked and tried before anyone relies on them.
 #pragma once
 
-#include "tools/predict.h"
+#include "tools/model.h"
+#include "tools/predictor.h"
 #include "tools/serve/cost.h"
 #include "tools/serve/input_limits.h"
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,9 +32,14 @@ struct LoadedEngine {
   FileStamp stamp;
   tools::Model model;
   InputLimits limits;
-  CostModel first_costs;  // from trying it
-  // Used by the thread that computes, alone.
-  mutable std::unique_ptr<tools::Predictor> predictor;
+  CostModel first_costs;                         // from trying it
+  std::shared_ptr<const engine::Engine> engine;  // shared by what runs it
+  // Used by the threads that compute: `whole` by one of them while the others rest, a lane by its
+  // own.
+  mutable std::optional<tools::Predictor> whole;  // all threads, for one text
+  mutable std::vector<tools::Predictor> lanes;    // lane_count(threads), which share the threads
+
+  const engine::Program& program() const { return engine->program; }
 };
 
 /// All that serve one model, the most accurate first. Requests hold the set they were read with.
@@ -45,9 +52,12 @@ struct EngineSet {
 
 struct EngineOptions {
   std::vector<std::string> paths;
-  int threads = 0;
+  int threads = 0;  // 0: usable_cores()
   std::string target;
 };
+
+/// How many batches run side by side.
+std::size_t lane_count(int threads);
 
 /// Loads every engine into memory of its own, so that a file that is overwritten while it serves
 /// does no harm; checks all digests; and runs each on short and long texts.

@@ -112,8 +112,7 @@ struct WantedOutput {
 /// The names of what read_infer can give, "answer" only with texts.
 std::vector<std::string> output_names(const EngineSet& set, bool with_texts) {
   std::vector<std::string> names;
-  for (const TensorInfo& info :
-       output_infos(set.first().model, set.first().predictor->engine().program)) {
+  for (const TensorInfo& info : output_infos(set.first().model, set.first().program())) {
     if (info.name != "answer" || with_texts) names.push_back(info.name);
   }
   return names;
@@ -133,7 +132,7 @@ Result<HttpResponse> respond(const Answered& answered,
       std::ranges::find(request.outputs, "answer", &WantedOutput::name) != request.outputs.end();
   RTAI_TRY(const std::vector<OutputTensor> tensors,
            output_tensors({.model = answered.engine.model,
-                           .program = answered.engine.predictor->engine().program,
+                           .program = answered.engine.program(),
                            .samples = answered.samples,
                            .encodings = answered.encodings,
                            .outputs = answered.outputs},
@@ -222,7 +221,7 @@ Json model_metadata(const EngineSet& set, const std::string& model_name) {
   const tools::AnswerModel& model = set.first().model;
   for (const TensorInfo& tensor : input_infos(model))
     inputs.push_back(describe(tensor));
-  for (const TensorInfo& tensor : output_infos(model, set.first().predictor->engine().program))
+  for (const TensorInfo& tensor : output_infos(model, set.first().program()))
     outputs.push_back(describe(tensor));
   return {{"name", model_name},
           {"versions", std::move(versions)},

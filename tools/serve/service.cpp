@@ -103,7 +103,7 @@ Service::Service(ServiceOptions options, std::shared_ptr<const EngineSet> set, S
       started_s_(std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch())
                      .count()),
       reloader_(options_.engines, std::move(set), metrics_, say_),
-      batcher_(options_.batch, metrics_) {}
+      batcher_(options_.batch, lane_count(options_.engines.threads), metrics_) {}
 
 bool Service::is_ready() const {
   return !draining_ && batcher_.is_alive(Clock::now());

@@ -1,5 +1,6 @@
 #include "tools/serve/text_api.h"
 
+#include "tools/text_data.h"
 #include "tools/version.h"
 
 #include <fmt/format.h>
@@ -111,7 +112,7 @@ Json openai_json(const Answered& answered, const std::string& model, bool as_bas
 }
 
 bool ends_normalized(const LoadedEngine& engine) {
-  const auto& steps = engine.predictor->engine().program.steps;
+  const auto& steps = engine.program().steps;
   return !steps.empty() && steps.back().op == engine::OpKind::l2_normalize;
 }
 
@@ -173,10 +174,9 @@ Result<Inquiry> read_predict(const EngineSet& set,
   const bool is_list = body.contains("texts") || body.contains("samples");
   inquiry.respond = [logits, is_list](const Answered& answered) -> Result<HttpResponse> {
     const auto line = [&](std::size_t i) -> Result<Json> {
-      RTAI_TRY(Json json,
-               tools::line_json(answered.engine.model, answered.engine.predictor->engine().program,
-                                answered.samples[i], answered.encodings[i], answered.outputs[i],
-                                logits));
+      RTAI_TRY(Json json, tools::line_json(answered.engine.model, answered.engine.program(),
+                                           answered.samples[i], answered.encodings[i],
+                                           answered.outputs[i], logits));
       if (answered.encodings[i].truncated) json["truncated"] = true;
       return json;
     };
@@ -212,7 +212,7 @@ Result<Inquiry> read_openai_embeddings(const EngineSet& set,
   const Body format = body.value("encoding_format", Body("float"));
   if (format != "float" && format != "base64")
     return invalid_input("\"encoding_format\": expected float or base64");
-  const engine::Program& program = set.first().predictor->engine().program;
+  const engine::Program& program = set.first().program();
   const Index columns =
       program.values[static_cast<std::size_t>(program.outputs.front().value)].columns;
   if (body.contains("dimensions") && !body["dimensions"].is_null() && body["dimensions"] != columns)

@@ -12,9 +12,11 @@
 #include "tests/support/small_engines.h"
 
 #include <catch2/catch.hpp>
+#include <sched.h>
 
 #include <cmath>
 #include <memory>
+#include <set>
 
 namespace rtai {
 namespace {
@@ -404,6 +406,29 @@ TEST_CASE("every member of a team works and they meet at barriers") {
     }
     CHECK(shared.wrong == 0);
   }
+}
+
+TEST_CASE("a team of all cores has a member on each, wherever its caller runs") {
+  cpu_set_t all;
+  REQUIRE(::sched_getaffinity(0, sizeof all, &all) == 0);
+  const std::unique_ptr<Team> team = Team::start(CPU_COUNT(&all)).value();
+  std::vector<int> cores(static_cast<std::size_t>(team->size()));
+  for (int core = 0; core < CPU_SETSIZE; ++core) {
+    if (!CPU_ISSET(core, &all)) continue;
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(core, &one);
+    REQUIRE(::sched_setaffinity(0, sizeof one, &one) == 0);
+    team->run(
+        [](void* data, int member) noexcept {
+          (*static_cast<std::vector<int>*>(data))[static_cast<std::size_t>(member)] =
+              ::sched_getcpu();
+        },
+        &cores);
+    CHECK(cores.front() == core);
+    CHECK(std::set<int>(cores.begin(), cores.end()).size() == cores.size());
+  }
+  REQUIRE(::sched_setaffinity(0, sizeof all, &all) == 0);
 }
 
 }  // namespace

@@ -1,0 +1,168 @@
+#include "tools/serve/batcher.h"
+
+#include "libopt/lower/lower.h"
+#include "tests/support/models.h"
+
+#include <catch2/catch.hpp>
+
+#include <array>
+#include <condition_variable>
+
+using namespace rtai;
+using namespace rtai::serve;
+
+namespace {
+
+constexpr int kLanes = 2;
+
+tools::Predictor predictor_of(const std::shared_ptr<const engine::Engine>& engine, int threads) {
+  return tools::Predictor::create(engine, {.threads = threads}).value();
+}
+
+std::shared_ptr<const EngineSet> tiny_set() {
+  auto loaded = std::make_shared<LoadedEngine>();
+  loaded->name = "tiny";
+  loaded->engine = std::make_shared<const engine::Engine>(lower(testing::make_model()).value());
+  loaded->whole = predictor_of(loaded->engine, kLanes);
+  for (int lane = 0; lane < kLanes; ++lane)
+    loaded->lanes.push_back(predictor_of(loaded->engine, 1));
+  for (const std::size_t tokens : {8u, 64u})
+    loaded->first_costs.add(tokens, 1e-9 * static_cast<double>(tokens));
+  auto set = std::make_shared<EngineSet>();
+  set->engines.push_back(std::move(loaded));
+  return set;
+}
+
+text::Encoding text_of(int number) {
+  text::Encoding encoding;
+  for (int i = 0; i < 3 + number % 7; ++i)
+    encoding.ids.push_back((number * 13 + i * 5) % 100);
+  encoding.segments.assign(encoding.ids.size(), 0);
+  return encoding;
+}
+
+/// Takes results from the threads that compute.
+class Results {
+ public:
+  explicit Results(std::size_t jobs) : results_(jobs), ends_(jobs) {}
+
+  std::function<void(Job&, JobResult)> taker(std::size_t job) {
+    return [this, job](Job&, JobResult result) {
+      const std::lock_guard lock(mutex_);
+      results_[job] = std::move(result);
+      ++ends_[job];
+      ++ended_;
+      wake_.notify_all();
+    };
+  }
+  /// False if some job has not ended after a minute.
+  bool wait() {
+    std::unique_lock lock(mutex_);
+    return wake_.wait_for(lock, std::chrono::minutes(1),
+                          [this] { return ended_ >= results_.size(); });
+  }
+  const JobResult& operator[](std::size_t job) const { return results_[job]; }
+  bool ended_once() const {
+    return std::ranges::all_of(ends_, [](int ends) { return ends == 1; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::vector<JobResult> results_;
+  std::vector<int> ends_;
+  std::size_t ended_ = 0;
+};
+
+}  // namespace
+
+TEST_CASE("a request of many texts is answered by all lanes, in its order and as each text alone") {
+  const auto set = tiny_set();
+  constexpr int kTexts = 200;
+  constexpr std::size_t kJobs = 20;
+  Metrics metrics;
+  Batcher batcher({.most_tokens = 64, .most_texts = 100'000, .most_wait_s = 1e3}, kLanes, metrics);
+  Results results(kJobs);
+  for (std::size_t j = 0; j < kJobs; ++j) {
+    Job job{.set = set, .encodings = {}, .arrival = Clock::now(), .done = results.taker(j)};
+    for (int i = 0; i < (j % 2 == 0 ? kTexts : 1); ++i)
+      job.encodings.push_back(text_of(static_cast<int>(j) + i));
+    REQUIRE_FALSE(batcher.submit(std::move(job)));
+  }
+  REQUIRE(results.wait());
+  CHECK(results.ended_once());
+  CHECK(batcher.load().texts == 0);
+  CHECK(batcher.load().tokens == 0);
+  tools::Predictor alone = predictor_of(set->first().engine, 1);
+  for (std::size_t j = 0; j < kJobs; ++j) {
+    REQUIRE(results[j].end == JobResult::End::done);
+    for (std::size_t i = 0; i < results[j].outputs.size(); ++i) {
+      const text::Encoding encoding = text_of(static_cast<int>(j + i));
+      const Outputs expected = alone.run(std::span(&encoding, 1), silent_log()).value();
+      CHECK(results[j].outputs[i].front().values == expected.front().front().values);
+    }
+  }
+}
+
+TEST_CASE("what one request did wrong ends it, with what of it waits; the others are answered") {
+  const auto set = tiny_set();
+  Metrics metrics;
+  Batcher batcher({.most_tokens = 32, .most_texts = 100'000, .most_wait_s = 1e3}, kLanes, metrics);
+  constexpr std::size_t kJobs = 12;
+  Results results(kJobs);
+  for (std::size_t j = 0; j < kJobs; ++j) {
+    Job job{.set = set, .encodings = {}, .arrival = Clock::now(), .done = results.taker(j)};
+    for (int i = 0; i < 50; ++i)
+      job.encodings.push_back(text_of(i));
+    if (j % 3 == 0) job.encodings[20].ids.front() = 1'000'000;  // no such word
+    REQUIRE_FALSE(batcher.submit(std::move(job)));
+  }
+  REQUIRE(results.wait());
+  CHECK(results.ended_once());
+  for (std::size_t j = 0; j < kJobs; ++j)
+    CHECK(results[j].end == (j % 3 == 0 ? JobResult::End::failed : JobResult::End::done));
+  CHECK(batcher.load().texts == 0);
+  CHECK(batcher.load().tokens == 0);
+}
+
+TEST_CASE("jobs that wait when the batcher stops end as stopped, each once") {
+  const auto set = tiny_set();
+  constexpr std::size_t kJobs = 40;
+  Results results(kJobs);
+  Metrics metrics;
+  Batcher batcher({.most_tokens = 16, .most_texts = 1'000'000, .most_wait_s = 1e6}, kLanes,
+                  metrics);
+  for (std::size_t j = 0; j < kJobs; ++j) {
+    Job job{.set = set, .encodings = {}, .arrival = Clock::now(), .done = results.taker(j)};
+    for (int i = 0; i < 500; ++i)
+      job.encodings.push_back(text_of(i));
+    REQUIRE_FALSE(batcher.submit(std::move(job)));
+  }
+  batcher.stop();
+  REQUIRE(results.wait());
+  CHECK(results.ended_once());
+  CHECK(results[kJobs - 1].end == JobResult::End::stopped);
+}
+
+TEST_CASE("a job whose deadline passes while it waits ends as expired, also when part of it ran") {
+  const auto set = tiny_set();
+  Metrics metrics;
+  Batcher batcher({.most_tokens = 16, .most_texts = 1'000'000, .most_wait_s = 1e6}, kLanes,
+                  metrics);
+  Results results(3);
+  for (std::size_t j = 0; j < 3; ++j) {
+    const bool hurries = j > 0;
+    Job job{.set = set, .encodings = {}, .arrival = Clock::now(), .done = results.taker(j)};
+    for (int i = 0; i < (hurries ? 20'000 : 10); ++i)
+      job.encodings.push_back(text_of(i));
+    // A nanosecond a token is promised (tiny_set), more is taken.
+    if (hurries) job.deadline = Clock::now() + std::chrono::milliseconds(20);
+    REQUIRE_FALSE(batcher.submit(std::move(job)));
+  }
+  REQUIRE(results.wait());
+  CHECK(results.ended_once());
+  CHECK(results[0].end == JobResult::End::done);
+  CHECK(results[2].end == JobResult::End::expired);
+  CHECK(batcher.load().texts == 0);
+  CHECK(batcher.load().tokens == 0);
+}
