@@ -2,7 +2,7 @@
 
 #include "libopt/grad/multiply.h"
 #include "libopt/grad/tape.h"
-#include "libopt/prune/internal/eigen.h"
+#include "libopt/prune/internal/algebra.h"
 #include "libopt/prune/texts.h"
 #include "runtime/base/parallel.h"
 
@@ -118,14 +118,13 @@ Result<void> for_each_draw(const ir::Graph& dense,
 }
 
 /// S with S^T S = information + a hundredth of its mean diagonal.
-Result<ir::Tensor> root_of(Eigen::MatrixXd information) {
+Result<ir::Tensor> root_of(Matrix information) {
   constexpr double kRidge = 0.01;
   information.diagonal().array() += kRidge * information.diagonal().mean() + 1e-30;
-  const Eigen::LLT<Eigen::MatrixXd> cholesky(information);
-  const Eigen::MatrixXd root = cholesky.matrixU();
-  if (cholesky.info() != Eigen::Success || !root.allFinite())
+  const std::optional<Matrix> root = upper_factor(std::move(information));
+  if (!root)
     return Error{ErrorCode::invalid_input, "the derivatives of the outputs are not finite"};
-  return to_tensor(root);
+  return to_tensor(*root);
 }
 
 /// Of the rows of `sums`, as output_metrics has it.
@@ -235,8 +234,8 @@ Scores fisher_scores(std::span<const ir::Tensor> derivatives) {
 }
 
 std::vector<Index> rearranged(std::span<const Index> kept, const ir::Tensor& derivatives) {
-  const Eigen::MatrixXd rows = matrix_of(derivatives).cast<double>();
-  const Eigen::MatrixXd information = rows.transpose() * rows;
+  const Matrix rows = widened(matrix_of(derivatives));
+  const Matrix information = product_by_columns(rows, rows);
   std::vector<char> is_kept(static_cast<std::size_t>(information.rows()), 0);
   for (const Index unit : kept)
     is_kept[static_cast<std::size_t>(unit)] = 1;

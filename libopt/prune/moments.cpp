@@ -1,8 +1,7 @@
 #include "libopt/prune/moments.h"
 
 #include "libopt/grad/multiply.h"
-#include "libopt/prune/internal/eigen.h"
-#include "libopt/prune/internal/ridge.h"
+#include "libopt/prune/internal/algebra.h"
 #include "runtime/base/parallel.h"
 
 #include <fmt/format.h>
@@ -134,7 +133,7 @@ Result<Covariance> map_targets(const Covariance& covariance, const Layer& layer)
     const Eigen::Map<const Eigen::VectorXd> mean(covariance.mean_t.data(),
                                                  std::ssize(covariance.mean_t));
     const Eigen::VectorXd mapped_mean =
-        weight.cast<double>() * mean + vector_of(layer.bias).cast<double>();
+        product(widened(weight), mean) + vector_of(layer.bias).cast<double>();
     mapped.mean_t.assign(mapped_mean.begin(), mapped_mean.end());
     mapped.xt = to_tensor(matrix_of(covariance.xt) * weight.transpose());
     return mapped;
@@ -152,14 +151,14 @@ Result<RidgeFit> solve_ridge(const Covariance& covariance,
       const double lambda = *tried * unit + 1e-8;
       RowMatrixF right = matrix_of(covariance.xt);
       right += static_cast<float>(lambda) * start.transpose();
-      const auto solution = solve_spd(xx, lambda, right);
+      const auto solution = solve_damped(widened(xx), lambda, widened(right));
       if (!solution) continue;
       Layer layer{.weight = to_tensor(solution->transpose()), .bias = {}};
       const Eigen::Map<const Eigen::VectorXd> mean_x(covariance.mean_x.data(), covariance.k());
-      const Eigen::VectorXd through = matrix_of(layer.weight).cast<double>() * mean_x;
-      for (Index i = 0; i < through.size(); ++i) {
+      const Matrix through = product(widened(matrix_of(layer.weight)), mean_x);
+      for (Index i = 0; i < through.rows(); ++i) {
         layer.bias.push_back(
-            static_cast<float>(covariance.mean_t[static_cast<std::size_t>(i)] - through(i)));
+            static_cast<float>(covariance.mean_t[static_cast<std::size_t>(i)] - through(i, 0)));
       }
       return RidgeFit{std::move(layer), *tried};
     }
@@ -175,22 +174,21 @@ Result<RidgeFit> solve_scales(const Covariance& covariance,
   constexpr double kMostFactor = 10;
   return guarded([&]() -> Result<RidgeFit> {
     const auto weight = matrix_of(layer.weight);
-    const Eigen::MatrixXd w = weight.cast<double>();
+    const Matrix w = widened(weight);
     const Eigen::Map<const Eigen::VectorXd> mean_x(covariance.mean_x.data(), covariance.k());
     const Eigen::Map<const Eigen::VectorXd> mean_t(covariance.mean_t.data(), w.rows());
     const Eigen::VectorXd goal = mean_t - vector_of(layer.bias).cast<double>();
     // Of columns, without subtracting means: the bias stays.
-    const Eigen::MatrixXd between =
-        (w.transpose() * w)
-            .cwiseProduct(matrix_of(covariance.xx).cast<double>() + mean_x * mean_x.transpose());
+    const Matrix between = product_by_columns(w, w).cwiseProduct(
+        widened(matrix_of(covariance.xx)) + product(mean_x, mean_x.transpose()));
     const Eigen::VectorXd towards =
-        (matrix_of(covariance.xt).cast<double>() + mean_x * goal.transpose())
+        (widened(matrix_of(covariance.xt)) + product(mean_x, goal.transpose()))
             .cwiseProduct(w.transpose())
             .rowwise()
             .sum();
     // Of groups of columns.
     const Index groups = w.cols() / width;
-    Eigen::MatrixXd a(groups, groups);
+    Matrix a(groups, groups);
     Eigen::VectorXd r(groups);
     for (Index g = 0; g < groups; ++g) {
       for (Index h = 0; h < groups; ++h)
@@ -199,7 +197,7 @@ Result<RidgeFit> solve_scales(const Covariance& covariance,
     }
     r -= a.rowwise().sum();  // what factors of 1 leave over
     for (std::optional<double> tried = ridge; tried; tried = next_ridge(*tried)) {
-      const auto change = solve_spd(a, *tried * mean_diagonal(a) + 1e-12, r);
+      const auto change = solve_damped(a, *tried * mean_diagonal(a) + 1e-12, r);
       if (!change) continue;
       const Eigen::VectorXd factors = change->col(0).array() + 1;
       if (factors.cwiseAbs().maxCoeff() > kMostFactor) return RidgeFit{layer, *tried};

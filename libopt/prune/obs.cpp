@@ -1,17 +1,12 @@
 #include "libopt/prune/obs.h"
 
-#include "libopt/prune/internal/eigen.h"
-#include "libopt/prune/internal/ridge.h"
-
-#include <Eigen/LU>
+#include "libopt/prune/internal/algebra.h"
 
 #include <algorithm>
 #include <numeric>
 
 namespace rtai::prune {
 namespace {
-
-using Matrix = Eigen::MatrixXd;
 
 /// The state of one elimination: what is left of the weights and of the inverse moments.
 class Surgery {
@@ -75,8 +70,8 @@ class Surgery {
 
   /// tr(W_S C^-1 W_S^T), C the block of the inverse moments.
   static double joint_damage(const Matrix& block, const Matrix& columns) {
-    return (columns.transpose() * columns)
-        .cwiseProduct(block.llt().solve(Matrix::Identity(block.rows(), block.cols())))
+    return product_by_columns(columns, columns)
+        .cwiseProduct(solve(block, Matrix::Identity(block.rows(), block.cols())))
         .sum();
   }
 
@@ -93,14 +88,15 @@ class Surgery {
       return damage;
     }
     const Matrix cross = inverse_(r, k);
-    const Matrix update = block.llt().solve(cross);
+    const Matrix update = solve(block, cross);
     for (Matrix* matrix : {&weight_, &counted_}) {
+      const Matrix removed = (*matrix)(Eigen::all, r);
       Matrix rest = (*matrix)(Eigen::all, k);
-      rest.noalias() -= (*matrix)(Eigen::all, r) * update;
+      subtract_product(removed, update, rest);
       *matrix = std::move(rest);
     }
     Matrix inverse = inverse_(k, k);
-    inverse.noalias() -= cross.transpose() * update;
+    subtract_product_by_columns(cross, update, inverse);
     inverse_ = std::move(inverse);
     std::vector<Index> left;
     for (const Index group : stay)
@@ -118,10 +114,9 @@ class Surgery {
 };
 
 /// (moments + ridge * mean(diag) I)^-1, or nothing where that is singular.
-template <class Moments>
-std::optional<Matrix> damped_inverse(const Moments& moments, double ridge) {
+std::optional<Matrix> damped_inverse(const Matrix& moments, double ridge) {
   const double lambda = ridge * mean_diagonal(moments) + 1e-8;
-  return solve_spd(moments, lambda, Matrix::Identity(moments.rows(), moments.cols()));
+  return solve_damped(moments, lambda, Matrix::Identity(moments.rows(), moments.cols()));
 }
 
 Error singular() {
@@ -142,12 +137,12 @@ std::size_t RemovalPath::level_of(Index groups) const {
 
 Result<RemovalPath> removal_path(const SurgeryTask& task, std::vector<Index> levels) {
   return guarded([&]() -> Result<RemovalPath> {
-    const Matrix weight = matrix_of(*task.weight).cast<double>();
+    const Matrix weight = widened(matrix_of(*task.weight));
     // Damage is all that a metric changes: each row of the best weights is the best by itself.
     Matrix counted = weight;
-    if (task.metric != nullptr) counted = matrix_of(*task.metric).cast<double>() * weight;
-    const auto xx = matrix_of(*task.xx);
-    const double energy = (counted * xx.cast<double>()).cwiseProduct(counted).sum();
+    if (task.metric != nullptr) counted = product(widened(matrix_of(*task.metric)), weight);
+    const Matrix xx = widened(matrix_of(*task.xx));
+    const double energy = product(counted, xx).cwiseProduct(counted).sum();
     RemovalPath path{.order = {}, .levels = std::move(levels), .damage = {}, .ridge = task.ridge};
     std::optional<Matrix> inverse = damped_inverse(xx, path.ridge);
     while (!inverse) {
@@ -178,10 +173,10 @@ Result<ir::Tensor> weight_on(const SurgeryTask& task, std::span<const Index> col
     const double lambda = task.ridge * mean_diagonal(xx) + 1e-8;
     const auto weight = matrix_of(*task.weight);
     const ir::Tensor kept_rows = pick_rows(*task.xx, columns);
-    Matrix right = matrix_of(kept_rows).cast<double>() * weight.transpose().cast<double>();
-    right += lambda * matrix_of(pick_columns(*task.weight, columns)).transpose().cast<double>();
+    Matrix right = product(widened(matrix_of(kept_rows)), widened(weight).transpose());
+    right += lambda * widened(matrix_of(pick_columns(*task.weight, columns))).transpose();
     const ir::Tensor block = pick_columns(kept_rows, columns);
-    const auto solution = solve_spd(matrix_of(block), lambda, right);
+    const auto solution = solve_damped(widened(matrix_of(block)), lambda, std::move(right));
     if (!solution) return singular();
     return to_tensor(solution->transpose());
   });

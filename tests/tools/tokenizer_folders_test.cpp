@@ -1,4 +1,5 @@
 // Folders without a tokenizer.json with what Transformers' own tokenizers make of texts.
+#include "tests/support/recorded_encodings.h"
 #include "tests/support/temp_folder.h"
 #include "tools/base64.h"
 #include "tools/tokenizer_files.h"
@@ -47,29 +48,6 @@ text::Tokenizer load(const std::filesystem::path& folder) {
   return tokenizer;
 }
 
-json offsets_of(const text::Encoding& encoding) {
-  json offsets = json::array();
-  for (const text::Offset offset : encoding.offsets)
-    offsets.push_back({offset.begin, offset.end});
-  return offsets;
-}
-
-void check(const text::Tokenizer& tokenizer, const json& folder) {
-  for (const json& expected : folder["texts"]) {
-    CAPTURE(folder["folder"], expected["text"].dump());
-    const text::Encoding encoding = tokenizer.encode(std::string(expected["text"]));
-    CHECK(json(encoding.ids) == expected["ids"]);
-    CHECK(offsets_of(encoding) == expected["offsets"]);
-  }
-  const json& pair = folder["pair"];
-  const text::Encoding encoding =
-      tokenizer.encode_pair(std::string(pair["texts"][0]), std::string(pair["texts"][1]));
-  CAPTURE(folder["folder"]);
-  CHECK(json(encoding.ids) == pair["ids"]);
-  CHECK(json(encoding.segments) == pair["segments"]);
-  CHECK(offsets_of(encoding) == pair["offsets"]);
-}
-
 TEST_CASE("a folder without a tokenizer.json gives the ids of Transformers' tokenizer of it") {
   const std::vector<json> all = folders();
   REQUIRE(all.size() > 12);
@@ -77,11 +55,11 @@ TEST_CASE("a folder without a tokenizer.json gives the ids of Transformers' toke
     testing::TempFolder temporary;
     write(folder["files"], temporary.path());
     const text::Tokenizer tokenizer = load(temporary.path());
-    check(tokenizer, folder);
+    testing::check_against(folder, folder["folder"], tokenizer);
 
     testing::TempFolder saved;
     REQUIRE(save_tokenizer(tokenizer, saved.path()));
-    check(load(saved.path()), folder);
+    testing::check_against(folder, folder["folder"], load(saved.path()));
   }
 }
 

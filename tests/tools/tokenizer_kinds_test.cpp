@@ -1,4 +1,5 @@
 // Tokenizers of every kind with what Hugging Face `tokenizers` makes of texts.
+#include "tests/support/recorded_encodings.h"
 #include "tests/support/temp_folder.h"
 #include "tools/tokenizer_files.h"
 
@@ -33,35 +34,12 @@ text::Tokenizer load(const json& tokenizer, const std::filesystem::path& folder)
   return **std::move(loaded);
 }
 
-json offsets_of(const text::Encoding& encoding) {
-  json offsets = json::array();
-  for (const text::Offset offset : encoding.offsets)
-    offsets.push_back({offset.begin, offset.end});
-  return offsets;
-}
-
-void check(const text::Tokenizer& tokenizer, const json& kind) {
-  for (const json& expected : kind["texts"]) {
-    CAPTURE(kind["kind"], expected["text"].dump());
-    const text::Encoding encoding = tokenizer.encode(std::string(expected["text"]));
-    CHECK(json(encoding.ids) == expected["ids"]);
-    CHECK(offsets_of(encoding) == expected["offsets"]);
-  }
-  const json& pair = kind["pair"];
-  const text::Encoding encoding =
-      tokenizer.encode_pair(std::string(pair["texts"][0]), std::string(pair["texts"][1]));
-  CAPTURE(kind["kind"]);
-  CHECK(json(encoding.ids) == pair["ids"]);
-  CHECK(json(encoding.segments) == pair["segments"]);
-  CHECK(offsets_of(encoding) == pair["offsets"]);
-}
-
 TEST_CASE("every kind of tokenizer gives the ids, offsets and segments of tokenizers") {
   const std::vector<json> all = kinds();
   REQUIRE(all.size() > 15);
   for (const json& kind : all) {
     testing::TempFolder folder;
-    check(load(kind["tokenizer"], folder.path()), kind);
+    testing::check_against(kind, kind["kind"], load(kind["tokenizer"], folder.path()));
   }
 }
 
@@ -79,7 +57,7 @@ TEST_CASE("every kind of tokenizer survives an engine and a folder") {
     const auto again = load_tokenizer(saved.path());
     if (!again) FAIL(again.error().message());
     REQUIRE(*again);
-    check(**again, kind);
+    testing::check_against(kind, kind["kind"], **again);
   }
 }
 

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <mutex>
 #include <new>
@@ -43,6 +44,18 @@ void insist(Start&& start) {
       std::this_thread::sleep_for(kPause);
     }
   }
+}
+
+/// Status line and fields. Beast would write them too, and take much longer to compile.
+std::string head_of(const HttpResponse& response, bool keep_alive) {
+  const std::string_view reason = http::obsolete_reason(static_cast<http::status>(response.status));
+  std::string head =
+      fmt::format("HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n", response.status,
+                  reason, response.content_type, response.body.size());
+  for (const auto& [name, value] : response.headers)
+    head += fmt::format("{}: {}\r\n", name, value);
+  if (!keep_alive) head += "Connection: close\r\n";
+  return head + "\r\n";
 }
 
 /// What connections share. They end before it does.
@@ -149,10 +162,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   void allow_body() {
     static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
-    asio::async_write(stream_, asio::buffer(kContinue),
-                      [self = shared_from_this()](error_code error, std::size_t) {
-                        if (!error) self->read_body();
-                      });
+    send({asio::buffer(kContinue), {}}, [this] { read_body(); });
   }
 
   void read_body() {
@@ -204,23 +214,22 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   void write(HttpResponse response) {
     keep_alive_ = keep_alive_ && !shared_.draining;
-    response_.emplace();
-    response_->version(11);
-    response_->result(static_cast<unsigned>(response.status));
-    response_->set(http::field::content_type, response.content_type);
-    for (const auto& [name, value] : response.headers)
-      response_->set(name, value);
-    response_->content_length(response.body.size());
-    response_->keep_alive(keep_alive_);
-    if (!head_request_) response_->body() = std::move(response.body);
+    head_ = head_of(response, keep_alive_);
+    body_ = head_request_ ? std::string() : std::move(response.body);
     stream_.expires_after(shared_.options.write_time);
-    // Head and body leave in one system call.
-    http::async_write(stream_, *response_,
-                      [self = shared_from_this()](error_code error, std::size_t) {
-                        self->response_.reset();
+    send({asio::buffer(head_), asio::buffer(body_)}, [this] {
+      if (!keep_alive_) return end();
+      wait_for_request();
+    });
+  }
+
+  /// Both parts leave in one system call.
+  template <class Next>
+  void send(std::array<asio::const_buffer, 2> parts, Next next) {
+    asio::async_write(stream_, parts,
+                      [self = shared_from_this(), next](error_code error, std::size_t) {
                         if (error) return self->note(error);
-                        if (!self->keep_alive_) return self->end();
-                        self->wait_for_request();
+                        next();
                       });
   }
 
@@ -277,7 +286,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::size_t discarded_ = 0;
   beast::flat_buffer buffer_{kMaxHeadBytes + 65'536};
   std::optional<http::request_parser<http::string_body>> parser_;
-  std::optional<http::response<http::string_body>> response_;
+  std::string head_;  // of the response that is being written
+  std::string body_;
 };
 
 class BeastServer final : public HttpServer {

@@ -3,7 +3,6 @@
 
 #include "libopt/ir/tensor.h"
 
-#include <Eigen/Cholesky>
 #include <Eigen/Core>
 
 #include <new>

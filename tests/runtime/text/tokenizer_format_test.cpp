@@ -7,7 +7,7 @@
 namespace rtai::text {
 namespace {
 
-std::vector<std::string> pieces() {
+std::vector<std::string> small_vocabulary() {
   std::vector<std::string> result = {"[PAD]",  "[UNK]", "[CLS]", "[SEP]",
                                      "[MASK]", "the",   "",      "##a"};
   result.emplace_back(254, 'x');
@@ -17,14 +17,14 @@ std::vector<std::string> pieces() {
   return result;
 }
 
-Tokenizer make() {
+Tokenizer made_of_it() {
   WordPieceSettings settings;
   settings.added_tokens = {{.content = "[MASK]", .id = 4, .special = true, .lstrip = true},
                            {.content = "New", .id = 40, .single_word = true, .normalized = true}};
   settings.handle_chinese_chars = false;
   settings.max_chars_per_word = 2000;
   settings.max_length = 77;
-  auto tokenizer = Tokenizer::create(pieces(), std::move(settings));
+  auto tokenizer = Tokenizer::create(small_vocabulary(), std::move(settings));
   REQUIRE(tokenizer);
   return *std::move(tokenizer);
 }
@@ -42,7 +42,7 @@ void use(const Tokenizer& tokenizer) {
 }
 
 TEST_CASE("a tokenizer survives being written and read") {
-  const Tokenizer before = make();
+  const Tokenizer before = made_of_it();
   const std::vector<std::byte> bytes = before.serialize();
   const auto after = Tokenizer::deserialize(bytes);
   REQUIRE(after);
@@ -58,7 +58,7 @@ TEST_CASE("a tokenizer survives being written and read") {
 }
 
 TEST_CASE("a written tokenizer is about as large as its pieces") {
-  std::vector<std::string> many = pieces();
+  std::vector<std::string> many = small_vocabulary();
   for (int i = 0; i < 10'000; ++i)
     many.push_back("piece" + std::to_string(i));
   const auto tokenizer = Tokenizer::create(many, WordPieceSettings{});
@@ -68,7 +68,7 @@ TEST_CASE("a written tokenizer is about as large as its pieces") {
 }
 
 TEST_CASE("a tokenizer that ends anywhere too early is corrupt") {
-  const std::vector<std::byte> bytes = make().serialize();
+  const std::vector<std::byte> bytes = made_of_it().serialize();
   for (std::size_t size = 0; size < bytes.size(); ++size) {
     const auto result = Tokenizer::deserialize(std::span(bytes).first(size));
     REQUIRE_FALSE(result);
@@ -77,7 +77,7 @@ TEST_CASE("a tokenizer that ends anywhere too early is corrupt") {
 }
 
 TEST_CASE("bytes after a tokenizer are corrupt") {
-  std::vector<std::byte> bytes = make().serialize();
+  std::vector<std::byte> bytes = made_of_it().serialize();
   bytes.push_back(std::byte{'x'});
   const auto result = Tokenizer::deserialize(bytes);
   REQUIRE_FALSE(result);
@@ -85,7 +85,7 @@ TEST_CASE("bytes after a tokenizer are corrupt") {
 }
 
 TEST_CASE("every changed byte gives an error or a tokenizer that works") {
-  const std::vector<std::byte> bytes = make().serialize();
+  const std::vector<std::byte> bytes = made_of_it().serialize();
   std::size_t refused = 0;
   for (std::size_t i = 0; i < bytes.size(); ++i) {
     for (const unsigned change : {0x01u, 0x10u, 0x80u, 0xffu}) {
@@ -105,7 +105,7 @@ TEST_CASE("every changed byte gives an error or a tokenizer that works") {
 
 TEST_CASE("a count that the file cannot hold is refused before anything is allocated") {
   // The counts and lengths of the format, set to the largest number in turn.
-  const std::vector<std::byte> bytes = make().serialize();
+  const std::vector<std::byte> bytes = made_of_it().serialize();
   for (std::size_t i = 8; i + 4 <= bytes.size(); ++i) {
     std::vector<std::byte> changed = bytes;
     std::fill_n(changed.begin() + static_cast<std::ptrdiff_t>(i), 4, std::byte{0xff});
@@ -115,7 +115,7 @@ TEST_CASE("a count that the file cannot hold is refused before anything is alloc
 }
 
 TEST_CASE("what is no tokenizer, or one of another version, says what it is") {
-  std::vector<std::byte> bytes = make().serialize();
+  std::vector<std::byte> bytes = made_of_it().serialize();
   bytes[4] = std::byte{9};
   CHECK(Tokenizer::deserialize(bytes).error().message() == "expected version 1 to 2, found 9");
   bytes[0] = std::byte{0};
