@@ -111,12 +111,19 @@ std::size_t Batcher::resting_lanes() const {
 double Batcher::expected_wait_s(Clock::time_point now) const {
   double wait = std::numeric_limits<double>::infinity();  // until the first lane is free
   for (const Lane& lane : lanes_) {
-    const bool is_busy = lane.is_running || whole_runs_;
+    if (whole_runs_ && !lane.is_running) continue;
     const double left = seconds_between(now, lane.running_until);
-    wait = std::min(wait, is_busy ? std::max(0.0, left) : 0);
+    wait = std::min(wait, lane.is_running ? std::max(0.0, left) : 0);
   }
   if (queued_tokens_ > 0 && chooser_) wait += costs_[chooser_->current()].seconds(queued_tokens_);
   return wait;
+}
+
+std::optional<Refused> Batcher::refusal() const {
+  const std::lock_guard lock(mutex_);
+  const double wait = expected_wait_s(Clock::now());
+  if (!is_too_long(wait)) return std::nullopt;
+  return Refused{Refused::Reason::queue, wait};
 }
 
 std::optional<Refused> Batcher::submit(Job job) {
@@ -133,7 +140,7 @@ std::optional<Refused> Batcher::submit(Job job) {
     const double wait = expected_wait_s(now);
     const bool is_full =
         queued_texts_ > 0 && queued_texts_ + job.encodings.size() > options_.most_texts;
-    if (is_full || wait > options_.most_wait_s) return Refused{Refused::Reason::queue, wait};
+    if (is_full || is_too_long(wait)) return Refused{Refused::Reason::queue, wait};
     if (job.deadline) {
       const double own = costs_[chooser_->current()].seconds(tokens);
       if (now + seconds(wait + (queue_.empty() ? 0 : own)) > *job.deadline)

@@ -63,6 +63,9 @@ class Batcher {
   Batcher(const BatchOptions& options, std::size_t lanes, Metrics& metrics);
   ~Batcher();
 
+  /// Why a job would not be taken now, whatever it is: known before anyone has read it.
+  std::optional<Refused> refusal() const;
+
   /// Queues a job. From any thread.
   std::optional<Refused> submit(Job job);
 
@@ -103,6 +106,7 @@ class Batcher {
   bool may_begin() const { return !queue_.empty() && !whole_runs_; }
   std::size_t resting_lanes() const;
   double expected_wait_s(Clock::time_point now) const;
+  bool is_too_long(double wait_s) const { return wait_s > options_.most_wait_s; }
   void take_expired(std::vector<std::shared_ptr<Waiting>>& expired, Clock::time_point now);
   void take_batch(Clock::time_point now, std::size_t lane, Batch& batch);
   void run_batch(std::size_t lane, Batch& batch);

@@ -152,6 +152,7 @@ void Service::route(const HttpRequest& request, const Shared& exchange) {
     exchange->endpoint = endpoint;
     if (request.method != "POST") return wrong_method("POST");
     exchange->set = reloader_.current();
+    if (turn_away(*exchange)) return;
     const auto read_json = [&]() -> Result<Inquiry> {
       RTAI_TRY(const Body body, parse_body(request.body));
       return read(*exchange->set, body);
@@ -228,6 +229,7 @@ void Service::route_model(const HttpRequest& request, const Shared& exchange) {
     if (!length.empty() && !json_bytes)
       return refuse(*exchange, 400, "validation",
                     "Inference-Header-Content-Length: expected a number");
+    if (turn_away(*exchange)) return;
     Result<Inquiry> read =
         read_infer(*exchange->set, options_.model_name, request.body, json_bytes);
     if (read) read->engine = engine;
@@ -351,13 +353,24 @@ void Service::ask(const Shared& exchange, Result<Inquiry> read) {
     exchange->encodings = std::move(done.encodings);
     server_->post([this, exchange, shared] { finish(exchange, std::move(*shared)); });
   };
-  const std::optional<Refused> refused = batcher_.submit(std::move(job));
-  if (!refused) return;
-  const bool by_deadline = refused->reason == Refused::Reason::deadline;
+  if (const auto refused = batcher_.submit(std::move(job))) overloaded(*exchange, *refused);
+}
+
+void Service::overloaded(Exchange& exchange, const Refused& refused) {
+  const bool by_deadline = refused.reason == Refused::Reason::deadline;
   ++(by_deadline ? metrics_.refused_deadline : metrics_.refused_queue);
-  refuse(*exchange, 429, "overloaded",
+  refuse(exchange, 429, "overloaded",
          by_deadline ? "the deadline cannot be kept" : "too much is waiting",
-         std::max(1.0, std::ceil(refused->wait_s)));
+         std::max(1.0, std::ceil(refused.wait_s)));
+}
+
+/// Where too much is waiting, reading another request would take time from those that wait. Not if
+/// its answer may be kept, or if its size has a say in which engine answers.
+bool Service::turn_away(Exchange& exchange) {
+  if (answers_.is_on() || options_.batch.promise_s > 0) return false;
+  const std::optional<Refused> refused = batcher_.refusal();
+  if (refused) overloaded(exchange, *refused);
+  return refused.has_value();
 }
 
 void Service::finish(const Shared& exchange, JobResult result) {
@@ -434,7 +447,7 @@ void Service::look_around() {
   reloader_.look_at_files();
   const double silent = batcher_.silent_s(Clock::now());
   if (silent < options_.watchdog_s) return;
-  say_(fmt::format("the computing thread has been stuck for {:.0f} s: ending, to be started anew",
+  say_(fmt::format("a computing thread has been stuck for {:.0f} s: ending, to be started anew",
                    silent));
   constexpr int kDeviceFailed = 6;
   ::_exit(kDeviceFailed);  // that thread will not be joined

@@ -38,12 +38,12 @@ class Service {
 
   void handle(HttpRequest request, Respond respond);
 
-  /// Four times a second: looks at the files and at the computing thread.
+  /// Four times a second: looks at the files and at the computing threads.
   void look_around();
   void reload() { reloader_.reload(); }
   /// No longer ready; what comes is answered still.
   void begin_drain() { draining_ = true; }
-  /// Ends the computing thread.
+  /// Ends the computing threads.
   void stop() { batcher_.stop(); }
 
  private:
@@ -55,6 +55,8 @@ class Service {
   void route(const HttpRequest& request, const Shared& exchange);
   void route_model(const HttpRequest& request, const Shared& exchange);
   HttpResponse ready_response() const;
+  bool turn_away(Exchange& exchange);
+  void overloaded(Exchange& exchange, const Refused& refused);
   void ask(const Shared& exchange, Result<Inquiry> read);
   Result<std::vector<text::Encoding>> encode(const Exchange& exchange);
   bool answer_from_cache(const Shared& exchange);
