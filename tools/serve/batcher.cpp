@@ -16,7 +16,6 @@ constexpr double kSilenceAllowedSeconds = 1.5;
 // costs more than that wins.
 constexpr double kFewMeetings = 0.25;
 constexpr double kArrivalsRemembered = 32;
-constexpr std::size_t kFewTokens = 128;  // weights are read once for all of a batch
 
 Clock::duration seconds(double value) {
   return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(value));
@@ -216,6 +215,15 @@ std::size_t Batcher::batch_tokens(const CostModel& cost) const {
   return std::clamp(static_cast<std::size_t>(room), std::size_t{1}, options_.most_tokens);
 }
 
+/// Tokens of a lane beside which what a batch costs whatever its size (weights are read once for
+/// all of it) is a fifth of its time.
+std::size_t Batcher::few_tokens(const CostModel& cost) const {
+  constexpr double kMost = 128;
+  const double per_token = cost.slope() * static_cast<double>(lanes_.size());
+  return static_cast<std::size_t>(
+      std::min(kMost, 4 * cost.overhead() / std::max(per_token, 1e-12)));
+}
+
 /// The front of the queue, as far as it has the same engine and fits: the part of one lane, or all
 /// threads for a text that is alone. Memory can run out only before anything was taken.
 void Batcher::take_batch(Clock::time_point now, std::size_t lane, Batch& batch) {
@@ -239,8 +247,9 @@ void Batcher::take_batch(Clock::time_point now, std::size_t lane, Batch& batch) 
   batch.is_whole = resting == lanes_.size() && queued_texts_ == 1 && meetings_ < kFewMeetings;
   // While others run something is left for whoever is free next: answers that go out all at once
   // would leave the lanes without work until their clients ask again.
-  const std::size_t part = resting == lanes_.size() ? (queued_tokens_ + resting - 1) / resting
-                                                    : std::max(queued_tokens_ / 3, kFewTokens);
+  const std::size_t part = resting == lanes_.size()
+                               ? (queued_tokens_ + resting - 1) / resting
+                               : std::max(queued_tokens_ / 3, few_tokens(cost));
   const std::size_t budget = std::min(batch_tokens(cost), part);
 
   std::size_t tokens = 0;

@@ -114,6 +114,7 @@ class Batcher {
   void learn(const Batch& batch, std::size_t tokens, double seconds);
   std::vector<CostModel>& costs_of(const EngineSet& set);
   std::size_t batch_tokens(const CostModel& cost) const;
+  std::size_t few_tokens(const CostModel& cost) const;
   void give_up(Waiting& waiting, JobResult::End end);
   void finish(const std::shared_ptr<Waiting>& waiting, JobResult::End end);
   void hand_back(Waiting& waiting) noexcept;
