@@ -16,13 +16,15 @@ namespace {
 // while spinning; between requests a member falls asleep after roughly 50 to 100 microseconds.
 constexpr int kSpins = 2000;
 
-/// Waits until `flag` no longer holds `old`.
-void wait_for_change(const std::atomic<std::uint32_t>& flag, std::uint32_t old) noexcept {
+thread_local bool is_member = false;  // of some team; callers are not
+
+/// Spins until `flag` no longer holds `old`; false if it still does after a moment.
+bool has_changed(const std::atomic<std::uint32_t>& flag, std::uint32_t old) noexcept {
   for (int i = 0; i < kSpins; ++i) {
-    if (flag.load(std::memory_order_acquire) != old) return;
+    if (flag.load(std::memory_order_acquire) != old) return true;
     _mm_pause();
   }
-  flag.wait(old, std::memory_order_acquire);
+  return false;
 }
 
 /// The cores that this thread may run on; empty if there are more than a cpu_set_t has.
@@ -36,11 +38,11 @@ std::vector<int> allowed_cores() {
   return cores;
 }
 
-void move_to(std::thread& thread, int core) noexcept {
+void move_to(pthread_t thread, int core) noexcept {
   cpu_set_t only;
   CPU_ZERO(&only);
   CPU_SET(core, &only);
-  ::pthread_setaffinity_np(thread.native_handle(), sizeof only, &only);
+  ::pthread_setaffinity_np(thread, sizeof only, &only);
 }
 
 }  // namespace
@@ -66,7 +68,7 @@ void Team::place_members() {
   free_core_ = cores.front();
   cores_.assign(cores.begin() + 1, cores.end());
   for (std::size_t i = 0; i < cores_.size(); ++i)
-    move_to(threads_[i], cores_[i]);
+    move_to(threads_[i].native_handle(), cores_[i]);
 }
 
 /// The caller runs where it likes: a member that has its core takes the one that is free.
@@ -75,7 +77,19 @@ void Team::leave_core_to_caller() noexcept {
   const auto found = std::ranges::find(cores_, callers);
   if (found == cores_.end()) return;
   *found = std::exchange(free_core_, callers);
-  move_to(threads_[static_cast<std::size_t>(found - cores_.begin())], *found);
+  move_to(threads_[static_cast<std::size_t>(found - cores_.begin())].native_handle(), *found);
+}
+
+void Team::hold_caller() noexcept {
+  if (is_held_ || cores_.empty()) return;
+  is_held_ = ::sched_getaffinity(0, sizeof callers_cores_, &callers_cores_) == 0;
+  if (is_held_) move_to(::pthread_self(), free_core_);
+}
+
+void Team::release_caller() noexcept {
+  if (!is_held_) return;
+  ::sched_setaffinity(0, sizeof callers_cores_, &callers_cores_);
+  is_held_ = false;
 }
 
 Team::~Team() {
@@ -87,21 +101,28 @@ Team::~Team() {
 }
 
 void Team::run(Work work, void* data) noexcept {
-  if (size_ > 1) {
-    leave_core_to_caller();
-    work_ = work;
-    data_ = data;
-    job_.value.fetch_add(1, std::memory_order_release);
-    job_.value.notify_all();
-  }
+  if (size_ == 1) return work(data, 0);
+  leave_core_to_caller();
+  // It will wait for them to wake, fall asleep itself, and be woken by one of them.
+  if (asleep_.load(std::memory_order_relaxed) > 0) hold_caller();
+  work_ = work;
+  data_ = data;
+  job_.value.fetch_add(1, std::memory_order_release);
+  job_.value.notify_all();
   work(data, 0);
   barrier();  // the end of the job is a barrier like any other
+  release_caller();
 }
 
 void Team::serve(int member) noexcept {
+  is_member = true;
   std::uint32_t seen = 0;
   while (true) {
-    wait_for_change(job_.value, seen);
+    if (!has_changed(job_.value, seen)) {
+      asleep_.fetch_add(1, std::memory_order_relaxed);
+      job_.value.wait(seen, std::memory_order_acquire);
+      asleep_.fetch_sub(1, std::memory_order_relaxed);
+    }
     seen = job_.value.load(std::memory_order_acquire);
     if (stop_.load(std::memory_order_relaxed)) return;
     work_(data_, member);
@@ -119,7 +140,9 @@ void Team::barrier() noexcept {
     phase_.value.notify_all();
     return;
   }
-  wait_for_change(phase_.value, phase);
+  if (has_changed(phase_.value, phase)) return;
+  if (!is_member) hold_caller();  // before it sleeps, so that it wakes here
+  phase_.value.wait(phase, std::memory_order_acquire);
 }
 
 }  // namespace rtai

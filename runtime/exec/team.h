@@ -3,6 +3,8 @@
 
 #include "runtime/base/result.h"
 
+#include <sched.h>
+
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -47,6 +49,8 @@ class Team {
   void serve(int member) noexcept;
   void place_members();
   void leave_core_to_caller() noexcept;
+  void hold_caller() noexcept;
+  void release_caller() noexcept;
 
   int size_;
   Work work_ = nullptr;
@@ -56,8 +60,11 @@ class Team {
   Flag phase_;    // number of barriers passed
   std::atomic<bool> stop_{false};
   std::vector<std::thread> threads_;
-  std::vector<int> cores_;  // of the members from 1 on; empty: the system places them
-  int free_core_ = -1;      // the one that is left
+  std::vector<int> cores_;        // of the members from 1 on; empty: the system places them
+  int free_core_ = -1;            // the one that is left
+  std::atomic<int> asleep_{0};    // members that wait for work and no longer spin
+  bool is_held_ = false;          // the caller, on the free core, until the run ends
+  cpu_set_t callers_cores_ = {};  // where it may run otherwise
 };
 
 }  // namespace rtai

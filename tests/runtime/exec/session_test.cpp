@@ -17,6 +17,7 @@
 #include <cmath>
 #include <memory>
 #include <set>
+#include <thread>
 
 namespace rtai {
 namespace {
@@ -429,6 +430,18 @@ TEST_CASE("a team of all cores has a member on each, wherever its caller runs") 
     CHECK(std::set<int>(cores.begin(), cores.end()).size() == cores.size());
   }
   REQUIRE(::sched_setaffinity(0, sizeof all, &all) == 0);
+}
+
+TEST_CASE("a caller may run where it could before, also when the team slept") {
+  cpu_set_t before, after;
+  REQUIRE(::sched_getaffinity(0, sizeof before, &before) == 0);
+  const std::unique_ptr<Team> team = Team::start(CPU_COUNT(&before)).value();
+  for (int run = 0; run < 5; ++run) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));  // members sleep after less
+    team->run([](void*, int) noexcept {}, nullptr);
+    REQUIRE(::sched_getaffinity(0, sizeof after, &after) == 0);
+    CHECK(CPU_EQUAL(&before, &after));
+  }
 }
 
 }  // namespace
