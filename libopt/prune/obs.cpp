@@ -114,9 +114,9 @@ class Surgery {
 };
 
 /// (moments + ridge * mean(diag) I)^-1, or nothing where that is singular.
-std::optional<Matrix> damped_inverse(const Matrix& moments, double ridge) {
+std::optional<Matrix> damped_inverse(const Eigen::Map<const RowMatrixF>& moments, double ridge) {
   const double lambda = ridge * mean_diagonal(moments) + 1e-8;
-  return solve_damped(moments, lambda, Matrix::Identity(moments.rows(), moments.cols()));
+  return solve_damped(widened(moments), lambda, Matrix::Identity(moments.rows(), moments.cols()));
 }
 
 Error singular() {
@@ -141,8 +141,8 @@ Result<RemovalPath> removal_path(const SurgeryTask& task, std::vector<Index> lev
     // Damage is all that a metric changes: each row of the best weights is the best by itself.
     Matrix counted = weight;
     if (task.metric != nullptr) counted = product(widened(matrix_of(*task.metric)), weight);
-    const Matrix xx = widened(matrix_of(*task.xx));
-    const double energy = product(counted, xx).cwiseProduct(counted).sum();
+    const auto xx = matrix_of(*task.xx);
+    const double energy = product(counted, widened(xx)).cwiseProduct(counted).sum();
     RemovalPath path{.order = {}, .levels = std::move(levels), .damage = {}, .ridge = task.ridge};
     std::optional<Matrix> inverse = damped_inverse(xx, path.ridge);
     while (!inverse) {

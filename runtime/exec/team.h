@@ -15,9 +15,10 @@ namespace rtai {
 
 /// Members wait for work by spinning for a moment, then sleeping: an idle team uses no processor.
 ///
-/// A team as large as the number of cores it may run on keeps its members on different ones. Left
-/// to the system, a member that is woken can land on the core of the caller that wakes it, where
-/// each waits for the other until the system looks again, some milliseconds later.
+/// A team as large as the number of cores it may run on keeps its members on different ones, and a
+/// caller that may have to sleep on its own until the run ends. Left to the system, whoever is
+/// woken can land on the core of who wakes it, where each waits for the other until the system
+/// looks again, some milliseconds later.
 class Team {
  public:
   /// Starts size - 1 threads.

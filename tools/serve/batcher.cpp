@@ -66,8 +66,13 @@ Batcher::Batcher(const BatchOptions& options, std::size_t lanes, Metrics& metric
     : options_(options), metrics_(metrics), lanes_(lanes) {
   for (Lane& lane : lanes_)
     lane.seen = Clock::now();
-  for (std::size_t i = 0; i < lanes; ++i)
-    lanes_[i].thread = std::thread([this, i] { work(i); });
+  try {
+    for (std::size_t i = 0; i < lanes; ++i)
+      lanes_[i].thread = std::thread([this, i] { work(i); });
+  } catch (...) {  // the system gives no more threads
+    stop();
+    throw;
+  }
 }
 
 Batcher::~Batcher() {
@@ -347,13 +352,13 @@ void Batcher::finish(const std::shared_ptr<Waiting>& waiting, JobResult::End end
     }
     if (waiting->pieces > 0 || waiting->next < waiting->job.encodings.size()) return;
   }
+  metrics_.queue_seconds.add(waiting->result.queue_s);
   hand_back(*waiting);
 }
 
 /// Where there is no memory for the result, there may be some to say so; else the job is dropped,
 /// and its client sees the connection close.
 void Batcher::hand_back(Waiting& waiting) noexcept {
-  metrics_.queue_seconds.add(waiting.result.queue_s);
   waiting.result.end = waiting.failure.value_or(JobResult::End::done);
   try {
     waiting.job.done(waiting.job, std::move(waiting.result));

@@ -218,6 +218,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     body_ = head_request_ ? std::string() : std::move(response.body);
     stream_.expires_after(shared_.options.write_time);
     send({asio::buffer(head_), asio::buffer(body_)}, [this] {
+      std::string().swap(body_);  // an idle connection should cost little
       if (!keep_alive_) return end();
       wait_for_request();
     });

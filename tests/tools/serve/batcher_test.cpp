@@ -5,8 +5,9 @@
 
 #include <catch2/catch.hpp>
 
-#include <array>
+#include <algorithm>
 #include <condition_variable>
+#include <mutex>
 
 using namespace rtai;
 using namespace rtai::serve;
