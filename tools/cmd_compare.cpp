@@ -193,7 +193,7 @@ void add_compare(Commands& commands) {
       *commands.app.add_subcommand("compare", "Show where the outputs of two models differ");
   command.add_option("a", flags->first, "The model that is right")->required();
   command.add_option("b", flags->second, "The model to compare with it")->required();
-  command.add_option("--data", flags->data, "Texts: .txt or .jsonl")->required();
+  command.add_option("--data", flags->data, "Texts: .txt, .jsonl, .csv or .tsv")->required();
   command.add_option("--worst", flags->worst, "How many of the worst samples to show")
       ->check(CLI::Range(0, 1000))
       ->capture_default_str();

@@ -83,7 +83,9 @@ void add_eval(Commands& commands) {
   auto flags = std::make_shared<EvalFlags>();
   CLI::App& command = *commands.app.add_subcommand("eval", "Score a model on labelled data");
   command.add_option("model", flags->model, "ONNX file, folder or engine")->required();
-  command.add_option("--data", flags->data, "Labelled .jsonl file, or texts for agreement alone")
+  command
+      .add_option("--data", flags->data,
+                  "Labelled .jsonl, .csv or .tsv file, or texts for agreement alone")
       ->required();
   command.add_option("--reference", flags->reference, "Model to compare the answers with");
   command.add_option("--threads", flags->threads, "Threads (default: usable cores)")

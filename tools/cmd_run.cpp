@@ -170,7 +170,7 @@ void add_run(Commands& commands) {
       ->required();
   command.add_option("text", flags->texts, "Texts; none: a line at a time from standard input");
   CLI::Option* data =
-      command.add_option("--data", flags->data, ".txt or .jsonl file with a sample a line");
+      command.add_option("--data", flags->data, ".txt, .jsonl, .csv or .tsv file of samples");
   command
       .add_option("--shard", flags->shard,
                   "With --data: answer the I-th of N equal blocks of the samples, I from 1 to N")

@@ -1,12 +1,15 @@
 #include "tools/text_data.h"
 
 #include "runtime/base/mapped_file.h"
+#include "tools/csv.h"
 #include "tools/json_file.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <limits>
 
 namespace rtai::tools {
@@ -157,14 +160,11 @@ Result<Sample> parse_sample(const nlohmann::json& object) {
       "expected one of \"text\", \"tokens\", \"text_a\", \"question\" or \"input_ids\"");
 }
 
-Result<std::vector<Sample>> read_samples(const std::filesystem::path& path) {
-  const std::string ending = path.extension().string();
-  if (ending != ".txt" && ending != ".jsonl") {
-    return Error{ErrorCode::invalid_input,
-                 fmt::format("{}: expected a .txt or .jsonl file", path.string())};
-  }
-  RTAI_TRY(const MappedFile file, MappedFile::open(path));
-  const std::string_view content = file.text();
+namespace {
+
+enum class LineForm : std::uint8_t { plain, json };
+
+Result<std::vector<Sample>> samples_of_lines(std::string_view content, LineForm form) {
   std::vector<Sample> samples;
   std::size_t number = 0;
   for (std::size_t begin = 0; begin < content.size();) {
@@ -174,18 +174,105 @@ Result<std::vector<Sample>> read_samples(const std::filesystem::path& path) {
     ++number;
     if (line.ends_with('\r')) line.remove_suffix(1);
     if (line.find_first_not_of(" \t") == std::string_view::npos) continue;
-    if (ending == ".txt") {
+    if (form == LineForm::plain) {
       samples.emplace_back(std::string(line));
       continue;
     }
-    RTAI_TRY(Sample sample,
-             parse_sample(line).in(fmt::format("{}: line {}", path.string(), number)));
+    RTAI_TRY(Sample sample, parse_sample(line).in(fmt::format("line {}", number)));
     samples.push_back(std::move(sample));
   }
-  if (samples.empty()) {
-    return Error{ErrorCode::invalid_input, fmt::format("{}: no text in this file", path.string())};
-  }
   return samples;
+}
+
+/// Where the records of a table have what makes a sample.
+struct SampleColumns {
+  std::size_t count = 0;  // of all columns
+  std::size_t text = 0;
+  std::optional<std::size_t> text_b, label, score;
+};
+
+Result<SampleColumns> columns_of(const CsvRecord& header) {
+  const auto column = [&](std::string_view name,
+                          std::string_view other) -> std::optional<std::size_t> {
+    const auto found = std::ranges::find_if(
+        header.fields, [&](const std::string& field) { return field == name || field == other; });
+    if (found == header.fields.end()) return std::nullopt;
+    return static_cast<std::size_t>(found - header.fields.begin());
+  };
+  const std::optional<std::size_t> text = column("text", "sentence");
+  const std::optional<std::size_t> text_a = column("text_a", "sentence1");
+  const std::optional<std::size_t> text_b = column("text_b", "sentence2");
+  if (!text && !(text_a && text_b)) {
+    return invalid_input(
+        fmt::format("line {}: expected a header with a column \"text\", or \"text_a\" and "
+                    "\"text_b\"",
+                    header.line));
+  }
+  SampleColumns columns;
+  columns.count = header.fields.size();
+  columns.text = text ? *text : *text_a;
+  columns.label = column("label", "label");
+  if (!text) {
+    columns.text_b = text_b;
+    columns.score = column("score", "score");
+  }
+  return columns;
+}
+
+Result<double> score_of(const std::string& cell) {
+  double number = 0;
+  const char* const end = cell.data() + cell.size();
+  const auto [stop, status] = std::from_chars(cell.data(), end, number);
+  if (status != std::errc{} || stop != end || !std::isfinite(number))
+    return invalid_input("\"score\": expected a number");
+  return number;
+}
+
+Result<Sample> sample_of_record(CsvRecord& record, const SampleColumns& columns) {
+  if (record.fields.size() != columns.count) {
+    return invalid_input(fmt::format("expected {} columns as in the header, found {}",
+                                     columns.count, record.fields.size()));
+  }
+  Sample sample(std::move(record.fields[columns.text]));
+  if (columns.text_b) sample.text_b = std::move(record.fields[*columns.text_b]);
+  if (columns.label && !record.fields[*columns.label].empty())
+    sample.label = std::move(record.fields[*columns.label]);
+  if (columns.score) {
+    RTAI_TRY(sample.score, score_of(record.fields[*columns.score]));
+  }
+  return sample;
+}
+
+Result<std::vector<Sample>> samples_of_table(std::string_view content, CsvFormat format) {
+  CsvReader reader(content, format);
+  RTAI_TRY(const std::optional<CsvRecord> header, reader.next());
+  std::vector<Sample> samples;
+  if (!header) return samples;
+  RTAI_TRY(const SampleColumns columns, columns_of(*header));
+  while (true) {
+    RTAI_TRY(std::optional<CsvRecord> record, reader.next());
+    if (!record) return samples;
+    RTAI_TRY(Sample sample,
+             sample_of_record(*record, columns).in(fmt::format("line {}", record->line)));
+    samples.push_back(std::move(sample));
+  }
+}
+
+}  // namespace
+
+Result<std::vector<Sample>> read_samples(const std::filesystem::path& path) {
+  const std::string ending = path.extension().string();
+  const bool is_table = ending == ".csv" || ending == ".tsv";
+  if (!is_table && ending != ".txt" && ending != ".jsonl") {
+    return Error{ErrorCode::invalid_input,
+                 fmt::format("{}: expected a .txt, .jsonl, .csv or .tsv file", path.string())};
+  }
+  RTAI_TRY(const MappedFile file, MappedFile::open(path));
+  Result<std::vector<Sample>> samples =
+      is_table ? samples_of_table(file.text(), ending == ".csv" ? CsvFormat::csv : CsvFormat::tsv)
+               : samples_of_lines(file.text(), ending == ".txt" ? LineForm::plain : LineForm::json);
+  if (samples && samples->empty()) samples = invalid_input("no text in this file");
+  return std::move(samples).in(path.string());
 }
 
 Result<TokenBatch> encode_all(const std::vector<Sample>& samples,

@@ -1,4 +1,4 @@
-// Texts for calibration, evaluation and running: .txt and .jsonl files.
+// Texts for calibration, evaluation and running: .txt, .jsonl, .csv and .tsv files.
 #pragma once
 
 #include "libopt/pass/evaluator.h"
@@ -13,7 +13,9 @@
 
 namespace rtai::tools {
 
-/// Reads a file by its ending. Empty lines are left out.
+/// Reads a file by its ending. Empty lines are left out. The first line of a .csv or .tsv file
+/// names its columns: "text" (or "sentence"), or "text_a" and "text_b" ("sentence1", "sentence2")
+/// with or without "score"; with or without "label". Others are not read.
 ///
 /// Errors: not_found, io; invalid_input with the line number and what was expected, or if there is
 /// no sample at all.

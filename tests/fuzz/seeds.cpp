@@ -350,6 +350,10 @@ void write_texts(const fs::path& folder) {
 {"input_ids": [1, 2], "attention_mask": [1, 0], "token_type_ids": [0, 1]}
 )");
   write(folder / "plain", "ta b\r\n\n  \nb\xc3\xa9\xff\n");
+  write(
+      folder / "table",
+      "c\xef\xbb\xbflabel,text_a,text_b,score\r\nx,\"a, \"\"b\"\"\nb\",b,0.5\r\n\r\n,a,\"\",-1\n");
+  write(folder / "tabs", "sid\tsentence\tlabel\n1\ta \"b\t\n2\tb\tx\r\n");
   write(folder / "head",
         "hPOST /v2/models/m/infer HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n");
 }

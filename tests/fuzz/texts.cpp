@@ -1,6 +1,7 @@
 // Data files, and what a server is sent.
 //
-// Input: 'j' a .jsonl file, 't' a .txt file, 'h' the head of a request.
+// Input: 'j' a .jsonl file, 't' a .txt file, 'c' a .csv file, 's' a .tsv file, 'h' the head of a
+// request.
 #include "tests/fuzz/fuzz.h"
 #include "tools/serve/http_rules.h"
 #include "tools/text_data.h"
@@ -32,6 +33,8 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view input = fuzz::text_of(data + 1, size - 1);
   if (data[0] == 'j') fuzz::read_file("data.jsonl", input);
   if (data[0] == 't') fuzz::read_file("data.txt", input);
+  if (data[0] == 'c') fuzz::read_file("data.csv", input);
+  if (data[0] == 's') fuzz::read_file("data.tsv", input);
   if (data[0] == 'h') {
     (void)serve::is_hopeless(input);
     (void)serve::check_head(input);

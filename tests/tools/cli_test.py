@@ -75,6 +75,16 @@ class CliTest(unittest.TestCase):
         self.ok(rtai("quantize", DEMO, "-o", first, "--seq", 8, "--threads", 1))
         self.assertEqual(again.read_bytes(), first.read_bytes())
 
+    def test_texts_in_a_table(self):
+        table, lines = self.folder / "texts.csv", self.folder / "lines.txt"
+        table.write_text(f'label,text\r\nx,{TEXT}\r\ny,"play it, now"\r\n')
+        lines.write_text(f"{TEXT}\nplay it, now\n")
+        answers = self.ok(rtai("run", self.engine, "--data", lines, "--json"))
+        self.assertEqual(self.ok(rtai("run", self.engine, "--data", table, "--json")), answers)
+        self.ok(rtai("quantize", DEMO, "-o", self.folder / "table.rtai", "--calib", table, "--max-drop", 100, *WORKLOAD))
+        table.write_text(f'text\n{TEXT}\n"play it\n')
+        self.refused(3, "texts.csv: line 3: a quote is opened", "quantize", DEMO, "-o", self.folder / "x.rtai", "--calib", table)
+
     def test_bench_json(self):
         out = self.ok(rtai("bench", DEMO, self.engine, "--batch", 2, "--iterations", 5, "--warmup", 1, "--profile", "--json", "-", *WORKLOAD))
         document = json.loads(out)
