@@ -5,9 +5,9 @@
 //
 // Weights are symmetric in +-127 with a scale for each output channel, tables with one for each
 // row. What a linear layer reads is quantized when it runs: with a scale for each token (dynamic),
-// or with one for all (static). Where there are calibration texts, its columns get factors that
-// leave the smallest error in the layer's results. Attention quantizes queries, keys and values
-// with a scale for each head of each token.
+// or with one for all (static), chosen by a method of calibration. Where there are calibration
+// texts, its columns get factors that leave the smallest error in the layer's results. Attention
+// quantizes queries, keys and values with a scale for each head of each token.
 //
 // mode=auto takes for each layer the static form where its results are as good as the dynamic
 // form's. It measures how sensitive the outputs are to each layer, attention and table, and what
@@ -55,6 +55,8 @@ struct Options {
   double max_divergence = 0.01;
   std::string weights = "int8";
   Index group = 64;
+  std::string calibration = "mse";
+  double percentile = 99.99;
 
   static constexpr auto fields() {
     return std::tuple{
@@ -73,7 +75,11 @@ struct Options {
         option("weights", &Options::weights,
                "int4: FFN layers and tables are stored in 4 bits; int8: none is"),
         option("group", &Options::group, Range{32, 128},
-               "int4: weights of a row that share a multiplier: 32, 64 or 128")};
+               "int4: weights of a row that share a multiplier: 32, 64 or 128"),
+        option("calibration", &Options::calibration,
+               "how static scales are chosen: minmax, percentile, mse or entropy"),
+        option("percentile", &Options::percentile, Range{90, 100},
+               "calibration=percentile: how many % of the magnitudes a static scale covers")};
   }
 };
 
@@ -155,6 +161,11 @@ class Quantizer {
     ir::ValueId values;
     ir::ValueId scales;
   };
+
+  quant::Calibration calibration() const {
+    return {.method = quant::calibration_method(options_.calibration).value(),
+            .percentile = options_.percentile};
+  }
 
   bool wants_int4() const { return options_.weights == "int4"; }
 
@@ -249,7 +260,7 @@ class Quantizer {
       return multiply(id, rows, other);
     };
     RTAI_TRY(quant::QuantizedForms found,
-             quant::quantize_linear(weight, source->second, wanted, product, group));
+             quant::quantize_linear(weight, source->second, wanted, product, group, calibration()));
     const bool takes_fixed =
         !found.dynamic ||
         (found.fixed && found.fixed->error <= options_.static_error * found.dynamic->error);
@@ -591,6 +602,9 @@ class QuantizeInt8 final : public PassWith<Options> {
   Result<void> configure(const OptionValues& values) override {
     RTAI_TRY_VOID(PassWith::configure(values));
     RTAI_TRY_VOID(expect_one_of("mode", chosen().mode, {"dynamic", "static", "auto"}));
+    RTAI_TRY_VOID(
+        expect_one_of("calibration", chosen().calibration,
+                      {quant::kCalibrationMethods.begin(), quant::kCalibrationMethods.end()}));
     RTAI_TRY_VOID(expect_one_of("weights", chosen().weights, {"int8", "int4"}));
     RTAI_TRY_VOID(expect_one_of("group", fmt::format("{}", chosen().group), {"32", "64", "128"}));
     return expect_one_of("attention", chosen().attention, {"int8", "f32"});

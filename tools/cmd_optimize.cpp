@@ -20,11 +20,13 @@ struct OptimizeFlags {
   std::optional<double> latency_ms;
   std::optional<double> refine_s;
   std::string mode = "dynamic";
+  CalibrationFlags calibration;
   WeightFlags weights;
 };
 
 std::string quantization_of(const OptimizeFlags& flags) {
-  return fmt::format("quantize-int8{{mode={}{}}}", flags.mode, flags.weights.pass_options());
+  return fmt::format("quantize-int8{{mode={}{}{}}}", flags.mode, flags.calibration.pass_options(),
+                     flags.weights.pass_options());
 }
 
 /// The model now and in int8, as they are.
@@ -58,12 +60,14 @@ std::optional<std::string> goal_of_pruning(const OptimizeFlags& flags, const Mod
 }
 
 Result<int> run_optimize(const OptimizeFlags& flags, const GlobalFlags& global, Log& log) {
+  RTAI_TRY_VOID(flags.calibration.check(flags.mode));
   RTAI_TRY(Optimization work, Optimization::start("optimize", flags.common, global, log));
   Json& request = work.report().request;
   request["mode"] = flags.mode;
   if (flags.speedup) request["speedup"] = *flags.speedup;
   if (flags.latency_ms) request["latency_ms"] = *flags.latency_ms;
   if (flags.refine_s) request["refine_s"] = *flags.refine_s;
+  flags.calibration.add_to(request);
   flags.weights.add_to(request);
   if (flags.common.dry_run) {
     return work.print_plan(
@@ -118,6 +122,7 @@ void add_optimize(Commands& commands) {
   command.add_option("--mode", flags->mode, "Of quantization: dynamic, static or auto")
       ->check(CLI::IsMember({"auto", "dynamic", "static"}))
       ->capture_default_str();
+  flags->calibration.add_to(command);
   flags->weights.add_to(command);
   command.footer(
       "Example: rtai optimize model -o model.rtai --speedup 6 --calib texts.txt --eval test.jsonl");

@@ -16,6 +16,7 @@ struct QuantizeFlags {
   OptimizationFlags common;
   std::string mode;  // empty: auto with calibration texts, else dynamic
   std::vector<std::string> keep_float;
+  CalibrationFlags calibration;
   WeightFlags weights;
   std::string options;  // further ones of the pass, as in a pipeline
 };
@@ -24,7 +25,7 @@ std::string pipeline_of(const QuantizeFlags& flags, std::optional<double> max_di
   std::string pipeline = fmt::format("quantize-int8{{mode={}", flags.mode);
   if (!flags.keep_float.empty())
     pipeline += fmt::format(",keep-float={}", fmt::join(flags.keep_float, ";"));
-  pipeline += flags.weights.pass_options();
+  pipeline += flags.calibration.pass_options() + flags.weights.pass_options();
   if (!flags.options.empty()) pipeline += "," + flags.options;
   if (max_divergence) pipeline += fmt::format(",max-divergence={:.3g}", *max_divergence);
   return pipeline + "}";
@@ -49,10 +50,12 @@ Result<void> quantize(const QuantizeFlags& flags, Optimization& work) {
 
 Result<int> run_quantize(QuantizeFlags flags, const GlobalFlags& global, Log& log) {
   if (flags.mode.empty()) flags.mode = flags.common.calibration ? "auto" : "dynamic";
+  RTAI_TRY_VOID(flags.calibration.check(flags.mode));
   RTAI_TRY(Optimization work, Optimization::start("quantize", flags.common, global, log));
   if (flags.common.dry_run)
     return work.print_plan({"quantize: " + pipeline_of(flags, std::nullopt)});
   work.report().request = {{"mode", flags.mode}, {"keep_float", flags.keep_float}};
+  flags.calibration.add_to(work.report().request);
   flags.weights.add_to(work.report().request);
   RTAI_TRY_VOID(quantize(flags, work));
   describe_quantization(*work.model().graph, work.report().passes.back(), work.report());
@@ -71,6 +74,7 @@ void add_quantize(Commands& commands) {
                   "dynamic: a scale for each token; static: one, from calibration; auto: what "
                   "keeps the quality, layer by layer. Default: auto with --calib, else dynamic")
       ->check(CLI::IsMember({"auto", "dynamic", "static"}));
+  flags->calibration.add_to(command);
   command.add_option("--keep-float", flags->keep_float, "Layers to leave as they are, as 'head.*'");
   flags->weights.add_to(command);
   command.add_option("--pass-options", flags->options,

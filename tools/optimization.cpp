@@ -3,6 +3,7 @@
 #include "libopt/ir/encoder.h"
 #include "libopt/prune/judge.h"
 #include "libopt/prune/texts.h"
+#include "libopt/quant/calibration.h"
 #include "passes/passes.h"
 #include "tools/flag_values.h"
 #include "tools/report/optimization_page.h"
@@ -62,11 +63,13 @@ void warn_of_unknown(const TokenBatch& texts,
 void OptimizationFlags::add_to(CLI::App& command) {
   command.add_option("model", model, "ONNX file or folder")->required();
   command.add_option("-o,--output", output, "Where to write: .onnx, .rtai or a folder")->required();
-  command.add_option("--calib", calibration, "Texts that look like those to come: .txt or .jsonl");
+  command.add_option("--calib", calibration,
+                     "Texts that look like those to come: .txt, .jsonl, .csv or .tsv");
   command.add_option("--calib-texts", calibration_texts, "How many of them to use")
       ->check(CLI::Range(1, 1'000'000))
       ->capture_default_str();
-  command.add_option("--eval", evaluation, "Labelled .jsonl file to measure quality on");
+  command.add_option("--eval", evaluation,
+                     "Labelled .jsonl, .csv or .tsv file to measure quality on");
   command.add_option("--max-drop", max_drop, "Exit with 7 if more points than this are lost");
   command.add_option("--report", report, "Write the report as JSON to this file");
   command.add_option("--json", json, "As --report; - for standard output");
@@ -105,6 +108,45 @@ void WeightFlags::add_to(Json& request) const {
   if (weights == "int8") return;
   request["weights"] = weights;
   request["group"] = group;
+}
+
+void CalibrationFlags::add_to(CLI::App& command) {
+  command
+      .add_option("--calibration", method,
+                  "How static scales are chosen: minmax, percentile, mse or entropy")
+      ->check(CLI::IsMember(std::vector<std::string>(quant::kCalibrationMethods.begin(),
+                                                     quant::kCalibrationMethods.end())))
+      ->capture_default_str();
+  command
+      .add_option(
+          "--percentile", percentile,
+          "How many % of the magnitudes a static scale covers with --calibration percentile "
+          "(default: 99.99)")
+      ->check(CLI::Range(90.0, 100.0));
+}
+
+Result<void> CalibrationFlags::check(const std::string& mode) const {
+  if (percentile && method != "percentile")
+    return Error{ErrorCode::invalid_input, "--percentile: expected --calibration percentile"};
+  if (mode == "dynamic" && method != CalibrationFlags().method) {
+    return Error{ErrorCode::invalid_input,
+                 fmt::format("--calibration {}: expected --mode static or auto, found dynamic, "
+                             "which has no static scales",
+                             method)};
+  }
+  return {};
+}
+
+std::string CalibrationFlags::pass_options() const {
+  std::string options;
+  if (method != CalibrationFlags().method) options += ",calibration=" + method;
+  if (percentile) options += fmt::format(",percentile={}", *percentile);
+  return options;
+}
+
+void CalibrationFlags::add_to(Json& request) const {
+  if (method != CalibrationFlags().method) request["calibration"] = method;
+  if (percentile) request["percentile"] = *percentile;
 }
 
 Optimization::Optimization(const OptimizationFlags& flags,

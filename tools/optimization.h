@@ -47,6 +47,19 @@ struct WeightFlags {
   void add_to(Json& request) const;
 };
 
+/// How static scales are chosen.
+struct CalibrationFlags {
+  std::string method = "mse";
+  std::optional<double> percentile;
+
+  void add_to(CLI::App& command);
+  /// Errors: invalid_input where a flag would do nothing.
+  Result<void> check(const std::string& mode) const;
+  /// As options of quantize-int8, with a comma before each.
+  std::string pass_options() const;
+  void add_to(Json& request) const;
+};
+
 /// What another pipeline would have made of the same model.
 struct Trial {
   PassRecord record;      // of its last pass

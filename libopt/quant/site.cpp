@@ -141,7 +141,7 @@ Matrix in_steps(const Matrix& rows, float scale) {
 
 /// The share of `largest` to give to 127, by the error of the rows alone: what an error in a column
 /// counts in the results is the square of that column of the weight.
-double best_clip(const Matrix& rows, const Matrix& weight, float largest) {
+double mse_clip(const Matrix& rows, const Matrix& weight, float largest) {
   const Vector counts = weight.array().square().colwise().sum();
   const auto columns = static_cast<std::size_t>(rows.cols());
   double best = 1;
@@ -156,6 +156,24 @@ double best_clip(const Matrix& rows, const Matrix& weight, float largest) {
     best = clip;
   }
   return best;
+}
+
+double clip_of(const Calibration& calibration,
+               const Matrix& rows,
+               const Matrix& weight,
+               float largest) {
+  const std::span<const float> values(rows.data(), static_cast<std::size_t>(rows.size()));
+  switch (calibration.method) {
+    case Calibration::Method::minmax:
+      return 1;
+    case Calibration::Method::percentile:
+      return percentile_clip(values, calibration.percentile, largest);
+    case Calibration::Method::entropy:
+      return entropy_clip(values, largest);
+    case Calibration::Method::mse:
+      break;
+  }
+  return mse_clip(rows, weight, largest);
 }
 
 }  // namespace
@@ -269,7 +287,8 @@ Result<QuantizedForms> quantize_linear(const ir::Tensor& weight,
                                        const SourceRows& source,
                                        WantedForms wanted,
                                        const Product& product,
-                                       Index group) {
+                                       Index group,
+                                       const Calibration& calibration) {
   RTAI_TRY(const ir::Tensor exact, product(source.rows, weight));
   QuantizedForms best;
   for (const double alpha : kSmoothings) {
@@ -287,8 +306,8 @@ Result<QuantizedForms> quantize_linear(const ir::Tensor& weight,
     if (wanted != WantedForms::dynamic) {
       // Of zeros alone any scale will do.
       const float largest = std::max(largest_of(source.absmax, layer.factors), kSmallest);
-      fixed.clip = best_clip(layer.rows, layer.weight, largest);
-      fixed.src_scale = static_cast<float>(fixed.clip) * largest / kLargest;
+      fixed.clip = clip_of(calibration, layer.rows, layer.weight, largest);
+      fixed.src_scale = std::max(static_cast<float>(fixed.clip) * largest, kSmallest) / kLargest;
       append(in_steps(layer.rows, fixed.src_scale));
     }
     RTAI_TRY(const ir::Tensor results, product(to_tensor(steps), restored(site.weight)));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "libopt/ir/tensor.h"
+#include "libopt/quant/calibration.h"
 #include "runtime/base/result.h"
 
 #include <functional>
@@ -45,7 +46,7 @@ struct QuantizedSite {
 /// What a source can be quantized with.
 enum class WantedForms : std::uint8_t {
   dynamic,  // a scale for each row, when the layer runs
-  fixed,    // one scale for all rows; they are clipped where that leaves a smaller error
+  fixed,    // one scale for all rows, by a method of calibration
   both,
 };
 struct QuantizedForms {
@@ -73,6 +74,7 @@ Result<QuantizedForms> quantize_linear(const ir::Tensor& weight,
                                        const SourceRows& source,
                                        WantedForms wanted,
                                        const Product& product,
-                                       Index group = 0);
+                                       Index group = 0,
+                                       const Calibration& calibration = {});
 
 }  // namespace rtai::quant

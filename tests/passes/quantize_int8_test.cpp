@@ -190,6 +190,22 @@ TEST_CASE("with texts, dynamic and static quantization survive a loud column") {
   CHECK(fixed.divergence < blind / 4);
 }
 
+/// The static scale of what a layer reads.
+float scale_with(const std::string& calibration) {
+  const Quantized fixed =
+      quantize_on_texts(testing::make_model(), "{mode=static,calibration=" + calibration + "}");
+  const ir::NodeId layer = fixed.graph.nodes_of(ir::Op::linear).front();
+  return fixed.graph.node(layer).attributes().real("src_scale", 0.0f);
+}
+
+TEST_CASE("the method of calibration decides static scales, the same each time") {
+  for (const char* method : {"minmax", "percentile", "mse", "entropy"}) {
+    CHECK(scale_with(method) > 0);
+    CHECK(scale_with(method) == scale_with(method));
+  }
+  CHECK(scale_with("percentile,percentile=90") < 0.8f * scale_with("minmax"));
+}
+
 TEST_CASE("auto goes back to f32 until the outputs are near enough") {
   const ir::Graph before = testing::make_model();
   const Quantized all = quantize_on_texts(before, "{mode=auto}");
@@ -352,6 +368,11 @@ TEST_CASE("static quantization without texts is refused") {
   REQUIRE_FALSE(unknown);
   CHECK(unknown.error().message() ==
         "quantize-int8: option 'mode': expected dynamic or static or auto, found 'clever'");
+  const auto calibration = quantize(graph, "{calibration=max}");
+  REQUIRE_FALSE(calibration);
+  CHECK(calibration.error().message() ==
+        "quantize-int8: option 'calibration': expected minmax or percentile or mse or entropy, "
+        "found 'max'");
   const auto arithmetic = quantize(graph, "{attention=int4}");
   REQUIRE_FALSE(arithmetic);
   CHECK(arithmetic.error().message() ==

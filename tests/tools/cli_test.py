@@ -75,6 +75,24 @@ class CliTest(unittest.TestCase):
         self.ok(rtai("quantize", DEMO, "-o", first, "--seq", 8, "--threads", 1))
         self.assertEqual(again.read_bytes(), first.read_bytes())
 
+    def test_the_method_of_calibration_is_chosen_by_name(self):
+        static = ["quantize", DEMO, "--mode", "static", "--calib", DEMO / "calibration.txt", "--calib-texts", 60, "--seq", 8]
+        files = {}
+        for method in ("minmax", "percentile", "mse", "entropy"):
+            for threads in (1, 2):
+                out = self.folder / f"{method}{threads}.rtai"
+                self.ok(rtai(*static, "-o", out, "--calibration", method, "--max-drop", 100, "--threads", threads))
+                files[method, threads] = out.read_bytes()
+            self.assertEqual(files[method, 1], files[method, 2], method)
+        self.ok(rtai(*static, "-o", self.folder / "default.rtai", "--max-drop", 100))
+        self.assertEqual((self.folder / "default.rtai").read_bytes(), files["mse", 1])
+        facts = json.loads(self.ok(rtai("inspect", self.folder / "minmax1.rtai", "--json", "-")))["metadata"]
+        self.assertIn("calibration=minmax", facts["pipeline"])
+        out = self.folder / "x.rtai"
+        self.refused(3, "expected --mode static or auto", "quantize", DEMO, "-o", out, "--calibration", "minmax")
+        self.refused(3, "expected --calibration percentile", *static, "-o", out, "--percentile", 99)
+        self.refused(2, "--calibration", *static, "-o", out, "--calibration", "max")
+
     def test_texts_in_a_table(self):
         table, lines = self.folder / "texts.csv", self.folder / "lines.txt"
         table.write_text(f'label,text\r\nx,{TEXT}\r\ny,"play it, now"\r\n')

@@ -112,13 +112,32 @@ TEST_CASE("a static scale covers the rows, but for what clipping pays for") {
   CHECK(site.bias_shift.size() == 8);
 }
 
+TEST_CASE("the method of calibration decides how far a static scale reaches") {
+  const SourceRows source = source_rows(300, 16);
+  const auto clip = [&](const Calibration& calibration) {
+    return quantize_linear(random_weight(8, 16), source, WantedForms::fixed, product, 0,
+                           calibration)
+        ->fixed->clip;
+  };
+  using Method = Calibration::Method;
+  CHECK(clip({.method = Method::minmax}) == 1);
+  CHECK(clip({.method = Method::percentile, .percentile = 100}) == 1);
+  CHECK(clip({.method = Method::percentile, .percentile = 90}) < 0.5);
+  CHECK(clip({.method = Method::entropy}) > 0.2);
+  CHECK(clip({.method = Method::mse}) == clip({}));
+}
+
 TEST_CASE("a source of zeros gives a layer that works") {
   SourceRows zeros{.rows = Tensor::from<float>({2, 4}, std::vector<float>(8, 0.0f)),
                    .absmax = std::vector<float>(4, 0.0f)};
-  const QuantizedSite site =
-      *quantize_linear(random_weight(3, 4), zeros, WantedForms::fixed, product)->fixed;
-  CHECK(std::isnormal(site.src_scale));
-  CHECK(site.error == 0);
+  using Method = Calibration::Method;
+  for (const Method method : {Method::minmax, Method::percentile, Method::mse, Method::entropy}) {
+    const QuantizedSite site = *quantize_linear(random_weight(3, 4), zeros, WantedForms::fixed,
+                                                product, 0, {.method = method})
+                                    ->fixed;
+    CHECK(std::isnormal(site.src_scale));
+    CHECK(site.error == 0);
+  }
 }
 
 TEST_CASE("the sampler keeps rows evenly spread, and every largest magnitude") {
