@@ -13,7 +13,6 @@ namespace rtai::tools {
 namespace {
 
 constexpr int kRunsOfARound = 5;
-constexpr int kMostBatches = 64;  // different ones, with --lengths
 
 double ms_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
@@ -22,7 +21,7 @@ double ms_since(std::chrono::steady_clock::time_point start) {
 
 /// One model under measurement.
 struct Contestant {
-  BenchSession session;
+  Streams session;
   double create_ms = 0;
   std::vector<double> rounds = {};  // ms, the median of each round
 };
@@ -68,8 +67,7 @@ class Rounds {
     for (std::size_t i = 0; i < contestants_.size(); ++i) {
       Contestant& contestant = contestants_[(i + sizes_.size()) % contestants_.size()];
       RTAI_TRY_VOID(contestant.session.measure(runs, true));
-      const auto samples = contestant.session.samples().last(static_cast<std::size_t>(runs));
-      contestant.rounds.push_back(median_of({samples.begin(), samples.end()}));
+      contestant.rounds.push_back(median_of(contestant.session.last(runs)));
     }
     sizes_.push_back(runs);
     return {};
@@ -129,15 +127,13 @@ Result<std::vector<BenchResult>> bench_models(const std::vector<LoadedModel>& mo
                                               const Workload& workload,
                                               const BenchOptions& options,
                                               Log& log) {
-  // Batches of other lengths each, until all lengths were met once.
-  const auto lengths = static_cast<int>(workload.lengths.size());
-  const int batches = lengths == 0 ? 1 : std::clamp(lengths / workload.batch, 1, kMostBatches);
+  const int batches = batches_of(workload);
   std::vector<Contestant> contestants;
   for (const LoadedModel& model : models) {
     const auto start = std::chrono::steady_clock::now();
-    RTAI_TRY(BenchSession session,
-             BenchSession::create(model.engine, workload, options.profile, batches).in(model.name));
-    const double create_ms = ms_since(start) - session.first_run_ms();
+    RTAI_TRY(Streams session,
+             Streams::create(model.engine, workload, options.profile, batches).in(model.name));
+    const double create_ms = ms_since(start) - session.first_runs_ms();
     RTAI_TRY_VOID(session.measure(options.warmup, false));
     contestants.push_back({.session = std::move(session), .create_ms = create_ms});
   }
@@ -155,8 +151,15 @@ Result<std::vector<BenchResult>> bench_models(const std::vector<LoadedModel>& mo
     result.workload = workload;
     result.run = contestant.session.finish();
     result.stability = judge_stability(result.run.samples);
-    result.discarded = rounds.discarded();
+    result.discarded = rounds.discarded() * workload.streams;
     result.peak_rss_bytes = peak_rss_bytes();
+    if (workload.texts && models[i].tokenizer) {
+      RTAI_TRY(std::vector<double> samples,
+               time_tokenization(*models[i].tokenizer, workload, options.warmup,
+                                 static_cast<int>(result.run.samples.size()))
+                   .in(models[i].name));
+      result.tokenization = summarize(std::move(samples));
+    }
     if (i > 0)
       result.against_first =
           compare_rounds(rounds.contestants()[0].rounds, contestant.rounds, workload.seed);

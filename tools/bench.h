@@ -7,6 +7,7 @@
 #include "tools/model.h"
 #include "tools/report/optimization.h"
 #include "tools/statistics.h"
+#include "tools/streams.h"
 #include "tools/timing.h"
 #include "tools/workload.h"
 
@@ -38,6 +39,7 @@ struct BenchResult {
   double load_ms = 0;  // from the file to a session
   Workload workload;
   BenchRun run;
+  std::optional<LatencySummary> tokenization;  // of a run's texts, where there are some
   Stability stability;
   int discarded = 0;                        // runs before the machine had settled
   std::uint64_t peak_rss_bytes = 0;         // of the whole process so far

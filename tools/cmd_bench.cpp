@@ -94,7 +94,8 @@ class Baseline {
                                    ? old.value("seq", Json()) == result.workload.seq
                                    : old.value("seq", Json()).is_null();
       if (is_same_seq && old.value("batch", Json()) == result.workload.batch &&
-          old.value("threads", Json()) == result.run.threads)
+          old.value("threads", Json()) == result.run.threads &&
+          old.value("streams", Json(1)) == result.workload.streams)
         candidates.push_back(&old);
     }
     for (const Json* old : candidates) {
@@ -180,6 +181,13 @@ Result<void> write_results(const BenchFlags& flags,
                                        .junit = [&] { return report.junit(); }});
 }
 
+Result<void> check_streams(const Workload& workload, const BenchOptions& options) {
+  RTAI_TRY_VOID(threads_of_a_stream(workload));
+  if (options.profile && workload.streams > 1)
+    return invalid_input(fmt::format("--streams {}: expected 1 with --profile", workload.streams));
+  return {};
+}
+
 Result<int> run_bench(const BenchFlags& flags, const GlobalFlags& global, Log& log) {
   if (std::ranges::any_of(flags.models, serve::is_url)) {
     if (flags.models.size() > 1)
@@ -212,6 +220,9 @@ Result<int> run_bench(const BenchFlags& flags, const GlobalFlags& global, Log& l
   if (flags.sweep) {
     RTAI_TRY(workloads, parse_sweep(*flags.sweep, base));
   }
+
+  for (const Workload& workload : workloads)
+    RTAI_TRY_VOID(check_streams(workload, flags.options));
 
   BenchOptions options = flags.options;
   // Without any wish, at least a second: a hundred runs of a tiny model are over in a moment.
@@ -275,8 +286,14 @@ void add_bench(Commands& commands) {
                   "ONNX files, folders or engines; or http://HOST:PORT of rtai serve")
       ->required();
   flags->workload.add_to(command);
+  command
+      .add_option("--streams", flags->workload.workload.streams,
+                  "Sessions that run at once and share the threads evenly")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str()
+      ->group("Workload");
   command.add_option("--sweep", flags->sweep,
-                     "Every combination, as 'batch=1,8 seq=16..512*2 threads=1,2'");
+                     "Every combination, as 'batch=1,8 seq=16..512*2 threads=1,2 streams=1,2'");
   command.add_option("--warmup", flags->options.warmup, "Runs before measuring")
       ->check(CLI::Range(0, 1'000'000))
       ->capture_default_str();

@@ -12,10 +12,11 @@ constexpr int kLargest = 1 << 16;
 constexpr std::size_t kMostWorkloads = 1000;
 
 Error wrong(std::string_view part) {
-  return {ErrorCode::invalid_input,
-          fmt::format("--sweep: expected batch, seq or threads with values, as in 'batch=1,8 "
-                      "seq=16..512*2', found '{}'",
-                      part)};
+  return {
+      ErrorCode::invalid_input,
+      fmt::format("--sweep: expected batch, seq, threads or streams with values, as in 'batch=1,8 "
+                  "seq=16..512*2', found '{}'",
+                  part)};
 }
 
 Result<int> number_of(std::string_view text) {
@@ -64,6 +65,7 @@ int* dimension_of(Workload& workload, std::string_view name) {
   if (name == "batch") return &workload.batch;
   if (name == "seq") return &workload.seq;
   if (name == "threads") return &workload.threads;
+  if (name == "streams") return &workload.streams;
   return nullptr;
 }
 

@@ -108,6 +108,7 @@ BenchRun BenchSession::finish() {
   BenchRun run;
   run.profile = session_.take_profile();
   run.latency = summarize(samples_);
+  run.runs_per_s = 1e3 / run.latency.p50;
   run.samples = std::move(samples_);
   if (!device_samples_.empty()) run.device_latency = summarize(std::move(device_samples_));
   run.first_run_ms = first_run_ms_;
@@ -116,6 +117,30 @@ BenchRun BenchSession::finish() {
   for (const WorkloadTokens& tokens : batches_)
     run.tokens += static_cast<double>(tokens.ids.size()) / static_cast<double>(batches_.size());
   return run;
+}
+
+int batches_of(const Workload& workload) {
+  constexpr int kMost = 64;
+  const auto lengths = static_cast<int>(workload.lengths.size());
+  return lengths == 0 ? 1 : std::clamp(lengths / workload.batch, 1, kMost);
+}
+
+Result<std::vector<double>> time_tokenization(const text::Tokenizer& tokenizer,
+                                              const Workload& workload,
+                                              int warmup,
+                                              int count) {
+  const std::vector<Sample>& texts = *workload.texts;
+  const int batches = batches_of(workload);
+  std::vector<double> samples;
+  for (int run = -warmup; run < count; ++run) {
+    const int first = (run + warmup) % batches * workload.batch;
+    const auto start = std::chrono::steady_clock::now();
+    for (int s = first; s < first + workload.batch; ++s)
+      RTAI_TRY_VOID(encode(texts[static_cast<std::size_t>(s) % texts.size()], &tokenizer));
+    const std::chrono::duration<double, std::milli> time = std::chrono::steady_clock::now() - start;
+    if (run >= 0) samples.push_back(time.count());
+  }
+  return samples;
 }
 
 Result<std::vector<TurnTimes>> bench_in_turns(

@@ -41,6 +41,7 @@ struct BenchRun {
   LatencySummary latency;
   std::optional<LatencySummary> device_latency;  // of a GPU, by its own clock
   std::vector<double> samples;                   // ms, in the order of measuring
+  double runs_per_s = 0;                         // at p50; of several streams the sum of theirs
   double first_run_ms = 0;
   std::vector<StepProfile> profile;
   int threads = 0;
@@ -92,6 +93,15 @@ class BenchSession {
   double last_ms_ = 0;
 };
 
+/// Milliseconds of making the tokens of the texts of each run, in turn and on one thread; those of
+/// the last `count` runs after `warmup` more.
+///
+/// Errors: those of encode().
+Result<std::vector<double>> time_tokenization(const text::Tokenizer& tokenizer,
+                                              const Workload& workload,
+                                              int warmup,
+                                              int count);
+
 /// Of one of several engines that took turns.
 struct TurnTimes {
   LatencySummary latency;
@@ -105,6 +115,10 @@ Result<std::vector<TurnTimes>> bench_in_turns(
     std::span<const std::shared_ptr<const engine::Engine>> engines,
     const Workload& workload,
     int iterations);
+
+/// How many batches of other lengths each the workload has, until all lengths were met once; 64 at
+/// most.
+int batches_of(const Workload& workload);
 
 /// Measures one engine alone.
 Result<BenchRun> bench_engine(const std::shared_ptr<const engine::Engine>& engine,

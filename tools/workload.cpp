@@ -29,21 +29,24 @@ std::optional<int> length_of(std::string_view line) {
   return length;
 }
 
-Result<std::vector<int>> lengths_of_texts(const std::string& path,
-                                          const text::Tokenizer& tokenizer) {
-  RTAI_TRY(const std::vector<Sample> samples, read_samples(path));
-  std::vector<int> lengths;
+Result<void> take_texts(const std::string& path,
+                        const text::Tokenizer& tokenizer,
+                        Workload& workload) {
+  RTAI_TRY(std::vector<Sample> samples, read_samples(path));
   for (const Sample& sample : samples) {
     RTAI_TRY(const text::Encoding encoding, encode(sample, &tokenizer).in(path));
-    lengths.push_back(static_cast<int>(encoding.ids.size()));
+    workload.lengths.push_back(static_cast<int>(encoding.ids.size()));
   }
-  return lengths;
+  workload.texts = std::make_shared<const std::vector<Sample>>(std::move(samples));
+  return {};
 }
 
 /// One whole number a line, or texts whose tokens are counted.
-Result<std::vector<int>> read_lengths(const std::string& path, const text::Tokenizer* tokenizer) {
+Result<void> read_lengths(const std::string& path,
+                          const text::Tokenizer* tokenizer,
+                          Workload& workload) {
   RTAI_TRY(const MappedFile file, MappedFile::open(path));
-  std::vector<int> lengths;
+  std::vector<int>& lengths = workload.lengths;
   std::string_view rest = file.text();
   while (!rest.empty()) {
     const std::size_t end = std::min(rest.find('\n'), rest.size());
@@ -52,7 +55,7 @@ Result<std::vector<int>> read_lengths(const std::string& path, const text::Token
     if (line.empty()) continue;
     const std::optional<int> length = length_of(line);
     if (!length && lengths.empty() && tokenizer != nullptr)
-      return lengths_of_texts(path, *tokenizer);
+      return take_texts(path, *tokenizer, workload);
     if (!length) {
       return Error{ErrorCode::invalid_input,
                    fmt::format("{}: expected one length in tokens a line, found '{}'", path,
@@ -62,7 +65,7 @@ Result<std::vector<int>> read_lengths(const std::string& path, const text::Token
   }
   if (lengths.empty())
     return Error{ErrorCode::invalid_input, fmt::format("{}: no lengths in this file", path)};
-  return lengths;
+  return {};
 }
 
 /// The i of cuda:i, 0 for cuda.
@@ -91,9 +94,10 @@ void WorkloadFlags::add_to(CLI::App& command) {
       ->capture_default_str()
       ->group(group);
   command
-      .add_option(
-          "--lengths", lengths_file,
-          "Instead of --seq: texts (.txt, .jsonl), or a length in tokens a line; taken in turn")
+      .add_option("--lengths", lengths_file,
+                  "Instead of --seq: texts (.txt, .jsonl, .csv, .tsv), or a length in tokens a "
+                  "line; taken in "
+                  "turn")
       ->group(group);
   command.add_option("--threads", workload.threads, "Threads (default: usable cores)")
       ->check(CLI::Range(1, 1024))
@@ -121,9 +125,7 @@ Result<Workload> WorkloadFlags::resolve(const GlobalFlags& flags,
                                                   resolved.device, found.size())};
     }
   }
-  if (!lengths_file.empty()) {
-    RTAI_TRY(resolved.lengths, read_lengths(lengths_file, tokenizer));
-  }
+  if (!lengths_file.empty()) RTAI_TRY_VOID(read_lengths(lengths_file, tokenizer, resolved));
   return resolved;
 }
 

@@ -4,7 +4,9 @@
 #include "runtime/engine/engine.h"
 #include "runtime/text/tokenizer.h"
 #include "tools/cli.h"
+#include "tools/sample.h"
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,7 +17,10 @@ struct Workload {
   int batch = 1;
   int seq = 128;             // tokens of every sequence, when `lengths` is empty
   std::vector<int> lengths;  // token counts to draw sequences from, in turn
-  int threads = 0;           // 0: usable cores
+  // Whose lengths those are, shared by all workloads of a sweep; null: nobody's.
+  std::shared_ptr<const std::vector<Sample>> texts;
+  int threads = 0;  // 0: usable cores
+  int streams = 1;  // sessions that run at once and share the threads
   std::string device = "cpu";
   std::optional<int> gpu;  // its number, where device is one
   std::string target;      // empty: the best

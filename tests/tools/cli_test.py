@@ -103,6 +103,36 @@ class CliTest(unittest.TestCase):
         table.write_text(f'text\n{TEXT}\n"play it\n')
         self.refused(3, "texts.csv: line 3: a quote is opened", "quantize", DEMO, "-o", self.folder / "x.rtai", "--calib", table)
 
+    def test_bench_times_tokenization_apart(self):
+        texts = self.folder / "lengths.jsonl"
+        texts.write_text(json.dumps({"text": TEXT}) + "\n" + json.dumps({"text": "stop"}) + "\n")
+        few = ["--iterations", 5, "--warmup", 1, "--threads", 1]
+        result = json.loads(self.ok(rtai("bench", self.engine, "--lengths", texts, *few, "--json", "-")))["results"][0]
+        self.assertIsNone(result["seq"])
+        self.assertEqual(result["phases"]["compute_ms"], result["latency_ms"])
+        self.assertGreater(result["phases"]["tokenize_ms"]["p50"], 0)
+        self.assertIsNone(result["phases"]["h2d_ms"])
+        text = self.ok(rtai("bench", self.engine, "--lengths", texts, *few))
+        self.assertRegex(text, r"tokenization [0-9.]+ [um]s at p50")
+        self.assertIn("tokenization (shown apart)", text)
+        texts = self.folder / "numbers.txt"
+        texts.write_text("12\n3\n")
+        for workload in (["--seq", 8], ["--lengths", texts]):
+            result = json.loads(self.ok(rtai("bench", self.engine, *workload, *few, "--json", "-")))["results"][0]
+            self.assertIsNone(result["phases"]["tokenize_ms"])
+
+    def test_bench_with_streams(self):
+        few = ["--seq", 16, "--iterations", 5, "--warmup", 1]
+        document = json.loads(self.ok(rtai("bench", DEMO, self.engine, "--streams", 2, "--threads", 3, *few, "--json", "-")))
+        for result in document["results"]:
+            self.assertEqual((result["streams"], result["threads"], result["iterations"]), (2, 2, 10))
+            self.assertGreater(result["throughput_per_s"], 1e3 / result["latency_ms"]["max"])
+        self.assertIn("2 threads, 2 streams", self.ok(rtai("bench", self.engine, "--streams", 2, "--threads", 2, *few)))
+        swept = self.ok(rtai("bench", self.engine, "--sweep", "streams=1,2", "--threads", 2, *few, "--format", "csv"))
+        self.assertEqual([line.split(",")[-1] for line in swept.splitlines()], ["streams", "1", "2"])
+        self.refused(3, "at most one a thread, found 1 threads", "bench", self.engine, "--streams", 2, "--threads", 1, *few)
+        self.refused(3, "expected 1 with --profile", "bench", self.engine, "--streams", 2, "--threads", 2, "--profile", *few)
+
     def test_bench_json(self):
         out = self.ok(rtai("bench", DEMO, self.engine, "--batch", 2, "--iterations", 5, "--warmup", 1, "--profile", "--json", "-", *WORKLOAD))
         document = json.loads(out)

@@ -105,6 +105,14 @@ class ReportTest(unittest.TestCase):
         self.assertIn("too few", first["unstable_because"])
         self.assertTrue(all(gate["passed"] for gate in first["gates"]))
 
+    def test_phases_follow_the_schema(self):
+        texts = self.folder / "texts.txt"
+        texts.write_text("play it\nstop\n")
+        out = self.ok(rtai("bench", self.engine, "--lengths", texts, "--streams", 2, "--threads", 2, "--iterations", 6, "--warmup", 1,
+                           "--html", self.folder / "phases.html", "--json", "-"))
+        jsonschema.validate(json.loads(out), schema("bench-1.json"))
+        self.assertIn("tokenization", self.page(self.folder / "phases.html"))
+
     def test_enough_runs_tell_whether_they_are_stable(self):
         out = self.ok(rtai("bench", self.engine, "--threads", 1, "--seq", 8, "--iterations", 60, "--json", "-"))
         result = json.loads(out)["results"][0]

@@ -35,8 +35,16 @@ Json ops_json(const BenchRun& run, const Peaks& peaks) {
   return ops;
 }
 
-double per_second(const BenchResult& result) {
-  return result.workload.batch / (result.run.latency.p50 * 1e-3);
+Json phase_json(const std::optional<LatencySummary>& phase) {
+  return phase ? latency_json(*phase) : Json(nullptr);
+}
+
+/// A GPU's own clock counts its copies, which are not told apart.
+Json phases_json(const BenchResult& result) {
+  return {{"tokenize_ms", phase_json(result.tokenization)},
+          {"h2d_ms", nullptr},
+          {"compute_ms", latency_json(result.run.device_latency.value_or(result.run.latency))},
+          {"d2h_ms", nullptr}};
 }
 
 Json result_json(const BenchResult& r, const std::optional<Peaks>& peaks) {
@@ -53,12 +61,14 @@ Json result_json(const BenchResult& r, const std::optional<Peaks>& peaks) {
       {"load_ms", r.load_ms},
       {"first_run_ms", r.run.first_run_ms},
       {"iterations", r.run.samples.size()},
+      {"streams", r.workload.streams},
       {"latency_ms", latency_json(latency)},
+      {"phases", phases_json(r)},
       {"p999_ms", latency.p999},
       {"stddev_ms", latency.stddev},
       {"cv", latency.stddev / latency.mean},
       {"throughput_per_s", per_second(r)},
-      {"tokens_per_s", r.run.tokens / (latency.p50 * 1e-3)},
+      {"tokens_per_s", r.run.tokens * r.run.runs_per_s},
       {"tokens", r.run.tokens},
       {"peak_rss_bytes", r.peak_rss_bytes},
       {"stable", r.stability.is_stable ? Json(*r.stability.is_stable) : Json(nullptr)},
@@ -118,6 +128,8 @@ std::vector<Column> columns_of(const BenchReport& report) {
     add("tokens", [](const BenchResult& r) { return fmt::format("{}", r.workload.seq); });
   if (differ([](const BenchResult& r) { return r.run.threads; }))
     add("threads", [](const BenchResult& r) { return fmt::format("{}", r.run.threads); });
+  if (differ([](const BenchResult& r) { return r.workload.streams; }))
+    add("streams", [](const BenchResult& r) { return fmt::format("{}", r.workload.streams); });
   add("dtype", [](const BenchResult& r) { return r.dtype; });
   add("size", [](const BenchResult& r) { return human_bytes(static_cast<double>(r.bytes)); });
   add("load", [](const BenchResult& r) { return human_ms(r.load_ms); });
@@ -212,6 +224,10 @@ std::string csv_cell(const std::string& text) {
 
 }  // namespace
 
+double per_second(const BenchResult& result) {
+  return result.workload.batch * result.run.runs_per_s;
+}
+
 double share_of(const StepProfile& step, const BenchRun& run) {
   double total = 0;
   for (const StepProfile& one : run.profile)
@@ -224,7 +240,10 @@ std::string workload_text(const BenchResult& result) {
       result.workload.lengths.empty()
           ? fmt::format("{} tokens", result.workload.seq)
           : fmt::format("{:.1f} tokens on average", result.run.tokens / result.workload.batch);
-  return fmt::format("batch {}, {}, {} threads", result.workload.batch, tokens, result.run.threads);
+  const std::string streams =
+      result.workload.streams == 1 ? "" : fmt::format(", {} streams", result.workload.streams);
+  return fmt::format("batch {}, {}, {} threads{}", result.workload.batch, tokens,
+                     result.run.threads, streams);
 }
 
 Figures figures_of(const Json& result) {
@@ -263,10 +282,24 @@ std::string BenchReport::json_lines() const {
 }
 
 std::string BenchReport::excluded() const {
+  const bool is_tokenization_shown = std::ranges::any_of(
+      results, [](const BenchResult& result) { return result.tokenization.has_value(); });
   return fmt::format(
       "not in the latency: loading and the first run (shown apart), {} runs of warm-up, "
-      "tokenization",
-      warmup);
+      "tokenization{}",
+      warmup, is_tokenization_shown ? " (shown apart)" : "");
+}
+
+std::vector<std::string> BenchReport::tokenization_lines() const {
+  std::vector<std::string> lines;
+  for (const BenchResult& result : results) {
+    if (!result.tokenization) continue;
+    lines.push_back(fmt::format("{} ({}): tokenization {} at p50, {} at p99, on one thread",
+                                result.model, workload_text(result),
+                                human_ms(result.tokenization->p50),
+                                human_ms(result.tokenization->p99)));
+  }
+  return lines;
 }
 
 std::string BenchReport::text() const {
@@ -291,6 +324,8 @@ std::string BenchReport::text() const {
                         result.model, human_ms(result.run.device_latency->p50),
                         human_ms(result.run.device_latency->p99));
   }
+  for (const std::string& line : tokenization_lines())
+    text += line + "\n";
   if (is_relative) {
     for (const std::string& line : verdicts_of(*this))
       text += line + "\n";
@@ -310,17 +345,18 @@ std::string BenchReport::csv() const {
       "model,dtype,device,batch,seq,threads,iterations,engine_bytes,load_ms,first_run_ms,min_ms,"
       "mean_ms,p50_ms,p90_ms,"
       "p95_ms,p99_ms,p999_ms,max_ms,stddev_ms,throughput_per_s,tokens_per_s,peak_rss_bytes,"
-      "stable\n";
+      "stable,streams\n";
   for (const BenchResult& r : results) {
     const LatencySummary& l = r.run.latency;
     csv += fmt::format(
         "{},{},{},{},{},{},{},{},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},{:."
-        "6g},{:.6g},{:.6g},{:.6g},{},{}\n",
+        "6g},{:.6g},{:.6g},{:.6g},{},{},{}\n",
         csv_cell(r.model), r.dtype, r.workload.device, r.workload.batch,
         r.workload.lengths.empty() ? fmt::format("{}", r.workload.seq) : "", r.run.threads,
         r.run.samples.size(), r.bytes, r.load_ms, r.run.first_run_ms, l.min, l.mean, l.p50, l.p90,
-        l.p95, l.p99, l.p999, l.max, l.stddev, per_second(r), r.run.tokens / (l.p50 * 1e-3),
-        r.peak_rss_bytes, r.stability.is_stable ? stable_word(r.stability) : "");
+        l.p95, l.p99, l.p999, l.max, l.stddev, per_second(r), r.run.tokens * r.run.runs_per_s,
+        r.peak_rss_bytes, r.stability.is_stable ? stable_word(r.stability) : "",
+        r.workload.streams);
   }
   return csv;
 }
@@ -342,6 +378,8 @@ std::string BenchReport::markdown() const {
   }
   text += "\n\n";
   for (const std::string& line : verdicts_of(*this))
+    text += line + "\n\n";
+  for (const std::string& line : tokenization_lines())
     text += line + "\n\n";
   for (const std::string& line : unstable_lines(*this))
     text += line + "\n\n";

@@ -30,6 +30,8 @@ struct BenchReport {
   std::string action_benchmark() const;
   /// What is outside the latency, in one line.
   std::string excluded() const;
+  /// What making the tokens of a run took, a line for each result that has texts.
+  std::vector<std::string> tokenization_lines() const;
 };
 
 /// Figures that gates can speak of, from a result of the document: "p50_ms", "load_ms".
@@ -37,6 +39,9 @@ Figures figures_of(const Json& result);
 
 /// "batch 1, 128 tokens, 2 threads"
 std::string workload_text(const BenchResult& result);
+
+/// Sequences a second, of all streams together.
+double per_second(const BenchResult& result);
 
 double share_of(const StepProfile& step, const BenchRun& run);
 

@@ -106,7 +106,7 @@ void add_summary(Page& page, const BenchReport& report) {
                     {human_ms(l.p90)},
                     {human_ms(l.p99)},
                     {human_ms(l.max)},
-                    {fmt::format("{:.0f}", result.workload.batch / (l.p50 * 1e-3))},
+                    {fmt::format("{:.0f}", per_second(result))},
                     {result.against_first ? result.against_first->verdict() : ""}});
   }
   page.heading("Latency");
@@ -165,6 +165,8 @@ std::string bench_html(const BenchReport& report) {
                              first.run.target, version(), first.run.samples.size(),
                              report.excluded()));
   add_summary(page, report);
+  for (const std::string& line : report.tokenization_lines())
+    page.paragraph(line + ".");
   for (const BenchResult& result : report.results) {
     if (result.stability.is_stable == false)
       page.paragraph(fmt::format("Unstable: {} ({}): {}.", result.model, workload_text(result),
