@@ -121,7 +121,7 @@ void CalibrationFlags::add_to(CLI::App& command) {
       .add_option(
           "--percentile", percentile,
           "How many % of the magnitudes a static scale covers with --calibration percentile "
-          "(default: 99.99)")
+          "(default: 99.999)")
       ->check(CLI::Range(90.0, 100.0));
 }
 

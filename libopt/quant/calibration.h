@@ -19,7 +19,7 @@ struct Calibration {
   };
 
   Method method = Method::mse;
-  double percentile = 99.99;  // in (0, 100], of Method::percentile
+  double percentile = 99.999;  // in (0, 100], of Method::percentile
 };
 
 /// As users write them, in the order of Calibration::Method.
