@@ -3,6 +3,7 @@
 
 #include "runtime/base/result.h"
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
