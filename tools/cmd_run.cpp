@@ -189,7 +189,7 @@ void add_run(Commands& commands) {
       ->capture_default_str();
   command.add_option("--threads", flags->threads, "Threads (default: usable cores)")
       ->check(CLI::Range(1, 1024));
-  command.add_option("--target", flags->target, "Instruction set to use")->envname("RTAI_TARGET");
+  command.add_option("--target", flags->target, "Instruction set to use");
   command.add_option("--api-key-file", flags->api_key_file,
                      "With a URL: file with the key to send");
   command.footer(
