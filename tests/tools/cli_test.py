@@ -149,6 +149,10 @@ class CliTest(unittest.TestCase):
         self.assertTrue(any(t["available"] for t in devices["targets"]))
         self.assertIn("quantize-int8", self.ok(rtai("passes")))
         self.assertIn("every digest matches", self.ok(rtai("verify", self.engine)))
+        verified = json.loads(self.ok(rtai("verify", self.engine, "--json", "-")))
+        self.assertEqual((verified["bytes"], verified["verified"]), (self.engine.stat().st_size, True))
+        compiled = json.loads(self.ok(rtai("compile", DEMO, "-o", self.folder / "plain.rtai", "--json", "-")))
+        self.assertEqual((compiled["bytes"], compiled["dtype"]), ((self.folder / "plain.rtai").stat().st_size, "f32"))
 
     def test_compare_finds_no_difference_of_a_model_to_itself(self):
         out = self.ok(rtai("compare", DEMO, DEMO, "--data", self.labelled, "--json", "-", *WORKLOAD))
