@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <functional>
 #include <string_view>
 #include <unordered_map>
 
@@ -84,6 +86,10 @@ Json words_json(const Answer& answer, const std::vector<std::string>& names) {
   return words;
 }
 
+std::string label_text(const std::string& label, const Json& score) {
+  return fmt::format("{} ({:.1f} %)", label, 100 * score.get<double>());
+}
+
 }  // namespace
 
 Result<Json> answer_json(const AnswerModel& model,
@@ -141,14 +147,42 @@ Result<Json> line_json(const AnswerModel& model,
   return line;
 }
 
+Result<void> keep_best_scores(Json& line, int count) {
+  const auto scores = line.find("scores");
+  const bool has_scores =
+      scores != line.end() && scores->is_object() &&
+      std::ranges::all_of(*scores, [](const Json& score) { return score.is_number(); });
+  if (!has_scores)
+    return invalid_input("--top-k is for sequence classification: this answer has no scores");
+  std::vector<const Json::object_t::value_type*> order;
+  for (const auto& member : scores->get_ref<const Json::object_t&>())
+    order.push_back(&member);
+  std::ranges::stable_sort(order, std::greater(), [](const auto* member) {
+    return member->second.template get<double>();
+  });
+  Json best = Json::object();
+  auto& members = best.get_ref<Json::object_t&>();  // as in scores_json
+  order.resize(std::min(order.size(), static_cast<std::size_t>(count)));
+  for (const auto* member : order)
+    members.Json::object_t::Container::push_back(*member);
+  *scores = std::move(best);
+  return {};
+}
+
+std::string scores_text(const Json& line) {
+  std::string text;
+  for (const auto& [label, score] : line["scores"].items())
+    text += fmt::format("{}{}", text.empty() ? "" : ", ", label_text(label, score));
+  return text + "\n";
+}
+
 std::string answer_text(const Json& line) {
   if (line.contains("label"))
-    return fmt::format("{} ({:.1f} %)\n", line["label"].get<std::string>(),
-                       100 * line["score"].get<double>());
+    return label_text(line["label"].get<std::string>(), line["score"]) + "\n";
   if (line.contains("answer")) {
     const auto answer = line["answer"].get<std::string>();
     if (answer.empty()) return "(no answer)\n";
-    return fmt::format("{} ({:.1f} %)\n", answer, 100 * line["score"].get<double>());
+    return label_text(answer, line["score"]) + "\n";
   }
   if (line.contains("spans")) {
     std::string text;

@@ -32,6 +32,15 @@ Result<Json> line_json(const AnswerModel& model,
                        const std::vector<SampleOutput>& outputs,
                        bool logits);
 
+/// Leaves the `count` highest of an answer's "scores", the highest first; of equals that which came
+/// first.
+///
+/// Errors: invalid_input if the answer has no scores.
+Result<void> keep_best_scores(Json& line, int count);
+
+/// The scores for people: "weather (93.1 %), music (4.0 %)".
+std::string scores_text(const Json& line);
+
 /// An answer for people, made of its JSON: the label, the spans a line, or the vector.
 std::string answer_text(const Json& line);
 

@@ -29,7 +29,6 @@ FlagDescription flag_of(const CLI::Option& option, const std::string& group) {
   flag.description = option.get_description();
   flag.group = group;
   flag.default_text = option.get_default_str();
-  flag.environment = option.get_envname();
   // --help and --version have a type of their own, but take no value.
   const bool is_switch = option.get_expected_max() == 0 || option.get_items_expected_max() == 0;
   const std::string type = option.get_type_name();

@@ -17,7 +17,6 @@ struct FlagDescription {
   std::string description;
   std::string group;                 // "Workload", or "Options"
   std::string default_text;          // empty: none
-  std::string environment;           // a variable that gives it, or empty
   std::string type;                  // "TEXT", "INT", "FLOAT", ...; empty: a switch
   std::vector<std::string> choices;  // its values, where there are few
   bool may_have_unit = false;        // a number, or a text like 5ms

@@ -4,6 +4,7 @@
 #include "tools/json.h"
 #include "tools/layer_comparison.h"
 #include "tools/metrics.h"
+#include "tools/output_comparison.h"
 #include "tools/report/table.h"
 #include "tools/timing.h"
 #include "tools/workload.h"
@@ -12,8 +13,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
-#include <numeric>
+#include <utility>
 
 namespace rtai::tools {
 namespace {
@@ -24,41 +24,148 @@ struct CompareFlags {
   std::string data;
   WorkloadFlags workload;
   int worst = 5;
+  std::string save_worst;
   std::optional<std::string> json;
   std::vector<std::string> fail_if;
 };
 
-/// How far the first outputs of two models lie apart on one sample.
-struct Difference {
-  std::size_t sample = 0;
-  double max_error = 0;
-  double squared_error = 0;
-  double squared_signal = 0;  // of the first model, around its mean
-  double cosine = 1;
+/// All that is said about two models.
+struct Findings {
+  std::optional<double> agreement = {};   // where both give the same kind of answer
+  std::vector<OutputDifference> outputs;  // at least one
+  std::vector<WorstSample> worst = {};
+  std::vector<LayerDifference> layers = {};
+  double p50_a_ms = 0;
+  double p50_b_ms = 0;
 };
 
-Result<Difference> difference(const SampleOutput& a, const SampleOutput& b, std::size_t sample) {
-  if (a.values.size() != b.values.size()) {
-    return Error{ErrorCode::invalid_input, "the models give outputs of different sizes"};
+/// What samples are, and what both models make of them.
+struct Outcomes {
+  std::vector<Sample> samples;
+  std::vector<text::Encoding> encodings;
+  std::vector<std::vector<SampleOutput>> a;  // [samples][outputs]
+  std::vector<std::vector<SampleOutput>> b;
+};
+
+struct OutputFigure {
+  const char* name;  // in JSON and in gates
+  std::optional<double> value;
+};
+
+std::vector<OutputFigure> figures_of_output(const OutputDifference& difference) {
+  return {{"max_error", difference.max_error},
+          {"mean_error", difference.mean_error},
+          {"max_relative_error", difference.max_relative_error},
+          {"nmse", difference.nmse},
+          {"cosine", difference.cosine},
+          {"kl", difference.kl},
+          {"max_kl", difference.max_kl}};
+}
+
+/// "start_logits.max_error" for every output, "max_error" for the first.
+Figures figures_of(const Findings& findings) {
+  Figures figures;
+  if (findings.agreement) figures["agreement"] = *findings.agreement;
+  for (const OutputDifference& output : findings.outputs) {
+    for (const OutputFigure& figure : figures_of_output(output)) {
+      if (!figure.value) continue;
+      figures[fmt::format("{}.{}", output.name, figure.name)] = *figure.value;
+      if (&output == &findings.outputs.front()) figures[figure.name] = *figure.value;
+    }
   }
-  Difference d{.sample = sample};
-  const double mean =
-      std::accumulate(a.values.begin(), a.values.end(), 0.0) / static_cast<double>(a.values.size());
-  double dot = 0;
-  double aa = 0;
-  double bb = 0;
-  for (std::size_t i = 0; i < a.values.size(); ++i) {
-    const double x = a.values[i];
-    const double y = b.values[i];
-    d.max_error = std::max(d.max_error, std::fabs(x - y));
-    d.squared_error += (x - y) * (x - y);
-    d.squared_signal += (x - mean) * (x - mean);
-    dot += x * y;
-    aa += x * x;
-    bb += y * y;
+  return figures;
+}
+
+/// Answers to questions need to know where the text stands among the tokens.
+bool give_the_same_kind_of_answer(const Model& first, const Model& second) {
+  return first.task == second.task && first.task != Task::unknown &&
+         first.task != Task::question_answering;
+}
+
+std::vector<OutputDifference> compare_outputs(const std::vector<SharedOutput>& shared,
+                                              const Outcomes& outcomes) {
+  std::vector<OutputDifference> differences;
+  for (const SharedOutput& output : shared)
+    differences.push_back(compare_output(output, outcomes.a, outcomes.b));
+  return differences;
+}
+
+Result<std::vector<Answer>> answers_of(const Model& model,
+                                       const Outcomes& outcomes,
+                                       const std::vector<std::vector<SampleOutput>>& outputs) {
+  std::vector<Answer> answers;
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    RTAI_TRY(Answer answer,
+             make_answer(model, outcomes.samples[i], outcomes.encodings[i], outputs[i]));
+    answers.push_back(std::move(answer));
   }
-  d.cosine = aa > 0 && bb > 0 ? dot / std::sqrt(aa * bb) : 1;
-  return d;
+  return answers;
+}
+
+Result<void> measure_in_turn(const Model& first,
+                             const Model& second,
+                             const Workload& workload,
+                             Findings& findings) {
+  RTAI_TRY(const auto engine_a, make_engine(first));
+  RTAI_TRY(const auto engine_b, make_engine(second));
+  RTAI_TRY(BenchSession bench_a, BenchSession::create(engine_a, workload, false));
+  RTAI_TRY(BenchSession bench_b, BenchSession::create(engine_b, workload, false));
+  for (int round = 0; round < 12; ++round) {  // the first two warm up
+    RTAI_TRY_VOID(bench_a.measure(5, round > 1));
+    RTAI_TRY_VOID(bench_b.measure(5, round > 1));
+  }
+  findings.p50_a_ms = bench_a.finish().latency.p50;
+  findings.p50_b_ms = bench_b.finish().latency.p50;
+  return {};
+}
+
+Json findings_json(const CompareFlags& flags,
+                   const std::vector<Sample>& samples,
+                   const Findings& findings) {
+  const auto add_figures = [](const OutputDifference& output, Json& object) {
+    for (const OutputFigure& figure : figures_of_output(output))
+      object[figure.name] = figure.value ? Json(*figure.value) : Json(nullptr);
+  };
+  Json document = {{"a", flags.first},
+                   {"b", flags.second},
+                   {"samples", samples.size()},
+                   {"agreement", findings.agreement ? Json(*findings.agreement) : Json(nullptr)}};
+  add_figures(findings.outputs.front(), document);
+  document["outputs"] = Json::array();
+  for (const OutputDifference& output : findings.outputs) {
+    Json object = {{"name", output.name}};
+    add_figures(output, object);
+    document["outputs"].push_back(std::move(object));
+  }
+  document["p50_ms"] = {{"a", findings.p50_a_ms}, {"b", findings.p50_b_ms}};
+  document["layers"] = Json::array();
+  for (const LayerDifference& layer : findings.layers)
+    document["layers"].push_back(
+        {{"name", layer.name}, {"cosine", layer.cosine}, {"nmse", layer.nmse}});
+  document["worst"] = Json::array();
+  for (const WorstSample& worst : findings.worst) {
+    const OutputDifference& output = findings.outputs[worst.output];
+    document["worst"].push_back({{"sample", worst.sample + 1},
+                                 {"text", samples[worst.sample].text},
+                                 {"output", output.name},
+                                 {"max_error", output.samples[worst.sample].max_error},
+                                 {"cosine", output.samples[worst.sample].cosine}});
+  }
+  return document;
+}
+
+std::string output_table(const std::vector<OutputDifference>& outputs) {
+  Table table(
+      {"output", "max error", "mean error", "max relative", "nmse", "cosine", "mean KL", "max KL"});
+  const auto kl_cell = [](const std::optional<double>& kl) {
+    return kl ? fmt::format("{:.3g}", *kl) : std::string("-");
+  };
+  for (const OutputDifference& d : outputs) {
+    table.add({d.name, fmt::format("{:.3g}", d.max_error), fmt::format("{:.3g}", d.mean_error),
+               fmt::format("{:.3g}", d.max_relative_error), fmt::format("{:.3g}", d.nmse),
+               fmt::format("{:.6f}", d.cosine), kl_cell(d.kl), kl_cell(d.max_kl)});
+  }
+  return table.text() + "\n";
 }
 
 /// Where the values part, from the embedding on.
@@ -71,115 +178,100 @@ std::string layer_table(const std::vector<LayerDifference>& layers) {
   return table.text() + "\n";
 }
 
+std::string worst_table(const std::vector<Sample>& samples, const Findings& findings) {
+  Table table({"text", "sample", "output", "max error", "cosine"});
+  for (const WorstSample& worst : findings.worst) {
+    const OutputDifference& output = findings.outputs[worst.output];
+    table.add({code_point_range(samples[worst.sample].text, 0, 60),
+               fmt::format("{}", worst.sample + 1), output.name,
+               fmt::format("{:.3g}", output.samples[worst.sample].max_error),
+               fmt::format("{:.5f}", output.samples[worst.sample].cosine)});
+  }
+  return table.text();
+}
+
+std::string findings_text(const CompareFlags& flags,
+                          const std::vector<Sample>& samples,
+                          const Findings& findings) {
+  std::string text =
+      fmt::format("a: {}\nb: {}\n{} samples\n\n", flags.first, flags.second, samples.size());
+  if (findings.agreement) text += fmt::format("  agreement  {:.2f} %\n", 100 * *findings.agreement);
+  text += fmt::format("  p50        {} and {} ({:.2f}x)\n\n", human_ms(findings.p50_a_ms),
+                      human_ms(findings.p50_b_ms), findings.p50_a_ms / findings.p50_b_ms);
+  return text + output_table(findings.outputs) + layer_table(findings.layers) +
+         "largest differences\n\n" + worst_table(samples, findings);
+}
+
+Result<void> save_worst(const std::vector<Sample>& samples,
+                        const Findings& findings,
+                        const std::string& path) {
+  std::vector<Sample> worst;
+  for (const WorstSample& one : findings.worst)
+    worst.push_back(samples[one.sample]);
+  return write_samples(worst, path);
+}
+
+/// The outputs to compare. Those that one model alone has are told, and gates on figures that there
+/// will not be are refused, before a sample is run.
+Result<std::vector<SharedOutput>> outputs_to_compare(const Model& first,
+                                                     const Model& second,
+                                                     const Predictor& a,
+                                                     const Predictor& b,
+                                                     const std::vector<Gate>& gates,
+                                                     Log& log) {
+  const engine::Program& program_a = a.engine().program;
+  const engine::Program& program_b = b.engine().program;
+  RTAI_TRY(std::vector<SharedOutput> shared, shared_outputs(first, program_a, program_b));
+  const std::size_t most = std::max(program_a.outputs.size(), program_b.outputs.size());
+  if (shared.size() < most) {
+    log.warning(fmt::format("{} of {} outputs are compared: the others are in one model only",
+                            shared.size(), most));
+  }
+  Findings none{.outputs = compare_outputs(shared, {})};
+  if (give_the_same_kind_of_answer(first, second)) none.agreement = 0;
+  RTAI_TRY_VOID(judge_gates(gates, figures_of(none)));
+  return shared;
+}
+
 Result<int> run_compare(const CompareFlags& flags, const GlobalFlags& global, Log& log) {
   RTAI_TRY(const std::vector<Gate> gates, parse_gates(flags.fail_if));
   RTAI_TRY(const Workload workload, flags.workload.resolve(global));
   RTAI_TRY(const Model first, load_model(flags.first, log));
   RTAI_TRY(const Model second, load_model(flags.second, log));
-  RTAI_TRY(const std::vector<Sample> samples, read_samples(flags.data));
+  Outcomes outcomes;
+  RTAI_TRY(outcomes.samples, read_samples(flags.data));
   RTAI_TRY(Predictor a, make_predictor(first, workload.threads, workload.target));
   RTAI_TRY(Predictor b, make_predictor(second, workload.threads, workload.target));
-  std::vector<text::Encoding> encodings;
-  for (const Sample& sample : samples) {
+  RTAI_TRY(const std::vector<SharedOutput> shared,
+           outputs_to_compare(first, second, a, b, gates, log));
+  for (const Sample& sample : outcomes.samples) {
     RTAI_TRY(text::Encoding encoding, encode_for(first, sample));
-    encodings.push_back(std::move(encoding));
+    outcomes.encodings.push_back(std::move(encoding));
   }
-  RTAI_TRY(const auto outputs_a, a.run(encodings, log));
-  RTAI_TRY(const auto outputs_b, b.run(encodings, log));
+  RTAI_TRY(outcomes.a, a.run(outcomes.encodings, log));
+  RTAI_TRY(outcomes.b, b.run(outcomes.encodings, log));
 
-  std::vector<Difference> differences;
-  double squared_error = 0;
-  double squared_signal = 0;
-  double max_error = 0;
-  double cosine = 0;
-  for (std::size_t i = 0; i < samples.size(); ++i) {
-    RTAI_TRY(const Difference d, difference(outputs_a[i].front(), outputs_b[i].front(), i));
-    squared_error += d.squared_error;
-    squared_signal += d.squared_signal;
-    max_error = std::max(max_error, d.max_error);
-    cosine += d.cosine / static_cast<double>(samples.size());
-    differences.push_back(d);
+  Findings findings{.outputs = compare_outputs(shared, outcomes)};
+  findings.worst = worst_samples(findings.outputs, static_cast<std::size_t>(flags.worst));
+  if (give_the_same_kind_of_answer(first, second)) {
+    RTAI_TRY(const std::vector<Answer> of_a, answers_of(first, outcomes, outcomes.a));
+    RTAI_TRY(const std::vector<Answer> of_b, answers_of(second, outcomes, outcomes.b));
+    findings.agreement = agreement(second, of_b, first, of_a);
   }
-  const double nmse = squared_signal > 0 ? squared_error / squared_signal : 0;
-  std::optional<double> agreed;
-  const bool has_answers =
-      first.task != Task::unknown && first.task != Task::question_answering;  // those need a text
-  if (has_answers && first.task == second.task) {
-    std::vector<Answer> answers_a;
-    std::vector<Answer> answers_b;
-    for (std::size_t i = 0; i < samples.size(); ++i) {
-      RTAI_TRY(Answer answer_a, make_answer(first, samples[i], encodings[i], outputs_a[i]));
-      RTAI_TRY(Answer answer_b, make_answer(second, samples[i], encodings[i], outputs_b[i]));
-      answers_a.push_back(std::move(answer_a));
-      answers_b.push_back(std::move(answer_b));
-    }
-    agreed = agreement(second, answers_b, first, answers_a);
-  }
-  std::stable_sort(
-      differences.begin(), differences.end(),
-      [](const Difference& x, const Difference& y) { return x.max_error > y.max_error; });
-  differences.resize(std::min(differences.size(), static_cast<std::size_t>(flags.worst)));
-
   // Enough texts to tell the layers apart.
   constexpr std::size_t kLayerTexts = 64;
-  RTAI_TRY(const std::vector<LayerDifference> layers,
-           compare_layers(first, second,
-                          std::span(encodings).first(std::min(encodings.size(), kLayerTexts)),
-                          workload.threads, workload.target));
+  const auto texts =
+      std::span(outcomes.encodings).first(std::min(outcomes.encodings.size(), kLayerTexts));
+  RTAI_TRY(findings.layers,
+           compare_layers(first, second, texts, workload.threads, workload.target));
+  RTAI_TRY_VOID(measure_in_turn(first, second, workload, findings));
 
-  RTAI_TRY(const auto engine_a, make_engine(first));
-  RTAI_TRY(const auto engine_b, make_engine(second));
-  RTAI_TRY(BenchSession bench_a, BenchSession::create(engine_a, workload, false));
-  RTAI_TRY(BenchSession bench_b, BenchSession::create(engine_b, workload, false));
-  for (int round = 0; round < 12; ++round) {  // in turn; the first two rounds warm up
-    RTAI_TRY_VOID(bench_a.measure(5, round > 1));
-    RTAI_TRY_VOID(bench_b.measure(5, round > 1));
-  }
-  const LatencySummary latency_a = bench_a.finish().latency;
-  const LatencySummary latency_b = bench_b.finish().latency;
-
-  if (flags.json) {
-    Json worst = Json::array();
-    for (const Difference& d : differences) {
-      worst.push_back({{"sample", d.sample + 1},
-                       {"text", samples[d.sample].text},
-                       {"max_error", d.max_error},
-                       {"cosine", d.cosine}});
-    }
-    Json by_layer = Json::array();
-    for (const LayerDifference& layer : layers)
-      by_layer.push_back({{"name", layer.name}, {"cosine", layer.cosine}, {"nmse", layer.nmse}});
-    RTAI_TRY_VOID(write_json({{"a", flags.first},
-                              {"b", flags.second},
-                              {"samples", samples.size()},
-                              {"agreement", agreed ? Json(*agreed) : Json(nullptr)},
-                              {"max_error", max_error},
-                              {"nmse", nmse},
-                              {"cosine", cosine},
-                              {"p50_ms", {{"a", latency_a.p50}, {"b", latency_b.p50}}},
-                              {"layers", by_layer},
-                              {"worst", worst}},
-                             *flags.json));
-  }
-  if (!is_stdout(flags.json)) {
-    std::string text =
-        fmt::format("a: {}\nb: {}\n{} samples\n\n", flags.first, flags.second, samples.size());
-    if (agreed) text += fmt::format("  agreement  {:.2f} %\n", 100 * *agreed);
-    text += fmt::format("  max error  {:.3g}\n  nmse       {:.3g}\n  cosine     {:.6f}\n",
-                        max_error, nmse, cosine);
-    text += fmt::format("  p50        {} and {} ({:.2f}x)\n\n", human_ms(latency_a.p50),
-                        human_ms(latency_b.p50), latency_a.p50 / latency_b.p50);
-    text += layer_table(layers) + "largest differences\n\n";
-    Table table({"text", "sample", "max error", "cosine"});
-    for (const Difference& d : differences) {
-      table.add({code_point_range(samples[d.sample].text, 0, 60), fmt::format("{}", d.sample + 1),
-                 fmt::format("{:.3g}", d.max_error), fmt::format("{:.5f}", d.cosine)});
-    }
-    print(global, text + table.text());
-  }
-  Figures figures = {{"max_error", max_error}, {"nmse", nmse}, {"cosine", cosine}};
-  if (agreed) figures["agreement"] = *agreed;
-  RTAI_TRY(const std::vector<std::string> missed, missed_gates(gates, figures));
+  if (!flags.save_worst.empty())
+    RTAI_TRY_VOID(save_worst(outcomes.samples, findings, flags.save_worst));
+  if (flags.json)
+    RTAI_TRY_VOID(write_json(findings_json(flags, outcomes.samples, findings), *flags.json));
+  if (!is_stdout(flags.json)) print(global, findings_text(flags, outcomes.samples, findings));
+  RTAI_TRY(const std::vector<std::string> missed, missed_gates(gates, figures_of(findings)));
   for (const std::string& line : missed)
     log.warning("gate missed: " + line);
   return missed.empty() ? 0 : exit_code(ErrorCode::gate);
@@ -197,11 +289,22 @@ void add_compare(Commands& commands) {
   command.add_option("--worst", flags->worst, "How many of the worst samples to show")
       ->check(CLI::Range(0, 1000))
       ->capture_default_str();
+  command
+      .add_option("--save-worst", flags->save_worst,
+                  "Write these samples to a .jsonl file that --data reads")
+      ->check([](const std::string& path) {
+        return path.ends_with(".jsonl") ? std::string() : "expected a name that ends in .jsonl";
+      });
   command.add_option("--json", flags->json, "Write as JSON to this file, - for standard output");
-  command.add_option("--fail-if", flags->fail_if,
-                     "Exit with 7 if this holds, as in 'agreement<0.99'");
+  command.add_option(
+      "--fail-if", flags->fail_if,
+      "Exit with 7 if this holds, as in 'agreement<0.99' or 'pooler_output.max_error>1e-3'; "
+      "without an output's name a figure is the first one's");
   flags->workload.add_to(command);
-  command.footer("Example: rtai compare model.onnx model.rtai --data texts.txt");
+  command.footer(
+      "Examples: rtai compare model.onnx model.rtai --data texts.txt\n"
+      "          rtai compare qa.onnx qa.rtai --data questions.jsonl --fail-if "
+      "'end_logits.max_kl>0.01'");
   command.callback([flags, &commands] {
     commands.chosen = [flags, &global = commands.flags](Log& log) {
       return run_compare(*flags, global, log);

@@ -2,6 +2,7 @@
 #include "libopt/pass/pipeline.h"
 #include "passes/passes.h"
 #include "tools/cli.h"
+#include "tools/json.h"
 #include "tools/model.h"
 #include "tools/report/table.h"
 
@@ -15,6 +16,7 @@ struct CompileFlags {
   std::string model;
   std::string output;
   std::string dtype = "f32";
+  std::optional<std::string> json;
 };
 
 Result<int> run_compile(const CompileFlags& flags, const GlobalFlags& global, Log& log) {
@@ -37,6 +39,14 @@ Result<int> run_compile(const CompileFlags& flags, const GlobalFlags& global, Lo
   RTAI_TRY_VOID(save_model(model, flags.output));
   std::error_code ignored;
   const auto bytes = std::filesystem::file_size(flags.output, ignored);
+  if (flags.json) {
+    RTAI_TRY_VOID(write_json({{"model", flags.model},
+                              {"output", flags.output},
+                              {"dtype", flags.dtype},
+                              {"bytes", ignored ? Json(nullptr) : Json(bytes)}},
+                             *flags.json));
+  }
+  if (is_stdout(flags.json)) return 0;
   if (ignored)
     print(global, fmt::format("{} -> {}\n", flags.model, flags.output));
   else
@@ -59,6 +69,7 @@ void add_compile(Commands& commands) {
                   "Element type of the weights; bf16 is computed in f32, half the size")
       ->check(CLI::IsMember({"f32", "bf16", "fp16"}))
       ->capture_default_str();
+  command.add_option("--json", flags->json, "Write as JSON to this file, - for standard output");
   command.footer("Example: rtai compile model.onnx -o model.rtai");
   command.callback([flags, &commands] {
     commands.chosen = [flags, &global = commands.flags](Log& log) {

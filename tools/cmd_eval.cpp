@@ -90,7 +90,7 @@ void add_eval(Commands& commands) {
   command.add_option("--reference", flags->reference, "Model to compare the answers with");
   command.add_option("--threads", flags->threads, "Threads (default: usable cores)")
       ->check(CLI::Range(1, 1024));
-  command.add_option("--target", flags->target, "Instruction set to use")->envname("RTAI_TARGET");
+  command.add_option("--target", flags->target, "Instruction set to use");
   command.add_option("--json", flags->json,
                      "Write the result as JSON to this file, - for standard output");
   command.add_option("--fail-if", flags->fail_if,

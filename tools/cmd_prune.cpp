@@ -21,6 +21,7 @@ struct PruneFlags {
   std::optional<double> speedup;
   std::optional<double> latency_ms;
   std::optional<double> flops;
+  std::optional<double> parameters;
   std::optional<double> keep_heads;
   std::optional<double> keep_ffn;
   std::string drop_layers;
@@ -30,7 +31,7 @@ struct PruneFlags {
   bool controls = false;
 
   bool names_layers() const { return !drop_layers.empty() && drop_layers != "auto"; }
-  bool has_budget() const { return speedup || latency_ms || flops; }
+  bool has_budget() const { return speedup || latency_ms || flops || parameters; }
 };
 
 /// Methods of others, for comparison.
@@ -47,8 +48,8 @@ void check(const PruneFlags& flags) {
   if (flags.names_layers() && (flags.has_budget() || has_shares || flags.controls))
     throw CLI::ValidationError("--drop-layers", "a list of layers is a target by itself");
   if (flags.drop_layers == "auto" && (!flags.has_budget() || flags.method != "obs")) {
-    throw CLI::ValidationError("--drop-layers",
-                               "auto needs --speedup, --latency or --flops, and --method obs");
+    throw CLI::ValidationError(
+        "--drop-layers", "auto needs --speedup, --latency, --flops or --params, and --method obs");
   }
   if (flags.refine_s && (flags.method != "obs" || flags.names_layers()))
     throw CLI::ValidationError("--refine", "only --method obs refines what it leaves");
@@ -77,6 +78,7 @@ std::string pipeline_of(const PruneFlags& flags,
   add("speedup", "speedup", flags.speedup);
   add("latency-ms", "latency_ms", flags.latency_ms);
   add("flops", "flops", flags.flops);
+  add("parameters", "parameters", flags.parameters);
   add("keep-heads", "keep_heads", flags.keep_heads);
   add("keep-ffn", "keep_ffn", flags.keep_ffn);
   options.push_back(fmt::format("seq={}", workload.seq));
@@ -113,8 +115,9 @@ Result<void> run_controls(const PruneFlags& flags, Optimization& work) {
 std::optional<std::string> missed_target(const PruneFlags& flags,
                                          const OptimizationReport& report) {
   if (auto missed = missed_time(report, flags.speedup, flags.latency_ms)) return missed;
-  if (flags.flops && counter_of(report.passes.back(), "target met") == 0.0)
-    return fmt::format("flops {}: not to be reached", *flags.flops);
+  if (counter_of(report.passes.back(), "target met") != 0.0) return std::nullopt;
+  if (flags.flops) return fmt::format("flops {}: not to be reached", *flags.flops);
+  if (flags.parameters) return fmt::format("params {}: not to be reached", *flags.parameters);
   return std::nullopt;
 }
 
@@ -151,6 +154,11 @@ void add_prune(Commands& commands) {
       ->check(above_zero());
   target.add_option("--flops", flags->flops, "Times fewer multiply-adds in the encoder")
       ->check(CLI::Range(1.0, prune::Target::kMaxRatio));
+  target
+      .add_option("--params", flags->parameters,
+                  "Parameters that the whole model may have; also 15M, 200K")
+      ->transform(as_count())
+      ->check(above_zero());
   CLI::Option* heads =
       target.add_option("--keep-heads", flags->keep_heads, "Share of heads to keep")
           ->check(CLI::Range(0.0, 1.0));

@@ -230,7 +230,7 @@ void add_serve(Commands& commands) {
       });
   command.add_option("--threads", flags->threads, "Threads that compute (default: usable cores)")
       ->check(CLI::Range(1, 1024));
-  command.add_option("--target", flags->target, "Instruction set to use")->envname("RTAI_TARGET");
+  command.add_option("--target", flags->target, "Instruction set to use");
   add_http_flags(command, *flags);
   add_queue_flags(command, *flags);
   command

@@ -2,6 +2,7 @@
 #include "runtime/engine/engine.h"
 #include "runtime/text/tokenizer.h"
 #include "tools/cli.h"
+#include "tools/json.h"
 #include "tools/report/table.h"
 
 #include <CLI/CLI.hpp>
@@ -10,12 +11,26 @@
 namespace rtai::tools {
 namespace {
 
-Result<int> run_verify(const std::string& path, const GlobalFlags& global) {
+struct VerifyFlags {
+  std::string engine;
+  std::optional<std::string> json;
+};
+
+Result<int> run_verify(const VerifyFlags& flags, const GlobalFlags& global) {
+  const std::string& path = flags.engine;
   RTAI_TRY(const engine::Engine engine, engine::open(path, engine::Verify::digests));
   if (!engine.tokenizer.empty()) {
     RTAI_TRY([[maybe_unused]] const text::Tokenizer tokenizer,
              text::Tokenizer::deserialize(engine.tokenizer).in(path + ": tokenizer"));
   }
+  if (flags.json) {
+    RTAI_TRY_VOID(write_json({{"engine", path},
+                              {"bytes", engine.file_bytes},
+                              {"tensors", engine.program.tensors.size()},
+                              {"verified", true}},
+                             *flags.json));
+  }
+  if (is_stdout(flags.json)) return 0;
   print(global, fmt::format("{}: ok, {} in {} tensors, every digest matches\n", path,
                             human_bytes(static_cast<double>(engine.file_bytes)),
                             engine.program.tensors.size()));
@@ -25,12 +40,15 @@ Result<int> run_verify(const std::string& path, const GlobalFlags& global) {
 }  // namespace
 
 void add_verify(Commands& commands) {
-  auto path = std::make_shared<std::string>();
+  auto flags = std::make_shared<VerifyFlags>();
   CLI::App& command = *commands.app.add_subcommand("verify", "Check an engine file completely");
-  command.add_option("engine", *path, "Engine file")->required();
+  command.add_option("engine", flags->engine, "Engine file")->required();
+  command.add_option("--json", flags->json, "Write as JSON to this file, - for standard output");
   command.footer("Example: rtai verify model.rtai");
-  command.callback([path, &commands] {
-    commands.chosen = [path, &global = commands.flags](Log&) { return run_verify(*path, global); };
+  command.callback([flags, &commands] {
+    commands.chosen = [flags, &global = commands.flags](Log&) {
+      return run_verify(*flags, global);
+    };
   });
 }
 

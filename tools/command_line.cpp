@@ -8,6 +8,8 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <cstdlib>
+#include <functional>
 #include <numeric>
 
 namespace rtai::tools {
@@ -22,12 +24,46 @@ Result<std::string> text_of(const std::string& key, const nlohmann::json& value)
                            key)};
 }
 
+bool is_positional(const CLI::Option& option) {
+  return option.get_lnames().empty() && option.get_snames().empty();
+}
+
+/// Calls `action` for every option of `app` and of its groups, not of its commands.
+void for_each_option(const CLI::App& app, const std::function<void(const CLI::Option&)>& action) {
+  for (const CLI::Option* option : app.get_options())
+    action(*option);
+  for (const CLI::App* group : app.get_subcommands([](const CLI::App*) { return true; })) {
+    if (group->get_name().empty()) for_each_option(*group, action);
+  }
+}
+
+/// The command that the words name, or null.
+const CLI::App* command_in(const CLI::App& app, const std::vector<std::string>& words) {
+  const std::vector<const CLI::App*> commands =
+      app.get_subcommands([](const CLI::App* command) { return !command->get_name().empty(); });
+  for (const std::string& word : words) {
+    const auto found = std::ranges::find(commands, word, &CLI::App::get_name);
+    if (found != commands.end()) return *found;
+  }
+  return nullptr;
+}
+
+std::vector<std::string> positionals_of(const CLI::App* command) {
+  std::vector<std::string> names;
+  if (command == nullptr) return names;
+  for_each_option(*command, [&](const CLI::Option& option) {
+    if (is_positional(option)) names.push_back(option.get_single_name());
+  });
+  return names;
+}
+
 /// The words that say on a command line what `key` says in the file.
-Result<std::vector<std::string>> words_of(const std::string& key, const nlohmann::json& value) {
+Result<std::vector<std::string>> words_of(const std::string& key,
+                                          const nlohmann::json& value,
+                                          bool is_positional) {
   const std::string flag = "--" + key;
   if (value.is_null() || value == false) return std::vector<std::string>{};
   if (value == true) return std::vector<std::string>{flag};
-  const bool is_positional = key == "model" || key == "models" || key == "text";
   std::vector<std::string> words;
   for (const nlohmann::json& one : value.is_array() ? value : nlohmann::json::array({value})) {
     RTAI_TRY(std::string text, text_of(key, one));
@@ -49,10 +85,20 @@ Result<nlohmann::json> read_commented_json(const std::string& path) {
   return document;
 }
 
+/// Where flags end: at "--", behind which all words are arguments.
+std::vector<std::string>::const_iterator end_of_flags(const std::vector<std::string>& words) {
+  return std::ranges::find(words, "--");
+}
+
+void add_words(std::vector<std::string>& words, const std::vector<std::string>& more) {
+  words.insert(end_of_flags(words), more.begin(), more.end());
+}
+
 bool is_given(const std::vector<std::string>& words, const std::string& key) {
-  return std::ranges::any_of(words, [&](const std::string& word) {
+  return std::any_of(words.begin(), end_of_flags(words), [&](const std::string& word) {
     return word == "--" + key || word.starts_with("--" + key + "=") ||
-           (key == "output" && word == "-o");
+           (key == "output" && word == "-o") || (key == "quiet" && word == "-q") ||
+           (key == "verbose" && word == "-v");
   });
 }
 
@@ -85,13 +131,35 @@ std::vector<std::string> names_of_commands(const CLI::App& app) {
 }
 
 void add_flags(const CLI::App& app, std::vector<std::string>& names) {
-  for (const CLI::Option* option : app.get_options()) {
-    for (const std::string& name : option->get_lnames())
+  for_each_option(app, [&](const CLI::Option& option) {
+    for (const std::string& name : option.get_lnames())
       names.push_back("--" + name);
+  });
+}
+
+/// A number where the flag takes one and the text is no more than that.
+nlohmann::ordered_json value_of(const CLI::Option& option, const std::string& text) {
+  const bool is_number = option.get_type_name().starts_with("INT") ||
+                         option.get_type_name().starts_with("UINT") ||
+                         option.get_type_name().starts_with("FLOAT");
+  nlohmann::ordered_json value =
+      nlohmann::ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);
+  return is_number && value.is_number() ? value : nlohmann::ordered_json(text);
+}
+
+void add_given(const CLI::Option& option, nlohmann::ordered_json& flags) {
+  if (option.count() == 0) return;
+  const std::string name =
+      is_positional(option) ? option.get_single_name() : option.get_lnames().front();
+  if (name == "dump-config") return;
+  if (option.get_items_expected_max() == 0) {
+    flags[name] = option.as<bool>();
+    return;
   }
-  for (const CLI::App* group : app.get_subcommands([](const CLI::App*) { return true; })) {
-    if (group->get_name().empty()) add_flags(*group, names);  // an option group
-  }
+  nlohmann::ordered_json values = nlohmann::ordered_json::array();
+  for (const std::string& text : option.results())
+    values.push_back(value_of(option, text));
+  flags[name] = option.get_items_expected_max() > 1 ? values : values.back();
 }
 
 }  // namespace
@@ -108,7 +176,31 @@ std::string nearest(const std::string& word, const std::vector<std::string>& can
   return best;
 }
 
-Result<std::vector<std::string>> expand_config(const std::vector<std::string>& words) {
+std::string environment_name(std::string_view flag) {
+  std::string name = fmt::format("RTAI_{}", flag);
+  std::ranges::transform(name, name.begin(), [](char c) {
+    if (c == '-') return '_';
+    return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+  });
+  return name;
+}
+
+std::vector<std::string> add_environment(const CLI::App& app, std::vector<std::string> words) {
+  const auto add = [&](const CLI::Option& option) {
+    for (const std::string& name : option.get_lnames()) {
+      const char* value = std::getenv(environment_name(name).c_str());
+      const bool is_set = value != nullptr && *value != '\0' && name != "help";
+      if (is_set && !is_given(words, name)) add_words(words, {fmt::format("--{}={}", name, value)});
+    }
+  };
+  const CLI::App* command = command_in(app, words);
+  for_each_option(app, add);
+  if (command != nullptr) for_each_option(*command, add);
+  return words;
+}
+
+Result<std::vector<std::string>> expand_config(const CLI::App& app,
+                                               const std::vector<std::string>& words) {
   std::vector<std::string> kept;
   std::string path;
   for (std::size_t i = 0; i < words.size(); ++i) {
@@ -122,13 +214,26 @@ Result<std::vector<std::string>> expand_config(const std::vector<std::string>& w
   }
   if (path.empty()) return kept;
   RTAI_TRY(const nlohmann::json document, read_commented_json(path));
+  const std::vector<std::string> positionals = positionals_of(command_in(app, kept));
   std::vector<std::string> expanded = kept;
   for (const auto& [key, value] : document.items()) {
     if (key == "$schema" || is_given(kept, key)) continue;  // the former is for editors
-    RTAI_TRY(const std::vector<std::string> more, words_of(key, value).in(path));
-    expanded.insert(expanded.end(), more.begin(), more.end());
+    // "model" is also one of "models".
+    const bool is_positional = std::ranges::any_of(
+        positionals, [&key = key](const auto& name) { return name == key || name == key + "s"; });
+    RTAI_TRY(const std::vector<std::string> more, words_of(key, value, is_positional).in(path));
+    add_words(expanded, more);
   }
   return expanded;
+}
+
+nlohmann::ordered_json given_flags(const CLI::App& app) {
+  nlohmann::ordered_json flags = nlohmann::ordered_json::object();
+  const auto add = [&](const CLI::Option& option) { add_given(option, flags); };
+  for_each_option(app, add);
+  for (const CLI::App* command : app.get_subcommands())
+    for_each_option(*command, add);
+  return flags;
 }
 
 std::string explain(const CLI::App& app,

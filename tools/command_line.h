@@ -3,7 +3,10 @@
 
 #include "runtime/base/result.h"
 
+#include <nlohmann/json_fwd.hpp>
+
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace CLI {
@@ -13,14 +16,25 @@ class ParseError;
 
 namespace rtai::tools {
 
+/// "RTAI_BATCH_TOKENS", the variable that gives --batch-tokens.
+std::string environment_name(std::string_view flag);
+
+/// Adds the flags of `app` and of the command in `words` that the environment gives and the words
+/// do not.
+std::vector<std::string> add_environment(const CLI::App& app, std::vector<std::string> words);
+
 /// Replaces `--config FILE.json` by the flags in that file: {"calib": "texts.txt", "quiet": true,
-/// "fail-if": ["p99_ms>5"], "model": "folder"}. Keys are flags without their dashes, `model` and
-/// `text` the words without one; a flag on the command line wins over the file's. The file may hold
-/// // comments, and a "$schema" for editors.
+/// "fail-if": ["p99_ms>5"], "model": "folder"}. Keys are flags without their dashes, or names of
+/// positional arguments; a flag among the words wins over the file's. The file may hold //
+/// comments, and a "$schema" for editors.
 ///
 /// Errors: not_found, io; invalid_input for what is not an object of texts, numbers, switches and
 /// lists of them.
-Result<std::vector<std::string>> expand_config(const std::vector<std::string>& words);
+Result<std::vector<std::string>> expand_config(const CLI::App& app,
+                                               const std::vector<std::string>& words);
+
+/// What was given to the command that `app` has parsed, as a file for --config.
+nlohmann::ordered_json given_flags(const CLI::App& app);
 
 /// One line about words that CLI11 could not read, with the nearest name it knows.
 std::string explain(const CLI::App& app,

@@ -26,4 +26,8 @@ CLI::Validator as_seconds() {
   return CLI::AsNumberWithUnit(std::map<std::string, double>{{"ms", 1e-3}, {"s", 1}, {"min", 60}});
 }
 
+CLI::Validator as_count() {
+  return CLI::AsNumberWithUnit(std::map<std::string, double>{{"K", 1e3}, {"M", 1e6}, {"G", 1e9}});
+}
+
 }  // namespace rtai::tools

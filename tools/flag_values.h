@@ -17,4 +17,7 @@ CLI::Validator as_milliseconds();
 /// A time: 30s, 2min, 500ms; a number alone is seconds. Becomes a number of seconds.
 CLI::Validator as_seconds();
 
+/// A count: 15M, 200K; a number alone is itself.
+CLI::Validator as_count();
+
 }  // namespace rtai::tools

@@ -1,5 +1,7 @@
 #include "tools/layer_comparison.h"
 
+#include "tools/metrics.h"
+
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -48,29 +50,20 @@ class Sums {
         dot += x * y;
         aa += x * x;
         bb += y * y;
-        error_ += (x - y) * (x - y);
-        sum_ += x;
+        squares_.add(x, y);
       }
-      squares_ += aa;
       cosines_ += aa > 0 && bb > 0 ? dot / std::sqrt(aa * bb) : 1;
     }
     rows_ += static_cast<double>(a.rows);
-    values_ += static_cast<double>(a.rows * a.columns);
   }
 
   double cosine() const { return rows_ > 0 ? cosines_ / rows_ : 1; }
-  double nmse() const {
-    const double variance = values_ > 0 ? squares_ - sum_ * sum_ / values_ : 0;
-    return variance > 0 ? error_ / variance : 0;
-  }
+  double nmse() const { return squares_.nmse(); }
 
  private:
-  double error_ = 0;
-  double sum_ = 0;
-  double squares_ = 0;
+  SquaredErrors squares_;
   double cosines_ = 0;
   double rows_ = 0;
-  double values_ = 0;
 };
 
 }  // namespace

@@ -1,10 +1,9 @@
 #include "tools/machine.h"
 
 #include "runtime/base/aligned_buffer.h"
+#include "runtime/base/usable_cores.h"
 #include "runtime/kernels/linear_f32.h"
 #include "runtime/kernels/linear_i8.h"
-
-#include <sched.h>
 
 #include <algorithm>
 #include <atomic>
@@ -21,16 +20,8 @@ namespace {
 /// Keeps the calling thread on the core that is number `t` of those it may use: two threads that
 /// the system puts on one core would have the limits of one.
 void stay_on_core(int t) {
-  cpu_set_t usable;
-  if (sched_getaffinity(0, sizeof usable, &usable) != 0) return;
-  for (int core = 0; core < CPU_SETSIZE; ++core) {
-    if (!CPU_ISSET(core, &usable) || t-- > 0) continue;
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET(core, &one);
-    sched_setaffinity(0, sizeof one, &one);
-    return;
-  }
+  const std::vector<int> cores = allowed_cores();
+  if (t < std::ssize(cores)) bind_to_core(::pthread_self(), cores[static_cast<std::size_t>(t)]);
 }
 
 /// Calls `work` on `threads` threads at once again and again for `time`; returns calls per second,

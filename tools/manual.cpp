@@ -36,7 +36,6 @@ std::string flag_entry(const FlagDescription& flag) {
   std::string text = flag.description;
   if (!flag.default_text.empty() && flag.takes_value())
     text += fmt::format(" (default: {})", flag.default_text);
-  if (!flag.environment.empty()) text += fmt::format(" [environment: {}]", flag.environment);
   return fmt::format(".TP\n\\fB{}\\fR\n{}\n", troff(head), troff(text));
 }
 
@@ -88,6 +87,9 @@ interrupted; no half\-written file is left
 )";
 
 constexpr std::string_view kEnvironment = R"(.SH ENVIRONMENT
+.TP
+RTAI_THREADS, RTAI_TARGET, ...
+\-\-threads, \-\-target and every other flag where the command line lacks it; before the file of \-\-config
 .TP
 RTAI_CACHE_DIR
 the folder in which sessions on a GPU keep what they found by trying; empty: none; by default the folder rtai in
@@ -172,7 +174,9 @@ std::string config_schema(const ProgramDescription& program, const CommandDescri
   for (const FlagDescription& flag : flags) {
     const std::string key = flag.is_positional ? flag.name : flag.name.substr(2);
     // Asked for at a prompt, or what names the file itself.
-    if (key == "help" || key == "version" || key == "config" || properties.contains(key)) continue;
+    if (key == "help" || key == "version" || key == "config" || key == "dump-config" ||
+        properties.contains(key))
+      continue;
     Json schema = type_schema(flag);
     if (flag.is_list) schema = {{"anyOf", {schema, {{"type", "array"}, {"items", schema}}}}};
     schema["description"] = flag.description;

@@ -186,10 +186,7 @@ double agreement(const Model& model,
   return count > 0 ? same / count : 0;
 }
 
-namespace {
-
-/// KL(softmax(p) || softmax(q))
-double divergence(std::span<const float> p, std::span<const float> q) {
+double kl_divergence(std::span<const float> expected, std::span<const float> found) {
   const auto log_sum = [](std::span<const float> x) {
     const float most = *std::max_element(x.begin(), x.end());
     double sum = 0;
@@ -197,40 +194,32 @@ double divergence(std::span<const float> p, std::span<const float> q) {
       sum += std::exp(static_cast<double>(value - most));
     return most + std::log(sum);
   };
-  const double log_p = log_sum(p);
-  const double log_q = log_sum(q);
+  const double log_expected = log_sum(expected);
+  const double log_found = log_sum(found);
   double sum = 0;
-  for (std::size_t i = 0; i < p.size(); ++i)
-    sum += std::exp(p[i] - log_p) * ((p[i] - log_p) - (q[i] - log_q));
-  return sum;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    const double probability = std::exp(expected[i] - log_expected);
+    if (probability == 0) continue;  // its logarithm may be infinite
+    sum += probability * ((expected[i] - log_expected) - (found[i] - log_found));
+  }
+  return std::max(sum, 0.0);  // rounding alone is below
 }
-
-}  // namespace
 
 Distance distance(const Model& model,
                   const std::vector<Answer>& answers,
                   const std::vector<Answer>& reference_answers) {
-  double error = 0;
-  double sum = 0;
-  double squares = 0;
-  double count = 0;
+  SquaredErrors errors;
   double kl = 0;
   double rows = 0;
   for (std::size_t i = 0; i < answers.size(); ++i) {
     const SampleOutput& found = answers[i].logits;
     const SampleOutput& expected = reference_answers[i].logits;
-    for (std::size_t j = 0; j < std::min(found.values.size(), expected.values.size()); ++j) {
-      const double x = expected.values[j];
-      error += (found.values[j] - x) * (found.values[j] - x);
-      sum += x;
-      squares += x * x;
-      count += 1;
-    }
+    for (std::size_t j = 0; j < std::min(found.values.size(), expected.values.size()); ++j)
+      errors.add(expected.values[j], found.values[j]);
     for (Index row = 0; row < std::min(found.rows, expected.rows); ++row, rows += 1)
-      kl += divergence(expected.row(row), found.row(row));
+      kl += kl_divergence(expected.row(row), found.row(row));
   }
-  const double variance = count > 0 ? squares - sum * sum / count : 0;
-  Distance result{.nmse = variance > 0 ? error / variance : 0, .kl = std::nullopt};
+  Distance result{.nmse = errors.nmse(), .kl = std::nullopt};
   const bool has_classes =
       (model.task == Task::sequence_classification || model.task == Task::token_classification) &&
       !model.multi_label;

@@ -4,6 +4,7 @@
 #include "tools/predict.h"
 
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,31 @@ double agreement(const Model& model,
                  const std::vector<Answer>& answers,
                  const Model& reference,
                  const std::vector<Answer>& reference_answers);
+
+/// Squared errors over the variance of the values that were expected (nmse); 0 if those are all
+/// one.
+class SquaredErrors {
+ public:
+  void add(double expected, double found) {
+    errors_ += (found - expected) * (found - expected);
+    sum_ += expected;
+    squares_ += expected * expected;
+    count_ += 1;
+  }
+  double nmse() const {
+    const double variance = count_ > 0 ? squares_ - sum_ * sum_ / count_ : 0;
+    return variance <= 0 ? 0 : errors_ / variance;  // NaN stays NaN
+  }
+
+ private:
+  double errors_ = 0;
+  double sum_ = 0;
+  double squares_ = 0;
+  double count_ = 0;
+};
+
+/// KL(softmax(expected) || softmax(found)), in nats. The spans have one size, of at least one.
+double kl_divergence(std::span<const float> expected, std::span<const float> found);
 
 /// How far the first outputs of a model are from another's.
 struct Distance {

@@ -1,9 +1,12 @@
 #include "tools/program.h"
 
+#include "runtime/cuda/backend.h"
+#include "runtime/kernels/target.h"
 #include "tools/cli.h"
 #include "tools/cmd_serve.h"
 #include "tools/cmd_shell.h"
 #include "tools/command_line.h"
+#include "tools/json.h"
 #include "tools/version.h"
 
 #include <CLI/CLI.hpp>
@@ -15,6 +18,25 @@
 #include <vector>
 
 namespace rtai::tools {
+
+namespace {
+
+/// What a report of a defect should begin with.
+std::string version_text() {
+  std::string text = fmt::format("rtai {}", version());
+  if (!commit().empty()) text += fmt::format(" ({})", commit());
+  text += fmt::format("\ncpu  {}:", cpu_name());
+  for (const Target target : all_targets()) {
+    if (is_available(target)) text += fmt::format(" {}", target_name(target));
+  }
+  const auto gpus = cuda::devices();
+  if (!gpus) return text + fmt::format("\ngpu  none: {}", gpus.error().message());
+  for (const cuda::DeviceInfo& gpu : *gpus)
+    text += fmt::format("\ngpu  {}", gpu.name);
+  return text;
+}
+
+}  // namespace
 
 int report(const Error& error) {
   std::fputs(fmt::format("rtai: {}\n", error.message()).c_str(), stderr);
@@ -28,14 +50,14 @@ int report(const Error& error) {
 int run_program(int argc, char** argv) {
   CLI::App app{"Makes BERT-class models answer in milliseconds: prune, quantize, run and measure."};
   app.name("rtai");
-  app.set_version_flag("--version", std::string(version()));
+  app.set_version_flag("--version", version_text, "Print version, commit, processor and GPUs");
   app.require_subcommand(1);
   app.fallthrough();
   app.get_formatter()->column_width(34);
 
   GlobalFlags flags;
-  app.add_flag("--quiet", flags.quiet, "Print results only");
-  app.add_flag("--verbose", flags.verbose, "Print every step");
+  app.add_flag("-q,--quiet", flags.quiet, "Print results only");
+  app.add_flag("-v,--verbose", flags.verbose, "Print every step");
   app.add_option("--seed", flags.seed, "Seed of everything random")->capture_default_str();
   app.add_option("--color", flags.color, "Colours: auto, always or never")
       ->check(CLI::IsMember({"auto", "always", "never"}))
@@ -63,7 +85,15 @@ int run_program(int argc, char** argv) {
 
   std::string config;  // replaced before parsing; here for --help
   app.add_option("--config", config, "JSON file with flags: {\"seq\": 64, \"quiet\": true}");
-  const Result<std::vector<std::string>> words = expand_config({argv + 1, argv + argc});
+  bool dump_config = false;
+  app.add_flag("--dump-config", dump_config,
+               "Print the flags that were given as such a file, and stop");
+  app.footer(
+      "The environment gives flags too: RTAI_BATCH_TOKENS for --batch-tokens. The command line "
+      "wins\n"
+      "over it, and it over the file of --config.");
+  const Result<std::vector<std::string>> words =
+      expand_config(app, add_environment(app, {argv + 1, argv + argc}));
   if (!words) return report(words.error());
   try {
     app.parse(std::vector<std::string>(words->rbegin(), words->rend()));
@@ -73,6 +103,12 @@ int run_program(int argc, char** argv) {
     return 2;
   }
 
+  if (dump_config) {
+    chosen = [&](Log&) -> Result<int> {
+      RTAI_TRY_VOID(write_json(given_flags(app), "-"));
+      return 0;
+    };
+  }
   TerminalLog log(flags);
   const Result<int> result = chosen(log);
   if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {

@@ -15,13 +15,6 @@
 namespace rtai::tools {
 namespace {
 
-Json sample_json(const Sample& sample) {
-  if (!sample.ids.empty()) return {{"input_ids", sample.ids}, {"token_type_ids", sample.segments}};
-  if (!sample.words.empty()) return {{"tokens", sample.words}};
-  if (sample.text_b) return {{"text_a", sample.text}, {"text_b", *sample.text_b}};
-  return {{"text", sample.text}};
-}
-
 /// The first key of the file.
 Result<std::string> read_key(const std::string& path) {
   if (path.empty()) return std::string();
@@ -76,7 +69,7 @@ Result<std::vector<std::string>> bodies_of(const LoadFlags& flags, std::uint64_t
     const bool is_tei = flags.path == "/embed" || flags.path == "/predict";
     const Json body = is_embedding ? Json{{"input", sample.text}}
                       : is_tei     ? Json{{"inputs", sample.text}}
-                                   : sample_json(sample);
+                                   : input_json(sample);
     bodies.push_back(one_line(body));
   };
   if (flags.data.empty()) {
@@ -175,7 +168,7 @@ Result<RemoteModel> RemoteModel::create(const std::string& url, const std::strin
 Result<std::vector<Json>> RemoteModel::answer(std::span<const Sample> samples, bool logits) {
   Json body = {{"samples", Json::array()}, {"logits", logits}};
   for (const Sample& sample : samples)
-    body["samples"].push_back(sample_json(sample));
+    body["samples"].push_back(input_json(sample));
   RTAI_TRY(const serve::HttpResponse response, client_->post("/v1/predict", one_line(body)));
   if (response.status != 200) return refusal(url_, response);
   const Json answers = Json::parse(response.body, nullptr, false);

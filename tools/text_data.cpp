@@ -1,6 +1,8 @@
 #include "tools/text_data.h"
 
+#include "runtime/base/atomic_write.h"
 #include "runtime/base/mapped_file.h"
+#include "tools/answer_json.h"
 #include "tools/csv.h"
 #include "tools/json_file.h"
 
@@ -273,6 +275,26 @@ Result<std::vector<Sample>> read_samples(const std::filesystem::path& path) {
                : samples_of_lines(file.text(), ending == ".txt" ? LineForm::plain : LineForm::json);
   if (samples && samples->empty()) samples = invalid_input("no text in this file");
   return std::move(samples).in(path.string());
+}
+
+nlohmann::ordered_json input_json(const Sample& sample) {
+  if (!sample.ids.empty()) return {{"input_ids", sample.ids}, {"token_type_ids", sample.segments}};
+  if (!sample.words.empty()) return {{"tokens", sample.words}};
+  if (sample.text_b) return {{"text_a", sample.text}, {"text_b", *sample.text_b}};
+  if (sample.question) return {{"question", *sample.question}, {"context", sample.text}};
+  return {{"text", sample.text}};
+}
+
+Result<void> write_samples(const std::vector<Sample>& samples, const std::filesystem::path& path) {
+  std::string lines;
+  for (const Sample& sample : samples) {
+    nlohmann::ordered_json line = input_json(sample);
+    if (sample.label) line["label"] = *sample.label;
+    if (!sample.tags.empty()) line["tags"] = sample.tags;
+    if (sample.score) line["score"] = *sample.score;
+    lines += one_line(line) + "\n";
+  }
+  return write_file_atomically(path, lines);
 }
 
 Result<TokenBatch> encode_all(const std::vector<Sample>& samples,

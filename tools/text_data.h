@@ -45,6 +45,14 @@ Result<Shard> parse_shard(std::string_view words);
 Result<Sample> parse_sample(std::string_view line);
 Result<Sample> parse_sample(const nlohmann::json& object);
 
+/// What a model reads of a sample, as parse_sample() takes it.
+nlohmann::ordered_json input_json(const Sample& sample);
+
+/// Writes a .jsonl file that read_samples() reads as these samples, labels and all.
+///
+/// Errors: io.
+Result<void> write_samples(const std::vector<Sample>& samples, const std::filesystem::path& path);
+
 /// The tokens of many samples, end to end.
 Result<TokenBatch> encode_all(const std::vector<Sample>& samples, const text::Tokenizer* tokenizer);
 

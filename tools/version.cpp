@@ -6,4 +6,8 @@ std::string_view version() {
   return RTAI_VERSION;
 }
 
+std::string_view commit() {
+  return RTAI_COMMIT;
+}
+
 }  // namespace rtai::tools

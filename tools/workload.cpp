@@ -108,7 +108,6 @@ void WorkloadFlags::add_to(CLI::App& command) {
   command
       .add_option("--target", workload.target,
                   "Instruction set to use (default: the best; see `rtai devices`)")
-      ->envname("RTAI_TARGET")
       ->group(group);
 }
 

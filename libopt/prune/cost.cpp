@@ -225,6 +225,19 @@ CostModel count_flops(const ir::Graph& graph, std::span<const Module> modules, I
   return model;
 }
 
+CostModel count_parameters(const ir::Graph& graph, std::span<const Module> modules) {
+  CostModel model;
+  for (const Module& module : modules) {
+    const Index in = layer_of(graph, module.in).weight.dim(1);
+    const Index out = layer_of(graph, module.out).weight.dim(0);
+    const Index projections = module.kind == ModuleKind::attention ? 3 : 1;
+    const Index of_column = projections * (in + 1) + out;
+    model.modules.push_back(straight(module.count, static_cast<double>(module.width * of_column)));
+  }
+  model.rest = static_cast<double>(ir::footprint(graph).parameters) - model.dense(modules);
+  return model;
+}
+
 CostModel count_units(std::span<const Module> modules) {
   CostModel model;
   for (const Module& module : modules)

@@ -34,6 +34,9 @@ struct CostModel {
 /// `seq` tokens; nothing but the modules counts.
 CostModel count_flops(const ir::Graph& graph, std::span<const Module> modules, Index seq);
 
+/// Weights and biases; the rest is all that the graph has beside its modules.
+CostModel count_parameters(const ir::Graph& graph, std::span<const Module> modules);
+
 /// Units, as if each cost 1.
 CostModel count_units(std::span<const Module> modules);
 

@@ -161,12 +161,14 @@ class TimeSearch {
 
 Result<void> Target::check() const {
   const int asked = (speedup > 0 ? 1 : 0) + (latency_ms > 0 ? 1 : 0) + (flops > 0 ? 1 : 0) +
-                    (keep_heads < 1 || keep_ffn < 1 ? 1 : 0);
+                    (parameters > 0 ? 1 : 0) + (keep_heads < 1 || keep_ffn < 1 ? 1 : 0);
   if (asked == 1) return {};
-  return Error{ErrorCode::invalid_input,
-               fmt::format("expected one target of speedup, latency-ms, flops, or keep-heads with "
-                           "keep-ffn; found {}",
-                           asked)};
+  return Error{
+      ErrorCode::invalid_input,
+      fmt::format(
+          "expected one target of speedup, latency-ms, flops, parameters, or keep-heads with "
+          "keep-ffn; found {}",
+          asked)};
 }
 
 std::optional<Kept> LevelMethod::within(std::span<const std::size_t> which,
@@ -294,11 +296,13 @@ Result<Plan> make_plan(const Target& target,
     return TimeSearch(target, dense, modules, method, *evaluator, log).run(is_late);
   }
   Plan plan{.kept = Kept(modules.size()), .costs = {}, .met = true};
-  if (target.flops > 0) {
-    plan.costs = count_flops(dense, modules, target.seq);
+  if (target.flops > 0 || target.parameters > 0) {
+    plan.costs = target.flops > 0 ? count_flops(dense, modules, target.seq)
+                                  : count_parameters(dense, modules);
     const std::vector<std::size_t> which = all_of(modules);
-    const double budget = plan.costs.dense(modules) / target.flops;
-    const auto kept = method.within(which, plan.costs.modules, budget);
+    const double budget =
+        target.flops > 0 ? plan.costs.dense(modules) / target.flops : target.parameters;
+    const auto kept = method.within(which, plan.costs.modules, budget - plan.costs.rest);
     plan.met = kept.has_value();
     plan.kept = kept ? *kept : method.least(which);
   } else {

@@ -20,6 +20,7 @@ struct Target {
   double speedup = 0;
   double latency_ms = 0;
   double flops = 0;
+  double parameters = 0;
   double keep_heads = 1;
   double keep_ffn = 1;
   int seq = 64;
@@ -32,14 +33,16 @@ struct Target {
                "milliseconds for one run, measured as it will be deployed"),
         option("flops", &Target::flops, Range{0, kMaxRatio},
                "times fewer multiply-adds in the encoder's modules"),
+        option("parameters", &Target::parameters, Range{0, 1e15},
+               "parameters that the whole model may have"),
         option("keep-heads", &Target::keep_heads, Range{0, 1}, "share of all heads to keep"),
         option("keep-ffn", &Target::keep_ffn, Range{0, 1}, "share of all FFN columns to keep"),
         option("seq", &Target::seq, Range{1, 1 << 20}, "tokens of a sequence, for flops")};
   }
 
   bool is_time() const { return speedup > 0 || latency_ms > 0; }
-  /// Errors: invalid_input unless exactly one of speedup, latency-ms, flops or keep fractions is
-  /// asked for.
+  /// Errors: invalid_input unless exactly one of speedup, latency-ms, flops, parameters or keep
+  /// fractions is asked for.
   Result<void> check() const;
 };
 
@@ -114,7 +117,7 @@ class ScoreMethod final : public Method {
 };
 
 /// What was decided, and what it costs: milliseconds for time targets, multiply-adds per token for
-/// flops, units else.
+/// flops, parameters, or units.
 struct Plan {
   Kept kept;
   CostModel costs;

@@ -31,11 +31,26 @@ int quota_cores() {
 
 }  // namespace
 
-int usable_cores() {
-  int cores = static_cast<int>(std::thread::hardware_concurrency());
+std::vector<int> allowed_cores() {
+  std::vector<int> cores;
+  cpu_set_t mask;
+  if (::sched_getaffinity(0, sizeof mask, &mask) != 0) return cores;
+  for (int core = 0; core < CPU_SETSIZE; ++core) {
+    if (CPU_ISSET(core, &mask)) cores.push_back(core);
+  }
+  return cores;
+}
+
+void bind_to_core(pthread_t thread, int core) noexcept {
   cpu_set_t mask;
   CPU_ZERO(&mask);
-  if (::sched_getaffinity(0, sizeof mask, &mask) == 0) cores = CPU_COUNT(&mask);
+  CPU_SET(core, &mask);
+  ::pthread_setaffinity_np(thread, sizeof mask, &mask);
+}
+
+int usable_cores() {
+  int cores = static_cast<int>(allowed_cores().size());
+  if (cores == 0) cores = static_cast<int>(std::thread::hardware_concurrency());
   if (const int quota = quota_cores(); quota > 0) cores = std::min(cores, quota);
   return std::max(cores, 1);
 }

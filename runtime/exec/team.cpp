@@ -1,5 +1,7 @@
 #include "runtime/exec/team.h"
 
+#include "runtime/base/usable_cores.h"
+
 #include <immintrin.h>
 #include <pthread.h>
 #include <sched.h>
@@ -27,24 +29,6 @@ bool has_changed(const std::atomic<std::uint32_t>& flag, std::uint32_t old) noex
   return false;
 }
 
-/// The cores that this thread may run on; empty if there are more than a cpu_set_t has.
-std::vector<int> allowed_cores() {
-  cpu_set_t allowed;
-  std::vector<int> cores;
-  if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0) return cores;
-  for (int core = 0; core < CPU_SETSIZE; ++core) {
-    if (CPU_ISSET(core, &allowed)) cores.push_back(core);
-  }
-  return cores;
-}
-
-void move_to(pthread_t thread, int core) noexcept {
-  cpu_set_t only;
-  CPU_ZERO(&only);
-  CPU_SET(core, &only);
-  ::pthread_setaffinity_np(thread, sizeof only, &only);
-}
-
 }  // namespace
 
 Result<std::unique_ptr<Team>> Team::start(int size) {
@@ -68,7 +52,7 @@ void Team::place_members() {
   free_core_ = cores.front();
   cores_.assign(cores.begin() + 1, cores.end());
   for (std::size_t i = 0; i < cores_.size(); ++i)
-    move_to(threads_[i].native_handle(), cores_[i]);
+    bind_to_core(threads_[i].native_handle(), cores_[i]);
 }
 
 /// The caller runs where it likes: a member that has its core takes the one that is free.
@@ -77,13 +61,13 @@ void Team::leave_core_to_caller() noexcept {
   const auto found = std::ranges::find(cores_, callers);
   if (found == cores_.end()) return;
   *found = std::exchange(free_core_, callers);
-  move_to(threads_[static_cast<std::size_t>(found - cores_.begin())].native_handle(), *found);
+  bind_to_core(threads_[static_cast<std::size_t>(found - cores_.begin())].native_handle(), *found);
 }
 
 void Team::hold_caller() noexcept {
   if (is_held_ || cores_.empty()) return;
   is_held_ = ::sched_getaffinity(0, sizeof callers_cores_, &callers_cores_) == 0;
-  if (is_held_) move_to(::pthread_self(), free_core_);
+  if (is_held_) bind_to_core(::pthread_self(), free_core_);
 }
 
 void Team::release_caller() noexcept {

@@ -7,6 +7,8 @@
 #include "tools/command_line.h"
 #include "tools/model_files.h"
 
+#include <CLI/CLI.hpp>
+
 namespace rtai::fuzz {
 namespace {
 
@@ -38,8 +40,10 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   fuzz::read_folder();
   if (data[0] == 'f') {
     folder.put("flags.json", parts[0]);
+    CLI::App app;
+    app.add_subcommand("run")->add_option("model");
     const auto words =
-        tools::expand_config({"run", "--config", (folder.path() / "flags.json").string()});
+        tools::expand_config(app, {"run", "--config", (folder.path() / "flags.json").string()});
     if (!words) fuzz::expect(!words.error().message().empty());
   }
   return 0;

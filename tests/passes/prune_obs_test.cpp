@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <map>
 #include <set>
 
@@ -64,6 +65,25 @@ double divergence(const ir::Graph& dense, const ir::Graph& pruned) {
 double flops_of(const ir::Graph& graph) {
   const auto modules = prune::find_modules(graph).value();
   return prune::count_flops(graph, modules, 64).dense(modules);
+}
+
+TEST_CASE("the whole model has at most the parameters asked for, and nearly as many") {
+  const ir::Graph dense = testing::make_model({.layers = 2});
+  const auto all = static_cast<double>(ir::footprint(dense).parameters);
+  const auto modules = prune::find_modules(dense).value();
+  const double rest = prune::count_parameters(dense, modules).rest;
+  const double budget = rest + (all - rest) / 2;
+  for (const std::string_view method : {"prune-obs", "prune-magnitude"}) {
+    const Pruned pruned =
+        prune(dense, fmt::format("{}{{parameters={}}}", method, std::floor(budget))).value();
+    const auto left = static_cast<double>(ir::footprint(pruned.graph).parameters);
+    CHECK(left <= budget);
+    CHECK(left > rest + (all - rest) / 3);
+    CHECK(pruned.counter("target met") == 1);
+  }
+  CHECK(prune(dense, fmt::format("prune-magnitude{{parameters={}}}", std::floor(rest / 2)))
+            .value()
+            .counter("target met") == 0);
 }
 
 TEST_CASE("prune-obs reaches the flops asked for and hurts less than every control") {

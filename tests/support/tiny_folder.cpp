@@ -1,8 +1,9 @@
-// Writes a model that every command takes and no command takes long for.
+// Writes models that every command takes and no command takes long for.
 //
 // usage: tiny_folder FOLDER
-// FOLDER/model (the model as Hugging Face tools write it), FOLDER/model.rtai, FOLDER/texts.txt,
-// FOLDER/labelled.jsonl
+// FOLDER/model (a classifier as Hugging Face tools write it), FOLDER/model.rtai, FOLDER/texts.txt,
+// FOLDER/labelled.jsonl; FOLDER/questions (a model that answers questions, with two outputs)
+#include "libopt/ir/ops.h"
 #include "runtime/base/atomic_write.h"
 #include "tests/support/models.h"
 #include "tools/model.h"
@@ -17,7 +18,7 @@ namespace {
 constexpr int kWords = 40;
 constexpr int kTexts = 12;
 
-tools::Model make_model() {
+tools::Model make_encoder(Index labels, bool pooled) {
   std::vector<std::string> pieces = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
   for (int word = 0; word < kWords; ++word)
     pieces.push_back(fmt::format("word{}", word));
@@ -30,11 +31,31 @@ tools::Model make_model() {
                                      .ffn = 64,
                                      .vocabulary = static_cast<Index>(pieces.size()),
                                      .positions = 24,
-                                     .labels = 3,
-                                     .pooled = true});
+                                     .labels = labels,
+                                     .pooled = pooled});
   model.tokenizer = text::Tokenizer::create(pieces, text::WordPieceSettings{}).value();
+  return model;
+}
+
+tools::Model make_classifier() {
+  tools::Model model = make_encoder(3, true);
   model.labels = {"no", "yes", "perhaps"};
   model.task = tools::Task::sequence_classification;
+  return model;
+}
+
+tools::Model make_question_model() {
+  tools::Model model = make_encoder(2, false);
+  const ir::ValueId logits = model.graph->outputs()[0];
+  std::vector<ir::ValueId> outputs;
+  for (const Index column : {Index{0}, Index{1}}) {
+    outputs.push_back(ir::append(*model.graph, ir::Op::columns, {logits},
+                                 {{"begin", column}, {"end", column + 1}})
+                          .value());
+    model.graph->rename(outputs.back(), column == 0 ? "start_logits" : "end_logits");
+  }
+  model.graph->set_outputs(outputs);
+  model.task = tools::Task::question_answering;
   return model;
 }
 
@@ -46,9 +67,10 @@ std::string text_of(int number) {
 }
 
 Result<void> write(const std::filesystem::path& folder) {
-  const tools::Model model = make_model();
+  const tools::Model model = make_classifier();
   RTAI_TRY_VOID(tools::save_model(model, folder / "model"));
   RTAI_TRY_VOID(tools::save_model(model, folder / "model.rtai"));
+  RTAI_TRY_VOID(tools::save_model(make_question_model(), folder / "questions"));
   std::string texts, labelled;
   for (int number = 0; number < kTexts; ++number) {
     texts += text_of(number) + "\n";

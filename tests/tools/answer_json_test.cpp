@@ -43,5 +43,24 @@ TEST_CASE("an answer of fifty thousand classes has them all") {
   CHECK(scores.back() == scores.front());
 }
 
+TEST_CASE("the best scores are in their order, of equals the first") {
+  Json line = {{"label", "c"}, {"scores", {{"a", 0.25}, {"b", 0.1}, {"c", 0.4}, {"d", 0.25}}}};
+  REQUIRE(keep_best_scores(line, 3));
+  CHECK(keys_of(line["scores"]) == std::vector<std::string>{"c", "a", "d"});
+  CHECK(scores_text(line) == "c (40.0 %), a (25.0 %), d (25.0 %)\n");
+  REQUIRE(keep_best_scores(line, 10));
+  CHECK(line["scores"].size() == 3);
+  CHECK(line["label"] == "c");
+}
+
+TEST_CASE("an answer without scores has no best ones") {
+  for (Json line : {Json{{"spans", Json::array()}}, Json{{"scores", {1, 2}}},
+                    Json{{"scores", {{"a", nullptr}}}}}) {
+    const auto kept = keep_best_scores(line, 1);
+    REQUIRE_FALSE(kept);
+    CHECK(kept.error().code() == ErrorCode::invalid_input);
+  }
+}
+
 }  // namespace
 }  // namespace rtai::tools

@@ -207,6 +207,10 @@ class CliTest(unittest.TestCase):
         self.assertTrue(any(t["available"] for t in devices["targets"]))
         self.assertIn("quantize-int8", self.ok(rtai("passes")))
         self.assertIn("every digest matches", self.ok(rtai("verify", self.engine)))
+        verified = json.loads(self.ok(rtai("verify", self.engine, "--json", "-")))
+        self.assertEqual((verified["bytes"], verified["verified"]), (self.engine.stat().st_size, True))
+        compiled = json.loads(self.ok(rtai("compile", DEMO, "-o", self.folder / "plain.rtai", "--json", "-")))
+        self.assertEqual((compiled["bytes"], compiled["dtype"]), ((self.folder / "plain.rtai").stat().st_size, "f32"))
 
     def test_compare_finds_no_difference_of_a_model_to_itself(self):
         out = self.ok(rtai("compare", DEMO, DEMO, "--data", self.labelled, "--json", "-", *WORKLOAD))
@@ -358,6 +362,31 @@ class CliTest(unittest.TestCase):
         self.refused(3, '"seq": expected', "bench", DEMO, f"--config={config}")
         self.refused(3, "no such file", "bench", DEMO, "--config", self.folder / "none.json")
 
+    def test_environment_gives_flags_between_command_line_and_config(self):
+        config = self.folder / "flags.json"
+        config.write_text(json.dumps({"seq": 32, "iterations": 2, "json": "-"}))
+
+        def result(*args, **environment):
+            output = self.ok(rtai("bench", self.engine, "--config", config, *args, env=environment))
+            return json.loads(output)["results"][0]
+        self.assertEqual(result()["seq"], 32)
+        self.assertEqual(result(RTAI_SEQ="16")["seq"], 16)
+        self.assertEqual(result("--seq", 8, RTAI_SEQ="16")["seq"], 8)
+        self.assertEqual(result(RTAI_SEQ="", RTAI_NO_SUCH_FLAG="1", RTAI_PORT="none")["seq"], 32)
+        self.assertEqual(rtai("bench", self.engine, env={"RTAI_SEQ": "many"}).returncode, 2)
+        words = self.ok(rtai("run", self.engine, "--", "--quiet", env={"RTAI_JSON": "1"}))
+        self.assertEqual(json.loads(words)["text"], "--quiet")
+
+    def test_dumped_flags_are_a_config_file(self):
+        given = ("compare", self.engine, DEMO, "--data", DEMO / "calibration.txt", "--worst", 2, "--fail-if", "agreement<0.5", "nmse>9", "-q")
+        dumped = self.ok(rtai(*given, "--dump-config"))
+        self.assertEqual(json.loads(dumped), {"a": str(self.engine), "b": str(DEMO), "data": str(DEMO / "calibration.txt"), "worst": 2,
+                                              "fail-if": ["agreement<0.5", "nmse>9"], "quiet": True})
+        config = self.folder / "dumped.json"
+        config.write_text(dumped)
+        self.assertEqual(self.ok(rtai("compare", "--config", config, "--dump-config")), dumped)
+        self.assertEqual(len(json.loads(self.ok(rtai("compare", "--config", config, "--json", "-")))["worst"]), 2)
+
     def test_a_reader_that_has_enough_is_no_error(self):
         process = subprocess.Popen([RTAI, "passes"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         process.stdout.close()
@@ -426,7 +455,9 @@ class CliTest(unittest.TestCase):
 
     def test_help_has_defaults_and_an_example(self):
         self.assertIn("Examples: rtai bench", self.ok(rtai("bench", "--help")))
-        self.assertIn("0.1.0", self.ok(rtai("--version")))
+
+    def test_version_says_what_a_report_needs(self):
+        self.assertRegex(self.ok(rtai("--version")), r"^rtai \d+\.\d+\.\d+( \([0-9a-f]{7,}\))?\ncpu  .+:( [a-z0-9_]+)* ref\ngpu  .+\n$")
 
     def test_missing_files(self):
         self.refused(3, "no such file", "inspect", self.folder / "none.onnx")

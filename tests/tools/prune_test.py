@@ -221,6 +221,15 @@ class PruneTest(unittest.TestCase):
         self.assertEqual(result.returncode, 4, result.stderr)
         self.assertIn("tokenizer", result.stderr)
 
+    def test_a_budget_of_parameters(self):
+        self.prune(0, "small.onnx", "--params", "1.7M")
+        inspected = rtai("inspect", self.folder / "small.onnx", "--json", "-")
+        parameters = json.loads(inspected.stdout)["parameters"]
+        self.assertLessEqual(parameters, 1_700_000)
+        self.assertGreater(parameters, 1_600_000)
+        self.prune(7, "none.onnx", "--params", "10K")
+        self.prune(2, "none.onnx", "--params", "0")
+
     def test_targets_that_contradict_each_other_are_wrong_flags(self):
         self.prune(2, "none.rtai", "--flops", 2, "--speedup", 2)
         self.prune(2, "none.rtai")

@@ -23,7 +23,7 @@ def rtai(*args, cwd=None):
 def commands():
     """Commands as `rtai --help` lists them."""
     help_text = rtai("--help").stdout
-    return [line.split()[0] for line in help_text.split("Subcommands:")[1].splitlines() if line.strip()]
+    return [line.split()[0] for line in help_text.split("Subcommands:")[1].splitlines() if line.startswith("  ")]
 
 
 def bash_answers(*words):

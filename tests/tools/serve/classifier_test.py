@@ -46,6 +46,12 @@ class ClassifierTest(unittest.TestCase):
         self.assertEqual(outputs["label"]["data"], [line["label"] for line in expected])
         self.assertEqual(outputs["score"]["data"], [line["score"] for line in expected])
 
+    def test_the_best_labels_are_chosen_where_they_are_asked_for(self):
+        command = [RTAI, "run", self.server.url(), "--json", "--top-k", "2", self.texts[0]]
+        best = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["scores"]
+        scores = self.run_lines[0]["scores"]
+        self.assertEqual(list(best), sorted(scores, key=lambda label: -scores[label])[:2])
+
     def test_ids_of_64_and_32_bits_with_padding(self):
         expected = self.run_lines[:5]
         logits = [value for line in expected for value in line["logits"]]
