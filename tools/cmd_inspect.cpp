@@ -1,23 +1,21 @@
 // rtai inspect: what is inside a model.
-#include "libopt/ir/encoder.h"
-#include "libopt/ir/ops.h"
 #include "libopt/ir/text.h"
-#include "libopt/onnx/outline.h"
 #include "runtime/base/atomic_write.h"
-#include "runtime/engine/packed_weights.h"
 #include "runtime/exec/session.h"
 #include "tools/cli.h"
 #include "tools/json.h"
 #include "tools/model.h"
 #include "tools/model_files.h"
+#include "tools/report/architecture.h"
 #include "tools/report/graph_svg.h"
 #include "tools/report/optimization.h"
+#include "tools/report/outline.h"
+#include "tools/report/steps.h"
 #include "tools/report/table.h"
+#include "tools/understanding.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
-
-#include <map>
 
 namespace rtai::tools {
 namespace {
@@ -29,79 +27,11 @@ struct InspectFlags {
   std::optional<std::string> svg;
 };
 
-/// A linear or attention step of an engine with its shape.
-std::string step_shape(const engine::Program& program, const engine::Step& step) {
-  const engine::ValueInfo& dst = program.values[static_cast<std::size_t>(step.dst)];
-  if (engine::is_attention(step)) return fmt::format("{} heads of {}", step.heads, step.head_dim);
-  if (step.op == engine::OpKind::linear) {
-    const auto weight = static_cast<std::size_t>(step.tensors[engine::linear_tensor::weight]);
-    return fmt::format("{} -> {}", program.tensors[weight].dims[1],
-                       program.tensors[weight].dims[0]);
-  }
-  return fmt::format("{}", dst.columns);
-}
-
-std::string step_precision(const engine::Program& program, const engine::Step& step) {
-  if (engine::is_int8_attention(step)) return "i8";
-  const engine::TensorIndex weight = step.tensors[0];
-  if (weight == engine::kNone) return "f32";
-  const engine::TensorInfo& tensor = program.tensors[static_cast<std::size_t>(weight)];
-  const std::string type = tensor.group > 0 ? "i4" : std::string(dtype_name(tensor.dtype));
-  if (step.op != engine::OpKind::linear || tensor.dtype != DType::i8) return type;
-  return type + (step.real > 0 ? " static" : " dynamic");
-}
-
-/// Of its tensors, as they stand in the file.
-std::uint64_t step_bytes(const engine::Program& program, const engine::Step& step) {
-  std::uint64_t bytes = 0;
-  for (const engine::TensorIndex tensor : step.tensors) {
-    if (tensor == engine::kNone) continue;
-    bytes += engine::bytes_in_file(program.tensors[static_cast<std::size_t>(tensor)]).value_or(0);
-  }
-  return bytes;
-}
-
-std::string step_name(const engine::Program& program, const engine::Step& step) {
-  if (step.tensors[0] == engine::kNone) return "";
-  std::string name = program.tensors[static_cast<std::size_t>(step.tensors[0])].name;
-  return name.substr(0, name.find_last_of('.'));
-}
-
-Json steps_json(const engine::Program& program) {
-  Json steps = Json::array();
-  for (const engine::Step& step : program.steps) {
-    steps.push_back({{"name", step_name(program, step)},
-                     {"op", engine::op_name(step.op)},
-                     {"shape", step_shape(program, step)},
-                     {"precision", step_precision(program, step)},
-                     {"bytes", step_bytes(program, step)}});
-  }
-  return steps;
-}
-
 // Of a charsmap one cannot tell.
 std::string_view case_of(const text::Tokenizer& tokenizer) {
   using Kind = text::NormalizerStep::Kind;
   if (tokenizer.settings().normalizes(Kind::lowercase)) return ", lower case";
   return tokenizer.settings().normalizes(Kind::charsmap) ? "" : ", case kept";
-}
-
-std::vector<DrawnStep> drawn_steps(const engine::Program& program) {
-  std::vector<DrawnStep> drawn;
-  std::map<engine::ValueIndex, std::size_t> makers;  // which step a value comes from
-  for (const engine::Step& step : program.steps) {
-    DrawnStep one{.name = step_name(program, step),
-                  .op = std::string(engine::op_name(step.op)),
-                  .shape = step_shape(program, step),
-                  .precision = step_precision(program, step)};
-    for (const engine::ValueIndex source : step.src) {
-      if (const auto maker = makers.find(source); maker != makers.end())
-        one.sources.push_back(maker->second);
-    }
-    makers[step.dst] = drawn.size();
-    drawn.push_back(std::move(one));
-  }
-  return drawn;
 }
 
 Json tokenizer_json(const Model& model) {
@@ -113,138 +43,196 @@ Json tokenizer_json(const Model& model) {
           {"max_length", settings.max_length}};
 }
 
-Json model_json(const Model& model, const engine::Engine& engine) {
+Json outputs_json(const engine::Program& program) {
   Json outputs = Json::array();
-  for (const engine::Output& output : engine.program.outputs) {
-    const engine::ValueInfo& value = engine.program.values[static_cast<std::size_t>(output.value)];
+  for (const engine::Output& output : program.outputs) {
+    const engine::ValueInfo& value = program.values[static_cast<std::size_t>(output.value)];
     outputs.push_back({{"name", output.name},
                        {"rows", value.rows == engine::Rows::tokens ? "tokens" : "sequences"},
                        {"columns", value.columns}});
   }
-  std::uint64_t parameters = 0;
-  for (const engine::TensorInfo& tensor : engine.program.tensors) {
-    parameters += static_cast<std::uint64_t>(tensor.dims[0] * tensor.dims[1]);
-  }
+  return outputs;
+}
+
+Index parameters_of(const engine::Program& program) {
+  Index parameters = 0;
+  for (const engine::TensorInfo& tensor : program.tensors)
+    parameters += tensor.dims[0] * tensor.dims[1];
+  return parameters;
+}
+
+Json model_json(const Model& model,
+                const engine::Program& program,
+                std::span<const ZeroWeights> zeros) {
   return {{"model", model.name},
           {"form", model.engine ? "engine" : "onnx"},
           {"task", task_name(model.task)},
           {"dtype", model.dtype()},
           {"bytes", model.bytes},
-          {"parameters", parameters},
-          {"longest_sequence", engine::longest_sequence(engine.program)},
-          {"inputs", engine.program.inputs},
-          {"outputs", outputs},
+          {"parameters", parameters_of(program)},
+          {"longest_sequence", engine::longest_sequence(program)},
+          {"inputs", program.inputs},
+          {"outputs", outputs_json(program)},
           {"labels", model.labels},
           {"tokenizer", tokenizer_json(model)},
           {"metadata", model.metadata},
+          {"architecture", architecture_json(architecture_of(program))},
           {"layers", model.graph ? describe_layers(*model.graph) : Json(nullptr)},
-          {"steps", steps_json(engine.program)}};
+          {"operators", tally_json(steps_tally(program))},
+          {"steps", steps_json(program, zeros)},
+          {"file", model.outline ? file_json(*model.outline) : Json(nullptr)}};
 }
 
-std::string model_text(const Model& model, const engine::Engine& engine) {
-  const Json json = model_json(model, engine);
-  std::string text = fmt::format("{}\n\n", model.name);
-  const auto line = [&](std::string_view key, const std::string& value) {
-    text += fmt::format("  {:<12} {}\n", key, value);
-  };
-  line("form",
-       json["form"].get<std::string>() == "engine" ? "engine" : "ONNX, understood and proved");
-  line("task", std::string(task_name(model.task)));
-  line("size",
-       fmt::format("{}, {} parameters, mostly {}", human_bytes(static_cast<double>(model.bytes)),
-                   json["parameters"].get<std::uint64_t>(), model.dtype()));
-  line("inputs",
-       fmt::format("{}; at most {} tokens a sequence", fmt::join(engine.program.inputs, ", "),
-                   json["longest_sequence"].get<Index>()));
-  for (const Json& output : json["outputs"]) {
-    line("output", fmt::format("{} [{}, {}]", output["name"].get<std::string>(),
-                               output["rows"].get<std::string>(), output["columns"].get<Index>()));
-  }
-  line("labels",
-       model.labels.empty()
-           ? "none"
-           : fmt::format("{}: {}{}", model.labels.size(),
-                         fmt::join(model.labels.begin(),
-                                   model.labels.begin() +
-                                       std::min<std::ptrdiff_t>(5, std::ssize(model.labels)),
-                                   ", "),
-                         model.labels.size() > 5 ? ", ..." : ""));
-  line("tokenizer",
-       model.tokenizer
-           ? fmt::format("{}, {} ids{}", text::model_name(model.tokenizer->settings().model),
-                         model.tokenizer->id_limit(), case_of(*model.tokenizer))
-           : "none");
-  for (const auto& [key, value] : model.metadata)
-    line(key, value);
-  text += "\n";
-  Table table({"step", "op", "shape", "precision", "size"});
-  for (const engine::Step& step : engine.program.steps) {
-    table.add({step_name(engine.program, step), std::string(engine::op_name(step.op)),
-               step_shape(engine.program, step), step_precision(engine.program, step),
-               human_bytes(static_cast<double>(step_bytes(engine.program, step)))});
-  }
-  return text + table.text();
+/// "72: O, B-album, B-artist, ..."
+std::string labels_text(const std::vector<std::string>& labels) {
+  constexpr std::size_t kMostShown = 5;
+  if (labels.empty()) return "none";
+  const auto shown = std::span(labels).first(std::min(labels.size(), kMostShown));
+  return fmt::format("{}: {}{}", labels.size(), fmt::join(shown, ", "),
+                     labels.size() > kMostShown ? ", ..." : "");
 }
 
-Json outline_json(const std::string& name, const onnx_io::Outline& outline, const Error& reason) {
-  return {{"model", name},
+std::string tokenizer_text(const Model& model) {
+  if (!model.tokenizer) return "none";
+  return fmt::format("{}, {} ids{}", text::model_name(model.tokenizer->settings().model),
+                     model.tokenizer->id_limit(), case_of(*model.tokenizer));
+}
+
+std::string model_text(const Model& model,
+                       const engine::Program& program,
+                       std::span<const ZeroWeights> zeros) {
+  Card card;
+  card.add("form", model.engine ? "engine" : "ONNX, understood and proved");
+  card.add("task", task_name(model.task));
+  add_architecture(card, architecture_of(program));
+  card.add("size", fmt::format("{}, {} parameters, mostly {}",
+                               human_bytes(static_cast<double>(model.bytes)),
+                               parameters_of(program), model.dtype()));
+  card.add("inputs",
+           fmt::format("{}; at most {} tokens a sequence", fmt::join(program.inputs, ", "),
+                       engine::longest_sequence(program)));
+  for (const Json& output : outputs_json(program)) {
+    card.add("output",
+             fmt::format("{} [{}, {}]", output["name"].get<std::string>(),
+                         output["rows"].get<std::string>(), output["columns"].get<Index>()));
+  }
+  card.add("labels", labels_text(model.labels));
+  card.add("tokenizer", tokenizer_text(model));
+  for (const auto& [key, value] : model.metadata) {
+    if (key != "task") card.add(key, value);  // said above
+  }
+  card.add_list("steps", tally_items(steps_tally(program)));
+  std::string text = fmt::format("{}\n\n{}", model.name, card.text());
+  if (model.outline) {
+    Card file;
+    add_file(file, *model.outline);
+    text += fmt::format("\nthe file\n\n{}", file.text());
+  }
+  return text + "\n" + steps_text(program, zeros);
+}
+
+/// A file that rtai cannot run.
+struct Refused {
+  std::string name;
+  onnx_io::Outline outline;
+  std::vector<ir::Obstacle> obstacles;
+};
+
+std::vector<std::string> declared_texts(std::span<const onnx_io::DeclaredValue> values) {
+  std::vector<std::string> texts;
+  for (const onnx_io::DeclaredValue& value : values)
+    texts.push_back(declared_text(value));
+  return texts;
+}
+
+Json refused_json(const Refused& refused, const Error& reason) {
+  const onnx_io::Outline& outline = refused.outline;
+  return {{"model", refused.name},
           {"form", "onnx, not understood"},
           {"reason", reason.message()},
+          {"obstacles", obstacles_json(refused.obstacles)},
+          {"obstacle_count", refused.obstacles.size()},
           {"producer", outline.producer},
           {"opsets", outline.opsets},
-          {"inputs", outline.inputs},
-          {"outputs", outline.outputs},
+          {"inputs", declared_texts(outline.inputs)},
+          {"outputs", declared_texts(outline.outputs)},
           {"parameters", outline.parameters},
-          {"operators", outline.operators}};
+          {"operators", tally_json(outline.operators)},
+          {"file", file_json(outline)}};
 }
 
-std::string outline_text(const std::string& name, const onnx_io::Outline& outline) {
-  std::string text = fmt::format("{}\n\n", name);
-  const auto line = [&](std::string_view key, const std::string& value) {
-    text += fmt::format("  {:<12} {}\n", key, value);
+std::string refused_text(const Refused& refused) {
+  Card card;
+  card.add("form", "ONNX, not understood");
+  add_file(card, refused.outline);
+  card.add("parameters", std::to_string(refused.outline.parameters));
+  const std::string obstacles = obstacles_text(refused.obstacles);
+  return fmt::format("{}\n\n{}{}{}", refused.name, card.text(), obstacles.empty() ? "" : "\n",
+                     obstacles);
+}
+
+/// The node where reading stopped, if that is what happened: "node 'a' (Add): why".
+std::vector<ir::Obstacle> node_named_in(const std::string& reason) {
+  constexpr std::string_view kNode = "node '";
+  constexpr std::string_view kOp = "' (";
+  constexpr std::string_view kWhy = "): ";
+  const std::size_t node = reason.find(kNode);
+  const std::size_t op = reason.find(kOp, node);
+  const std::size_t why = reason.find(kWhy, op);
+  if (why == std::string::npos) return {};
+  const auto between = [&](std::size_t begin, std::size_t end) {
+    return reason.substr(begin, end - begin);
   };
-  line("form", "ONNX, not understood");
-  line("producer", outline.producer);
-  for (const auto& [domain, version] : outline.opsets)
-    line("opset", fmt::format("{} {}", domain, version));
-  for (const std::string& input : outline.inputs)
-    line("input", input);
-  for (const std::string& output : outline.outputs)
-    line("output", output);
-  line("parameters", std::to_string(outline.parameters));
-  Table table({"operator", "nodes"});
-  for (const auto& [op, count] : outline.operators)
-    table.add({op, std::to_string(count)});
-  return text + "\n" + table.text();
+  return {{.node = between(node + kNode.size(), op),
+           .op = between(op + kOp.size(), why),
+           .reason = reason.substr(why + kWhy.size())}};
+}
+
+/// Reads the file once more: a model that can be run shall not pay for this.
+std::vector<ir::Obstacle> obstacles_of(const std::filesystem::path& file,
+                                       const onnx_io::Outline& outline,
+                                       const Error& reason) {
+  if (!outline.lacking.empty()) return outline.lacking;
+  const Result<ir::Graph> imported = onnx_io::import_onnx(file);
+  std::vector<ir::Obstacle> obstacles;
+  if (imported) obstacles = find_obstacles(*imported);
+  return obstacles.empty() ? node_named_in(reason.message()) : obstacles;
 }
 
 /// Shows what a file holds that rtai cannot run; the reason why follows as the error.
-Result<int> show_outline(const InspectFlags& flags,
+Result<int> show_refused(const InspectFlags& flags,
                          const GlobalFlags& global,
                          const Error& reason) {
   const Result<ModelFiles> files = find_model_files(flags.model, silent_log());
   if (!files) return reason;
-  const Result<onnx_io::Outline> outline = onnx_io::outline_onnx(files->onnx);
+  Result<onnx_io::Outline> outline = onnx_io::outline_onnx(files->onnx);
   if (!outline) return reason;
-  const std::string name = files->onnx.string();
-  if (flags.json) RTAI_TRY_VOID(write_json(outline_json(name, *outline, reason), *flags.json));
-  if (!is_stdout(flags.json)) print(global, outline_text(name, *outline));
+  const Refused refused{.name = files->onnx.string(),
+                        .outline = *outline,
+                        .obstacles = obstacles_of(files->onnx, *outline, reason)};
+  if (flags.json) RTAI_TRY_VOID(write_json(refused_json(refused, reason), *flags.json));
+  if (!is_stdout(flags.json)) print(global, refused_text(refused));
   return reason;
+}
+
+/// What a file holds can be shown if it is an ONNX file at all.
+bool may_be_shown(const Error& reason) {
+  return reason.code() == ErrorCode::unsupported || reason.code() == ErrorCode::invalid_input;
 }
 
 Result<int> run_inspect(const InspectFlags& flags, const GlobalFlags& global, Log& log) {
   Result<Model> loaded = load_model(flags.model, log);
-  if (!loaded && loaded.error().code() == ErrorCode::unsupported)
-    return show_outline(flags, global, loaded.error());
+  if (!loaded && may_be_shown(loaded.error())) return show_refused(flags, global, loaded.error());
   RTAI_TRY(const Model model, std::move(loaded));
   RTAI_TRY(const auto engine, make_engine(model));
-  if (flags.json) RTAI_TRY_VOID(write_json(model_json(model, *engine), *flags.json));
+  const std::vector<ZeroWeights> zeros = zero_weights(*engine);
+  const engine::Program& program = engine->program;
+  if (flags.json) RTAI_TRY_VOID(write_json(model_json(model, program, zeros), *flags.json));
   if (flags.svg)
-    RTAI_TRY_VOID(
-        write_file_atomically(*flags.svg, graph_svg(model.name, drawn_steps(engine->program))));
+    RTAI_TRY_VOID(write_file_atomically(*flags.svg, graph_svg(model.name, drawn_steps(program))));
   if (is_stdout(flags.json)) return 0;
   if (!flags.graph) {
-    print(global, model_text(model, *engine));
+    print(global, model_text(model, program, zeros));
     return 0;
   }
   if (!model.graph) {

@@ -3,7 +3,6 @@
 #include "libopt/ir/ops.h"
 #include "libopt/lower/lower.h"
 #include "libopt/onnx/export.h"
-#include "libopt/onnx/import.h"
 #include "runtime/base/atomic_write.h"
 #include "runtime/base/digest.h"
 #include "runtime/base/mapped_file.h"
@@ -95,8 +94,8 @@ Result<Model> load_onnx(const fs::path& path, Log& log) {
   RTAI_TRY(ModelFiles files, find_model_files(path, log));
   // Beside the import, which takes longer.
   std::future<Result<Sha256Digest>> digest = std::async(std::launch::async, &digest_of, files.onnx);
-  RTAI_TRY(const ir::Graph imported,
-           onnx_io::import_onnx(files.onnx, {}, log).in(files.onnx.string()));
+  RTAI_TRY(auto file, onnx_io::import_with_outline(files.onnx, {}, log).in(files.onnx.string()));
+  const ir::Graph& imported = file.graph;
   RTAI_TRY(Understood understood, understand(imported, log).in(files.onnx.string()));
   log.info(fmt::format("{}: understood and proved, largest difference {:.1e}", path.string(),
                        understood.difference));
@@ -125,6 +124,7 @@ Result<Model> load_onnx(const fs::path& path, Log& log) {
   model.multi_label = files.multi_label;
   model.tokenizer = std::move(files.tokenizer);
   model.config_text = std::move(files.config_text);
+  model.outline = std::move(file.outline);
   model.graph = std::move(graph);
   return model;
 }

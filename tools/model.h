@@ -2,6 +2,7 @@
 #pragma once
 
 #include "libopt/ir/graph.h"
+#include "libopt/onnx/outline.h"
 #include "runtime/base/log.h"
 #include "runtime/base/result.h"
 #include "runtime/engine/engine.h"
@@ -24,6 +25,7 @@ struct Model : AnswerModel {
   std::map<std::string, std::string> metadata;  // travels into engines
   std::uint64_t bytes = 0;                      // of the file the weights came from
   std::string config_text;                      // config.json as it was, for folders
+  std::optional<onnx_io::Outline> outline;      // of the ONNX file it came from
 
   /// Bytes of the weights' data type that dominates: "f32", "i8".
   std::string dtype() const;

@@ -3,6 +3,7 @@
 #include "libopt/pass/pipeline.h"
 #include "libopt/quant/imported.h"
 #include "libopt/raise/prove.h"
+#include "libopt/raise/raise.h"
 #include "passes/passes.h"
 
 #include <fmt/format.h>
@@ -55,6 +56,18 @@ Result<Understood> understand(const ir::Graph& imported, Log& log) {
       fmt::format("{}; largest difference to the file's own arithmetic {:.1e} of {:.1e}",
                   put.text(), proof.difference, proof.magnitude);
   return understood;
+}
+
+std::vector<ir::Obstacle> find_obstacles(const ir::Graph& imported) {
+  constexpr std::string_view kPipeline = passes::kRaisePipeline;
+  ir::Graph graph = imported;
+  if (quant::has_integers(imported)) {
+    if (!run("fold-constants,widen-floats", graph, silent_log())) return {};
+    if (!quant::take_out_integers(graph)) return {};
+  }
+  if (!run(kPipeline.substr(0, kPipeline.find(",raise-transformer")), graph, silent_log()))
+    return {};
+  return raise::find_obstacles(graph).value_or(std::vector<ir::Obstacle>{});
 }
 
 }  // namespace rtai::tools

@@ -2,10 +2,12 @@
 #pragma once
 
 #include "libopt/ir/graph.h"
+#include "libopt/ir/obstacle.h"
 #include "runtime/base/log.h"
 #include "runtime/base/result.h"
 
 #include <string>
+#include <vector>
 
 namespace rtai::tools {
 
@@ -21,5 +23,9 @@ struct Understood {
 ///
 /// Errors: unsupported, naming the first node that does not fit; internal if a proof fails.
 Result<Understood> understand(const ir::Graph& imported, Log& log);
+
+/// The nodes that keep `imported` from being understood, as far as they can be told apart; none
+/// where it is not single nodes, or where it cannot run.
+std::vector<ir::Obstacle> find_obstacles(const ir::Graph& imported);
 
 }  // namespace rtai::tools

@@ -73,19 +73,13 @@ bool has_branches(const onnx::NodeProto& node) {
   return node.op_type() == "If" && is_default_domain(node.domain());
 }
 
-/// Adds the operators that rtai lacks, in branches, too.
-void find_missing(const onnx::GraphProto& graph, const OperatorSets& sets, Uses& missing) {
+void find_lacking(const onnx::GraphProto& graph, std::vector<const onnx::NodeProto*>& lacking) {
   for (const onnx::NodeProto& node : graph.node()) {
     if (has_branches(node)) {
       for (const onnx::AttributeProto& attribute : node.attribute())
-        find_missing(attribute.g(), sets, missing);
+        find_lacking(attribute.g(), lacking);
     }
-    if (rule_of(node) != nullptr) continue;
-    const std::string domain = is_default_domain(node.domain()) ? "" : node.domain() + ".";
-    const Index version = sets.version(node.domain());
-    Use& use = missing[fmt::format("'{}{}'{}", domain, node.op_type(),
-                                   version > 0 ? fmt::format(" version {}", version) : "")];
-    if (use.count++ == 0) use.first = place_of(node);
+    if (rule_of(node) == nullptr) lacking.push_back(&node);
   }
 }
 
@@ -93,7 +87,12 @@ void find_missing(const onnx::GraphProto& graph, const OperatorSets& sets, Uses&
 Result<void> expect_supported(const onnx::GraphProto& graph, const OperatorSets& sets) {
   constexpr std::size_t kMostListed = 20;
   Uses missing;
-  find_missing(graph, sets, missing);
+  for (const onnx::NodeProto* node : lacking_nodes(graph)) {
+    const Index version = sets.version(node->domain());
+    Use& use = missing[fmt::format("'{}'{}", operator_of(*node),
+                                   version > 0 ? fmt::format(" version {}", version) : "")];
+    if (use.count++ == 0) use.first = place_of(*node);
+  }
   if (missing.empty()) return {};
   std::vector<std::string> parts;
   for (const auto& [name, use] : missing) {
@@ -330,8 +329,18 @@ class Converter {
 
 }  // namespace
 
+Error no_graph() {
+  return invalid_input("not an ONNX model: it has no graph");
+}
+
+std::vector<const onnx::NodeProto*> lacking_nodes(const onnx::GraphProto& graph) {
+  std::vector<const onnx::NodeProto*> lacking;
+  find_lacking(graph, lacking);
+  return lacking;
+}
+
 Result<ir::Graph> convert(onnx::ModelProto& model, ExternalData& external, Log& log) {
-  if (!model.has_graph()) return invalid_input("not an ONNX model: it has no graph");
+  if (!model.has_graph()) return no_graph();
   RTAI_TRY(const OperatorSets sets, OperatorSets::read(model));
   const std::string producer = model.producer_name();
   const std::string version = model.producer_version();

@@ -2,6 +2,7 @@
 
 #include "libopt/onnx/internal/convert.h"
 #include "libopt/onnx/internal/file.h"
+#include "libopt/onnx/internal/outline_of.h"
 #include "libopt/onnx/internal/wire_scan.h"
 #include "libopt/onnx/outline.h"
 #include "runtime/base/aligned_buffer.h"
@@ -12,9 +13,7 @@
 
 #include <limits>
 #include <new>
-#include <set>
 #include <type_traits>
-#include <vector>
 
 namespace rtai::onnx_io {
 namespace {
@@ -47,59 +46,20 @@ Result<AlignedBuffer> read_whole(const std::filesystem::path& path) {
 }
 
 /// Parses `bytes` and lets go of them before the weights are looked at.
-Result<ir::Graph> import_bytes(AlignedBuffer owned,
-                               std::span<const std::byte> bytes,
-                               const std::filesystem::path& path,
-                               const ImportOptions& options,
-                               Log& log) {
+Result<OutlinedGraph> import_bytes(AlignedBuffer owned,
+                                   std::span<const std::byte> bytes,
+                                   const std::filesystem::path& path,
+                                   const ImportOptions& options,
+                                   Log& log) {
   RTAI_TRY_VOID(scan_model(bytes, options.limits));
   onnx::ModelProto model;
   RTAI_TRY_VOID(parse(bytes, model));
   owned = {};
+  OutlinedGraph result{.outline = outline_of(model), .graph = {}};
   ExternalData external(path, options);
-  RTAI_TRY(ir::Graph graph, convert(model, external, log));
-  RTAI_TRY_VOID(ir::verify(graph));
-  return graph;
-}
-
-std::string domain_of(std::string_view domain) {
-  return domain.empty() ? "ai.onnx" : std::string(domain);
-}
-
-/// "input_ids i64[batch, seq]"
-std::string describe(const onnx::ValueInfoProto& value) {
-  const onnx::TypeProto::Tensor& tensor = value.type().tensor_type();
-  const Result<DType> dtype = dtype_from_onnx(tensor.elem_type());
-  std::string text = value.name() + " " + (dtype ? std::string(dtype_name(*dtype)) : "?");
-  if (!tensor.has_shape()) return text;
-  std::vector<std::string> dims;
-  for (const onnx::TensorShapeProto::Dimension& dim : tensor.shape().dim())
-    dims.push_back(dim.has_dim_value() ? std::to_string(dim.dim_value()) : dim.dim_param());
-  return fmt::format("{}[{}]", text, fmt::join(dims, ", "));
-}
-
-Outline outline_of(const onnx::ModelProto& model) {
-  Outline outline;
-  outline.producer = model.producer_name();
-  if (!model.producer_version().empty()) outline.producer += " " + model.producer_version();
-  for (const onnx::OperatorSetIdProto& set : model.opset_import())
-    outline.opsets[domain_of(set.domain())] = set.version();
-  std::set<std::string_view> initializers;
-  for (const onnx::TensorProto& tensor : model.graph().initializer()) {
-    initializers.insert(tensor.name());
-    const std::vector<Index> dims(tensor.dims().begin(), tensor.dims().end());
-    outline.parameters += ir::element_count(dims).value_or(0);
-  }
-  for (const onnx::ValueInfoProto& input : model.graph().input()) {
-    if (!initializers.contains(input.name())) outline.inputs.push_back(describe(input));
-  }
-  for (const onnx::ValueInfoProto& output : model.graph().output())
-    outline.outputs.push_back(describe(output));
-  for (const onnx::NodeProto& node : model.graph().node()) {
-    const bool own = node.domain().empty() || node.domain() == "ai.onnx";
-    ++outline.operators[own ? node.op_type() : node.domain() + "." + node.op_type()];
-  }
-  return outline;
+  RTAI_TRY(result.graph, convert(model, external, log));
+  RTAI_TRY_VOID(ir::verify(result.graph));
+  return result;
 }
 
 template <class F>
@@ -118,7 +78,14 @@ std::invoke_result_t<F> without_exceptions(F&& f) {
 Result<ir::Graph> import_onnx(const std::filesystem::path& file,
                               const ImportOptions& options,
                               Log& log) {
-  return without_exceptions([&]() -> Result<ir::Graph> {
+  RTAI_TRY(OutlinedGraph imported, import_with_outline(file, options, log));
+  return std::move(imported.graph);
+}
+
+Result<OutlinedGraph> import_with_outline(const std::filesystem::path& file,
+                                          const ImportOptions& options,
+                                          Log& log) {
+  return without_exceptions([&]() -> Result<OutlinedGraph> {
     RTAI_TRY(AlignedBuffer bytes, read_whole(file));
     const std::span<const std::byte> view = bytes.span();
     return import_bytes(std::move(bytes), view, file, options, log);
@@ -131,6 +98,7 @@ Result<Outline> outline_onnx(const std::filesystem::path& file, const ImportOpti
     RTAI_TRY_VOID(scan_model(bytes.span(), options.limits));
     onnx::ModelProto model;
     RTAI_TRY_VOID(parse(bytes.span(), model));
+    if (!model.has_graph()) return no_graph();
     return outline_of(model);
   });
 }
@@ -142,7 +110,8 @@ Result<ir::Graph> import_onnx(std::span<const std::byte> model,
     if (std::ssize(model) > kMostFileBytes) {
       return Error{ErrorCode::unsupported, "a model above 2 GiB"};
     }
-    return import_bytes({}, model, {}, options, log);
+    RTAI_TRY(OutlinedGraph imported, import_bytes({}, model, {}, options, log));
+    return std::move(imported.graph);
   });
 }
 

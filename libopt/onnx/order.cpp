@@ -95,10 +95,17 @@ class Sorter {
 
 }  // namespace
 
+const std::string& name_of(const onnx::NodeProto& node) {
+  return node.name().empty() && node.output_size() > 0 ? node.output(0) : node.name();
+}
+
+std::string operator_of(const onnx::NodeProto& node) {
+  const bool own = node.domain().empty() || node.domain() == "ai.onnx";
+  return own ? node.op_type() : node.domain() + "." + node.op_type();
+}
+
 std::string place_of(const onnx::NodeProto& node) {
-  const std::string& name =
-      node.name().empty() && node.output_size() > 0 ? node.output(0) : node.name();
-  return fmt::format("node '{}' ({})", name, node.op_type());
+  return fmt::format("node '{}' ({})", name_of(node), node.op_type());
 }
 
 std::vector<std::string_view> names_read(const onnx::NodeProto& node) {

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <limits>
 #include <map>
@@ -52,6 +53,12 @@ constexpr auto kTypes = std::to_array<TypeName>({
     {25, "UINT2", DType::u2},
     {26, "INT2", DType::i2},
 });
+
+/// Null for a number that ONNX does not use.
+const TypeName* find_type(Index type) {
+  const auto* found = std::ranges::find(kTypes, type, &TypeName::onnx);
+  return found == kTypes.end() ? nullptr : found;
+}
 
 Result<Dims> dims_of(const onnx::TensorProto& proto, DType dtype) {
   if (proto.dims_size() > kMaxRank) {
@@ -260,14 +267,22 @@ Result<std::map<std::string, std::string>> external_keys(const onnx::TensorProto
 }  // namespace
 
 Result<DType> dtype_from_onnx(Index type) {
-  const auto found =
-      std::find_if(kTypes.begin(), kTypes.end(), [&](const TypeName& t) { return t.onnx == type; });
-  if (found != kTypes.end() && found->dtype) return *found->dtype;
-  if (found != kTypes.end()) {
-    return Error{ErrorCode::unsupported,
-                 fmt::format("element type {} is not supported", found->name)};
-  }
-  return invalid_input(fmt::format("element type {} is not one of ONNX", type));
+  const TypeName* found = find_type(type);
+  if (found == nullptr)
+    return invalid_input(fmt::format("element type {} is not one of ONNX", type));
+  if (found->dtype) return *found->dtype;
+  return Error{ErrorCode::unsupported,
+               fmt::format("element type {} is not supported", found->name)};
+}
+
+std::string element_name(Index type) {
+  const TypeName* found = find_type(type);
+  if (found == nullptr) return "?";
+  if (found->dtype) return std::string(dtype_name(*found->dtype));
+  std::string name(found->name);
+  std::ranges::transform(name, name.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return name;
 }
 
 int onnx_from_dtype(DType dtype) {

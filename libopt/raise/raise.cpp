@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <new>
+#include <set>
 
 namespace rtai::raise {
 namespace {
@@ -105,7 +106,8 @@ const Opaque* first_opaque(const Reading& reading, const ir::Node& node) {
 
 /// What a node means; Opaque if that is not understood. Throws std::bad_alloc where memory is what
 /// was missing.
-Meanings meanings_of(Reading& reading, const ir::Node& node) {
+Meanings meanings_of(Reading& reading, ir::NodeId id) {
+  const ir::Node& node = reading.graph().node(id);
   const bool has_meaning =
       std::any_of(node.inputs().begin(), node.inputs().end(), [&](ValueId input) {
         return input != ir::kNoValue && !is_plain(reading.meaning(input)) &&
@@ -128,9 +130,8 @@ Meanings meanings_of(Reading& reading, const ir::Node& node) {
   Result<Meanings> meanings = read_node(reading, node);
   expect_memory(meanings);
   if (meanings) return *std::move(meanings);
-  const std::string reason =
-      earlier != nullptr ? earlier->reason : meanings.error().in(place_of(node)).message();
-  return Meanings(node.outputs().size(), Opaque{reason});
+  const Opaque opaque = earlier != nullptr ? *earlier : Opaque{id, meanings.error().message()};
+  return Meanings(node.outputs().size(), opaque);
 }
 
 /// Hidden states given from outside are rows of a term of their own.
@@ -159,7 +160,7 @@ bool is_in_order(const Axes& axes) {
 Result<OutputTerm> read_output(Reading& reading, ValueId output) {
   const std::string place = fmt::format("output '{}'", reading.graph().name(output));
   if (const auto* opaque = reading.get<Opaque>(output)) {
-    return misfit(opaque->reason).in(place);
+    return misfit(opaque->reason).in(place_of(reading.graph().node(opaque->node))).in(place);
   }
   const Rows* rows = reading.get<Rows>(output);
   if (rows == nullptr) {
@@ -180,7 +181,77 @@ Result<OutputTerm> read_output(Reading& reading, ValueId output) {
   return OutputTerm{reading.graph().name(output), settled.term};
 }
 
+/// Gives every value its meaning, in order of execution.
+Result<void> read_nodes(Reading& reading) {
+  read_inputs(reading);
+  const ir::Graph& graph = reading.graph();
+  for (const ir::NodeId id : graph.order()) {
+    const ir::Node& node = graph.node(id);
+    Meanings meanings = meanings_of(reading, id);
+    for (std::size_t i = 0; i < node.outputs().size(); ++i) {
+      Meaning meaning = i < meanings.size() ? std::move(meanings[i]) : Meaning(Plain{});
+      if (!fits(reading, node.outputs()[i], meaning)) {
+        return Error{ErrorCode::internal, "a value was given axes that it does not have"}.in(
+            place_of(node));
+      }
+      if (!is_small(meaning)) meaning = Opaque{id, "too many columns"};
+      reading.set_meaning(node.outputs()[i], std::move(meaning));
+    }
+  }
+  return {};
+}
+
+bool is_opaque(const Reading& reading, ValueId value) {
+  return reading.get<Opaque>(value) != nullptr;
+}
+
+/// The nodes that outputs are opaque because of: opaque ones whose inputs are not.
+std::set<ir::NodeId> first_opaque_nodes(const Reading& reading) {
+  const ir::Graph& graph = reading.graph();
+  std::set<ir::NodeId> first;
+  std::set<ValueId> seen;
+  std::vector<ValueId> open(graph.outputs().begin(), graph.outputs().end());
+  while (!open.empty()) {
+    const ValueId value = open.back();
+    open.pop_back();
+    if (!is_opaque(reading, value) || !seen.insert(value).second) continue;
+    const std::size_t before = open.size();
+    std::ranges::copy_if(graph.producer(value)->inputs(), std::back_inserter(open),
+                         [&](ValueId input) { return is_opaque(reading, input); });
+    if (open.size() == before) first.insert(*graph.value(value).producer);
+  }
+  return first;
+}
+
+ir::Obstacle obstacle(const ir::Node& node, std::string reason) {
+  return {.node = node.name(),
+          .op = std::string(info(node.op()).onnx_name),
+          .reason = std::move(reason)};
+}
+
 }  // namespace
+
+Result<std::vector<ir::Obstacle>> find_obstacles(const ir::Graph& imported) {
+  RTAI_TRY(const Trace runs, trace(imported));
+  Reading reading(imported, runs);
+  RTAI_TRY_VOID(read_nodes(reading));
+  const std::set<ir::NodeId> first = first_opaque_nodes(reading);
+  std::vector<ir::Obstacle> obstacles;
+  for (const ir::NodeId id : imported.order()) {
+    if (!first.contains(id)) continue;
+    const ir::Node& node = imported.node(id);
+    const auto output = std::ranges::find_if(
+        node.outputs(), [&](ValueId value) { return is_opaque(reading, value); });
+    obstacles.push_back(obstacle(node, reading.get<Opaque>(*output)->reason));
+  }
+  for (const ValueId output : imported.outputs()) {
+    const ir::Node* producer = imported.producer(output);
+    if (producer == nullptr || is_opaque(reading, output)) continue;
+    if (const auto term = read_output(reading, output); !term)
+      obstacles.push_back(obstacle(*producer, term.error().message()));
+  }
+  return obstacles;
+}
 
 Result<ir::Graph> raise_transformer(const ir::Graph& imported, Log& log) {
   RTAI_TRY(const Trace runs, trace(imported));
@@ -189,21 +260,7 @@ Result<ir::Graph> raise_transformer(const ir::Graph& imported, Log& log) {
                             imported.name(imported.inputs()[*positions])));
   }
   Reading reading(imported, runs);
-  read_inputs(reading);
-  for (const ir::NodeId id : imported.order()) {
-    const ir::Node& node = imported.node(id);
-    Meanings meanings = meanings_of(reading, node);
-    for (std::size_t i = 0; i < node.outputs().size(); ++i) {
-      Meaning meaning = i < meanings.size() ? std::move(meanings[i]) : Meaning(Plain{});
-      if (!fits(reading, node.outputs()[i], meaning)) {
-        return Error{ErrorCode::internal, "a value was given axes that it does not have"}.in(
-            place_of(node));
-      }
-      if (!is_small(meaning))
-        meaning = Opaque{misfit("too many columns").in(place_of(node)).message()};
-      reading.set_meaning(node.outputs()[i], std::move(meaning));
-    }
-  }
+  RTAI_TRY_VOID(read_nodes(reading));
   std::vector<OutputTerm> outputs;
   for (const ValueId output : imported.outputs()) {
     RTAI_TRY(OutputTerm term, read_output(reading, output));

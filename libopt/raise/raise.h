@@ -2,7 +2,10 @@
 #pragma once
 
 #include "libopt/ir/graph.h"
+#include "libopt/ir/obstacle.h"
 #include "runtime/base/log.h"
+
+#include <vector>
 
 namespace rtai::raise {
 
@@ -20,5 +23,12 @@ namespace rtai::raise {
 /// Errors: unsupported, in one line naming the first node that does not fit, what its inputs mean
 /// and what was expected; invalid_input where the graph cannot run at all.
 Result<ir::Graph> raise_transformer(const ir::Graph& imported, Log& log = silent_log());
+
+/// What keeps raise_transformer() from its result: every node that does not fit and that an output
+/// depends on, in order of execution. What depends on such a node is not looked at. None if all
+/// fits, or if it is the interface that does not.
+///
+/// Errors: as raise_transformer, where the graph cannot run.
+Result<std::vector<ir::Obstacle>> find_obstacles(const ir::Graph& imported);
 
 }  // namespace rtai::raise

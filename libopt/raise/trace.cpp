@@ -153,7 +153,7 @@ class Tracer {
     for (const ir::NodeId id : graph_.order()) {
       const ir::Node& node = graph_.node(id);
       RTAI_TRY_VOID(
-          run_node(node).in(fmt::format("node '{}' ({})", node.name(), info(node.op()).name)));
+          run_node(node).in(fmt::format("node '{}' ({})", node.name(), info(node.op()).onnx_name)));
     }
     return {};
   }

@@ -42,7 +42,7 @@ TEST_CASE("trace-types names the node that cannot run") {
   const auto records = run_pipeline("trace-types", graph, context, &make);
   REQUIRE_FALSE(records);
   CHECK(records.error().message() ==
-        "trace-types: on a batch of [2, 5]: node 'q' (matmul): f32[2, 5, 6] and f32[5, 8] do not "
+        "trace-types: on a batch of [2, 5]: node 'q' (MatMul): f32[2, 5, 6] and f32[5, 8] do not "
         "multiply");
 }
 

@@ -203,6 +203,8 @@ class CliTest(unittest.TestCase):
         inspected = json.loads(self.ok(rtai("inspect", self.engine, "--json", "-")))
         self.assertEqual(inspected["task"], "token-classification")
         self.assertEqual(len(inspected["labels"]), 72)
+        self.assertIsNone(inspected["file"])
+        self.assertEqual(inspected["operators"]["linear"], 17)
         devices = json.loads(self.ok(rtai("devices", "--json", "-")))
         self.assertTrue(any(t["available"] for t in devices["targets"]))
         self.assertIn("quantize-int8", self.ok(rtai("passes")))
@@ -211,6 +213,28 @@ class CliTest(unittest.TestCase):
         self.assertEqual((verified["bytes"], verified["verified"]), (self.engine.stat().st_size, True))
         compiled = json.loads(self.ok(rtai("compile", DEMO, "-o", self.folder / "plain.rtai", "--json", "-")))
         self.assertEqual((compiled["bytes"], compiled["dtype"]), ((self.folder / "plain.rtai").stat().st_size, "f32"))
+
+    def test_inspect_says_what_a_model_is_made_of(self):
+        inspected = json.loads(self.ok(rtai("inspect", DEMO, "--json", "-")))
+        architecture = inspected["architecture"]
+        self.assertEqual((architecture["layers"], architecture["hidden"], architecture["head_dim"]), (4, 128, 32))
+        self.assertEqual((architecture["heads"], architecture["ffn"]), ([4] * 4, [512] * 4))
+        self.assertEqual((architecture["activation"], architecture["vocabulary"]), ("gelu", 9419))
+        self.assertEqual(architecture["head"], ["128 -> 72"])
+        engine = json.loads(self.ok(rtai("inspect", self.engine, "--json", "-")))
+        self.assertEqual(engine["architecture"], architecture)
+        self.assertTrue(all(0 <= step["zeros"] < 0.2 for step in engine["steps"] if step["op"] in ("linear", "embedding")))
+        self.assertIn("4 layers, hidden 128, 4 heads of 32, FFN 512 gelu, vocabulary 9419", self.ok(rtai("inspect", self.engine)))
+
+        file = inspected["file"]
+        self.assertIn({"name": "input_ids", "type": "i64", "shape": ["batch", "seq"]}, file["inputs"])
+        self.assertEqual([output["shape"][-1] for output in file["outputs"]], [72])
+        self.assertGreater(file["ir_version"], 3)
+        self.assertGreater(file["opsets"]["ai.onnx"], 10)
+        self.assertEqual(sum(file["operators"].values()), file["nodes"])
+        counts = list(file["operators"].values())
+        self.assertEqual(counts, sorted(counts, reverse=True))
+        self.assertIn("input_ids       i64 [batch, seq]", self.ok(rtai("inspect", DEMO)))
 
     def test_compare_finds_no_difference_of_a_model_to_itself(self):
         out = self.ok(rtai("compare", DEMO, DEMO, "--data", self.labelled, "--json", "-", *WORKLOAD))
@@ -503,11 +527,16 @@ class CliTest(unittest.TestCase):
         self.assertEqual(shown.returncode, 4, shown.stderr)
         self.assertEqual(len(shown.stderr.splitlines()), 1, shown.stderr)
         self.assertIn("TopK", shown.stderr)
-        for part in ("not understood", "somebody", "ai.onnx 17", "x f32[batch, 4]", "TopK"):
+        for part in ("not understood", "somebody, IR version 8, opset 17", "x  f32 [batch, 4]", "TopK 1",
+                     "  TopK: operator not supported\n               'sort'\n"):
             self.assertIn(part, shown.stdout)
         outline = json.loads(rtai("inspect", model, "--json", "-").stdout)
         self.assertEqual(outline["operators"], {"TopK": 1})
+        self.assertEqual(outline["inputs"], ["x f32[batch, 4]"])
         self.assertIn("TopK", outline["reason"])
+        self.assertEqual(outline["obstacles"], [{"node": "sort", "operator": "TopK", "reason": "operator not supported"}])
+        self.assertEqual(outline["obstacle_count"], 1)
+        self.assertEqual(outline["file"]["outputs"], [{"name": "y", "type": "f32", "shape": ["batch", 4]}])
 
     def test_a_changed_engine_is_noticed(self):
         data = bytearray(self.engine.read_bytes())

@@ -240,6 +240,14 @@ class ReportTest(unittest.TestCase):
         out = self.ok(rtai("bench", self.engine, self.engine, "--relative", "--threads", 1, "--seq", 8, "--iterations", 60))
         self.assertRegex(out, r"against .*: (no difference shown|\d\.\d\dx \+- \d\.\d\d (faster|slower))")
 
+    def test_inspect_shows_what_pruning_left(self):
+        inspected = json.loads(self.ok(rtai("inspect", self.pruned, "--json", "-")))
+        architecture, layers = inspected["architecture"], inspected["layers"]
+        self.assertEqual(architecture["heads"], [layer["heads"] for layer in layers])
+        self.assertEqual(architecture["ffn"], [layer["ffn"] for layer in layers])
+        self.assertLess(sum(architecture["heads"]) + sum(architecture["ffn"]), 4 * (4 + 512))
+        self.assertIn(f"FFN          {' '.join(map(str, architecture['ffn']))}", self.ok(rtai("inspect", self.pruned)))
+
     def test_inspect_draws_the_graph(self):
         path = self.folder / "graph.svg"
         self.ok(rtai("inspect", self.engine, "--svg", path))

@@ -5,7 +5,15 @@
 
 #include <onnx/onnx_pb.h>
 
+#include <vector>
+
 namespace rtai::onnx_io {
+
+/// What is said of a model without a graph.
+Error no_graph();
+
+/// The nodes of a graph whose operators rtai lacks, those in branches, too.
+std::vector<const onnx::NodeProto*> lacking_nodes(const onnx::GraphProto& graph);
 
 /// Takes the weights out of `model`, which is of no use afterwards.
 ///

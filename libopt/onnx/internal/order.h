@@ -15,6 +15,12 @@ namespace rtai::onnx_io {
 /// Values by their names in the file.
 using KnownValues = std::map<std::string, ir::ValueId, std::less<>>;
 
+/// The name of a node, or that of its first output.
+const std::string& name_of(const onnx::NodeProto& node);
+
+/// "Gelu", or with a domain that is not ONNX's own "com.microsoft.Gelu".
+std::string operator_of(const onnx::NodeProto& node);
+
 /// "node 'name' (Operator)"
 std::string place_of(const onnx::NodeProto& node);
 

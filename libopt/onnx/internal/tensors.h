@@ -39,6 +39,8 @@ Result<ir::Tensor> take_tensor(onnx::TensorProto& proto, ExternalData& external)
 
 /// The element type of an ONNX number. Errors: unsupported, by name.
 Result<DType> dtype_from_onnx(Index type);
+/// Its name: rtai's own, or that of ONNX in small letters for what rtai lacks, "string".
+std::string element_name(Index type);
 /// And back.
 int onnx_from_dtype(DType dtype);
 

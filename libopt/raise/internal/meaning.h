@@ -99,8 +99,9 @@ struct RowStatistic {
   Axes axes;
 };
 
-/// What does not fit: the message about the first node that did not.
+/// What does not fit: the first node that did not, and why.
 struct Opaque {
+  ir::NodeId node;
   std::string reason;
 };
 

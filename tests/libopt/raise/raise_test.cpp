@@ -861,6 +861,36 @@ TEST_CASE("outputs must be rows") {
     })") == "output '2': rows [6, batch, seq], expected [batch, seq, columns]");
 }
 
+TEST_CASE("every node that does not fit is found, not those behind it or without an output") {
+  const auto obstacles = find_obstacles(parsed(R"(
+    graph (%x: f32[b, s, 6]) {
+      %unused = floor(%x) : f32
+      %a = exp(%x) : f32
+      %behind = neg(%a) : f32
+      %b = erf(%x) : f32
+      %sum = add(%behind, %b) : f32
+      %turned = transpose(%x) {perm = [2, 0, 1]} : f32
+      return %sum, %turned
+    })"));
+  REQUIRE(obstacles);
+  CHECK(*obstacles ==
+        std::vector<ir::Obstacle>{
+            {"a", "Exp", "rows [batch, seq, 6]"},
+            {"b", "Erf", "rows [batch, seq, 6]"},
+            {"turned", "Transpose",
+             "output 'turned': rows [6, batch, seq], expected [batch, seq, columns]"}});
+}
+
+TEST_CASE("nothing is in the way of a graph that raises") {
+  const auto obstacles = find_obstacles(parsed(R"(
+    graph (%x: f32[b, s, 6]) {
+      %y = relu(%x) : f32
+      return %y
+    })"));
+  REQUIRE(obstacles);
+  CHECK(obstacles->empty());
+}
+
 TEST_CASE("a graph that cannot run on the probes says at which node and size") {
   const auto graph = raise_transformer(parsed(R"(
     graph (%x: f32[b, s, 6]) {
@@ -870,7 +900,7 @@ TEST_CASE("a graph that cannot run on the probes says at which node and size") {
     })"));
   REQUIRE_FALSE(graph);
   CHECK(graph.error().message() ==
-        "on a batch of [2, 5]: node '1' (reshape): f32[2, 5, 6] does not reshape to [2, 8, 6]");
+        "on a batch of [2, 5]: node '1' (Reshape): f32[2, 5, 6] does not reshape to [2, 8, 6]");
 }
 
 }  // namespace rtai::raise
