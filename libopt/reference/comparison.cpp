@@ -2,6 +2,7 @@
 #include "libopt/reference/internal/operators.h"
 #include "libopt/reference/internal/walk.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace rtai::reference {
