@@ -131,7 +131,8 @@ void Reloader::load_anew(Model& model, std::uint64_t generation) {
     return;
   }
   SharedSet old = *std::move(loaded);
-  say_(fmt::format("reloaded: {} {}", old->first().name, old->first().digest));
+  const std::string whose = models_.size() > 1 ? old->model_name + ": " : "";
+  say_(fmt::format("reloaded: {}{} {}", whose, old->first().name, old->first().digest));
   const std::lock_guard lock(mutex_);
   model.set.swap(old);  // the old one goes when the last request that was read with it is answered
   ++metrics_.reloads_done;
