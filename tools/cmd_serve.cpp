@@ -14,6 +14,7 @@
 
 #include <csignal>
 #include <cstdio>
+#include <span>
 
 namespace rtai::tools {
 namespace {
@@ -21,6 +22,7 @@ namespace {
 struct ServeFlags {
   std::vector<std::string> engines;
   std::string name;
+  std::vector<std::string> models;  // NAME=ENGINE[,ENGINE...]
   serve::HttpOptions http;
   serve::BatchOptions batch;
   int port = 8000;
@@ -38,6 +40,20 @@ struct ServeFlags {
   double drain_limit_s = 30;
   double watchdog_s = 30;
 };
+
+bool is_name(std::string_view name) {
+  return !name.empty() && name.find_first_not_of(
+                              "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                              "0123456789._-") == std::string_view::npos;
+}
+
+/// NAME=ENGINE[,ENGINE...]
+bool is_named_model(std::string_view text) {
+  const std::size_t equals = text.find('=');
+  if (equals == std::string_view::npos || !is_name(text.substr(0, equals))) return false;
+  const std::string paths = fmt::format(",{},", text.substr(equals + 1));
+  return paths.find(",,") == std::string::npos;
+}
 
 bool is_loopback(const std::string& host) {
   return host == "localhost" || host == "::1" || host.starts_with("127.");
@@ -72,7 +88,6 @@ void prepare_process() {
 
 serve::ServiceOptions service_options(const ServeFlags& flags) {
   serve::ServiceOptions options;
-  options.engines = {.paths = flags.engines, .threads = flags.threads, .target = flags.target};
   options.batch = flags.batch;
   options.batch.promise_s = flags.promise_ms * 1e-3;
   const double default_wait_s =
@@ -84,6 +99,46 @@ serve::ServiceOptions service_options(const ServeFlags& flags) {
   options.token_cache_bytes = static_cast<std::uint64_t>(flags.token_cache_mb) << 20;
   options.watchdog_s = flags.watchdog_s;
   return options;
+}
+
+/// The first model, then those of --model.
+std::vector<serve::EngineOptions> models_of(const ServeFlags& flags) {
+  std::vector<serve::EngineOptions> models;
+  const auto add = [&](std::string name, std::vector<std::string> paths) {
+    models.push_back({.model_name = std::move(name),
+                      .model = models.size(),
+                      .paths = std::move(paths),
+                      .threads = flags.threads,
+                      .target = flags.target});
+  };
+  add(flags.name, flags.engines);
+  for (const std::string& model : flags.models) {
+    const std::size_t equals = model.find('=');
+    add(model.substr(0, equals), CLI::detail::split(model.substr(equals + 1), ','));
+  }
+  return models;
+}
+
+Result<std::vector<serve::ServedModel>> load_models(const ServeFlags& flags, Log& log) {
+  std::vector<serve::ServedModel> models;
+  for (serve::EngineOptions& options : models_of(flags)) {
+    RTAI_TRY(serve::SharedSet set, serve::load_engines(options, 0, log));
+    for (const serve::ServedModel& other : models) {
+      if (other.set->model_name == set->model_name) {
+        return Error{ErrorCode::invalid_input,
+                     fmt::format("two models are called '{}'", set->model_name)};
+      }
+    }
+    models.push_back({std::move(options), std::move(set)});
+  }
+  return models;
+}
+
+std::string names_of(std::span<const serve::ServedModel> models) {
+  std::string names;
+  for (const serve::ServedModel& model : models)
+    names += (names.empty() ? "" : ",") + model.set->model_name;
+  return names;
 }
 
 std::string place_of(const serve::HttpOptions& http, std::uint16_t port) {
@@ -112,11 +167,10 @@ Result<int> run_serve(const ServeFlags& flags, const GlobalFlags& global, Log& l
   if (!flags.key_file.empty()) {
     RTAI_TRY(options.key_digests, read_keys(flags.key_file));
   }
-  RTAI_TRY(const auto set, serve::load_engines(options.engines, 0, log));
-  options.model_name = flags.name.empty() ? set->first().name : flags.name;
-  const std::string name = options.model_name;
+  RTAI_TRY(std::vector<serve::ServedModel> models, load_models(flags, log));
+  const std::string names = names_of(models);
 
-  serve::Service service(std::move(options), set, say);
+  serve::Service service(std::move(options), std::move(models), say);
   serve::HttpOptions http = flags.http;
   http.port = static_cast<std::uint16_t>(flags.port);
   RTAI_TRY(const std::unique_ptr<serve::HttpServer> server,
@@ -135,7 +189,7 @@ Result<int> run_serve(const ServeFlags& flags, const GlobalFlags& global, Log& l
     server->drain(milliseconds(flags.drain_delay_ms), milliseconds(flags.drain_limit_s * 1e3));
   });
   server->every(std::chrono::milliseconds(250), [&service] { service.look_around(); });
-  say(fmt::format("serving {} at {}", name, place_of(http, server->port())));
+  say(fmt::format("serving {} at {}", names, place_of(http, server->port())));
   server->run();
   service.stop();
   say("done");
@@ -223,10 +277,15 @@ void add_serve(Commands& commands) {
       ->required();
   command.add_option("--name", flags->name, "The model's name (default: the first engine's)")
       ->check([](const std::string& name) {
-        const bool plain = name.find_first_not_of(
-                               "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                               "0123456789._-") == std::string::npos;
-        return plain && !name.empty() ? "" : "expected letters, digits, '.', '-' and '_'";
+        return is_name(name) ? "" : "expected letters, digits, '.', '-' and '_'";
+      });
+  command
+      .add_option("--model", flags->models,
+                  "Another model to serve, with its name and its engines; may be repeated")
+      ->type_name("NAME=ENGINE[,ENGINE...]")
+      ->allow_extra_args(false)
+      ->check([](const std::string& model) {
+        return is_named_model(model) ? "" : "expected NAME=ENGINE[,ENGINE...]";
       });
   command.add_option("--threads", flags->threads, "Threads that compute (default: usable cores)")
       ->check(CLI::Range(1, 1024));
@@ -244,7 +303,9 @@ void add_serve(Commands& commands) {
   command.add_option("--watchdog", flags->watchdog_s, "End if computing is stuck for this long")
       ->transform(as_seconds())
       ->capture_default_str();
-  command.footer("Example: rtai serve full.rtai pruned.rtai --slo-p99 5ms --port 8000");
+  command.footer(
+      "Examples: rtai serve full.rtai pruned.rtai --slo-p99 5ms --port 8000\n"
+      "          rtai serve intents.rtai --model words=tagger.rtai");
   command.callback([flags, &commands] {
     commands.chosen = [flags, &global = commands.flags](Log& log) {
       return run_serve(*flags, global, log);

@@ -31,6 +31,11 @@ struct Batcher::Waiting {
   std::size_t pieces = 0;  // in batches that run
   bool begun = false;
   std::optional<JobResult::End> failure = {};  // then the rest is not run
+
+  /// `chosen`: for jobs that have none yet.
+  std::size_t engine(std::size_t chosen) const {
+    return begun ? result.engine : job.engine.value_or(chosen);
+  }
 };
 
 /// Texts [begin, end) of a job.
@@ -62,8 +67,33 @@ struct Batcher::Turn {
   std::shared_ptr<Waiting> starved;  // there was no memory to take it
 };
 
-Batcher::Batcher(const BatchOptions& options, std::size_t lanes, Metrics& metrics)
-    : options_(options), metrics_(metrics), lanes_(lanes) {
+/// What is known about the engines of a newer set begins with what trying them showed.
+void Batcher::ModelState::meet(const EngineSet& set, double promise_s) {
+  if (chooser && set.generation <= generation) return;
+  std::vector<CostModel> first_costs;  // all is made before any of it counts: memory may run out
+  for (const auto& engine : set.engines)
+    first_costs.push_back(engine->first_costs);
+  chooser = EngineChooser(first_costs.size(), promise_s);
+  costs = std::move(first_costs);
+  generation = set.generation;
+}
+
+/// What these tokens take with the engine that is chosen.
+double Batcher::ModelState::seconds(std::size_t tokens) const {
+  return tokens > 0 && chooser ? costs[chooser->current()].seconds(tokens) : 0;
+}
+
+/// The part of the time that answering what arrives takes.
+double Batcher::ModelState::load(Clock::time_point now) const {
+  if (!chooser) return 0;
+  return chooser->arriving_tokens_per_s(now) * costs[chooser->current()].slope();
+}
+
+Batcher::Batcher(const BatchOptions& options,
+                 std::size_t lanes,
+                 std::size_t models,
+                 Metrics& metrics)
+    : options_(options), metrics_(metrics), models_(models), lanes_(lanes) {
   for (Lane& lane : lanes_)
     lane.seen = Clock::now();
   try {
@@ -95,17 +125,17 @@ void Batcher::stop() {
   queue_.clear();
 }
 
-/// What is known about the engines of a newer set begins with what trying them showed.
-std::vector<CostModel>& Batcher::costs_of(const EngineSet& set) {
-  if (!chooser_ || set.generation > generation_) {
-    std::vector<CostModel> costs;  // all is made before any of it counts: memory may run out
-    for (const auto& engine : set.engines)
-      costs.push_back(engine->first_costs);
-    chooser_ = std::make_unique<EngineChooser>(costs.size(), options_.promise_s);
-    costs_ = std::move(costs);
-    generation_ = set.generation;
-  }
-  return costs_;
+Batcher::ModelState& Batcher::state_of(const EngineSet& set) {
+  ModelState& model = models_[set.model];
+  model.meet(set, options_.promise_s);
+  return model;
+}
+
+std::size_t Batcher::queued_tokens() const {
+  std::size_t tokens = 0;
+  for (const ModelState& model : models_)
+    tokens += model.queued_tokens;
+  return tokens;
 }
 
 std::size_t Batcher::resting_lanes() const {
@@ -119,7 +149,8 @@ double Batcher::expected_wait_s(Clock::time_point now) const {
     const double left = seconds_between(now, lane.running_until);
     wait = std::min(wait, lane.is_running ? std::max(0.0, left) : 0);
   }
-  if (queued_tokens_ > 0 && chooser_) wait += costs_[chooser_->current()].seconds(queued_tokens_);
+  for (const ModelState& model : models_)
+    wait += model.seconds(model.queued_tokens);
   return wait;
 }
 
@@ -139,14 +170,14 @@ std::optional<Refused> Batcher::submit(Job job) {
     const std::lock_guard lock(mutex_);
     const bool meets_others = !queue_.empty() || resting_lanes() < lanes_.size();
     meetings_ += ((meets_others ? 1.0 : 0.0) - meetings_) / kArrivalsRemembered;
-    costs_of(*job.set);
-    chooser_->arrived(now, tokens);
+    ModelState& model = state_of(*job.set);
+    model.chooser->arrived(now, tokens);
     const double wait = expected_wait_s(now);
     const bool is_full =
         queued_texts_ > 0 && queued_texts_ + job.encodings.size() > options_.most_texts;
     if (is_full || is_too_long(wait)) return Refused{Refused::Reason::queue, wait};
     if (job.deadline) {
-      const double own = costs_[chooser_->current()].seconds(tokens);
+      const double own = model.seconds(tokens);
       if (now + seconds(wait + (queue_.empty() ? 0 : own)) > *job.deadline)
         return Refused{Refused::Reason::deadline, wait};
     }
@@ -155,15 +186,15 @@ std::optional<Refused> Batcher::submit(Job job) {
     waiting->result.outputs.resize(waiting->job.encodings.size());
     queue_.push_back(std::move(waiting));
     queued_texts_ += queue_.back()->job.encodings.size();
-    queued_tokens_ += tokens;
+    model.queued_tokens += tokens;
   }
   wake_.notify_one();
   return std::nullopt;
 }
 
-std::size_t Batcher::current_engine() const {
+std::size_t Batcher::current_engine(std::size_t model) const {
   const std::lock_guard lock(mutex_);
-  return chooser_ ? chooser_->current() : 0;
+  return models_[model].chooser ? models_[model].chooser->current() : 0;
 }
 
 double Batcher::silent_s(Clock::time_point now) const {
@@ -184,16 +215,17 @@ bool Batcher::is_alive(Clock::time_point now) const {
 
 Batcher::Load Batcher::load() const {
   const std::lock_guard lock(mutex_);
-  return {queued_texts_, queued_tokens_, expected_wait_s(Clock::now())};
+  return {queued_texts_, queued_tokens(), expected_wait_s(Clock::now())};
 }
 
 /// The texts of a job that wait will not be run: they leave the counts, and the job must leave the
 /// queue.
 void Batcher::give_up(Waiting& waiting, JobResult::End end) {
   waiting.failure = end;
+  std::size_t& queued_tokens = models_[waiting.job.set->model].queued_tokens;
   for (; waiting.next < waiting.job.encodings.size(); ++waiting.next) {
     --queued_texts_;
-    queued_tokens_ -= waiting.job.encodings[waiting.next].ids.size();
+    queued_tokens -= waiting.job.encodings[waiting.next].ids.size();
   }
 }
 
@@ -229,60 +261,80 @@ std::size_t Batcher::few_tokens(const CostModel& cost) const {
       std::min(kMost, 4 * cost.overhead() / std::max(per_token, 1e-12)));
 }
 
-/// The front of the queue, as far as it has the same engine and fits: the part of one lane, or all
-/// threads for a text that is alone. Memory can run out only before anything was taken.
-void Batcher::take_batch(Clock::time_point now, std::size_t lane, Batch& batch) {
-  batch.pieces.reserve(queue_.size());
-  batch.set = queue_.front()->job.set;
-  const EngineSet& set = *batch.set;
-  std::vector<CostModel>& costs = costs_of(set);
-  std::size_t chosen = 0;
-  if (set.generation == generation_) {
-    const std::size_t before = chooser_->current();
-    chosen = chooser_->choose(now, seconds_between(queue_.front()->job.arrival, now),
-                              queued_tokens_, costs);
-    if (chosen != before) ++metrics_.engine_shifts;
+/// The engine for a batch of this model, which the front of the queue is of.
+std::size_t Batcher::choose_engine(ModelState& model, Clock::time_point now) {
+  OtherWork others;
+  for (const ModelState& other : models_) {
+    if (&other == &model) continue;
+    others.queued_s += other.seconds(other.queued_tokens);
+    others.load += other.load(now);
   }
-  const auto engine_for = [chosen](const Waiting& waiting) {
-    return waiting.begun ? waiting.result.engine : waiting.job.engine.value_or(chosen);
-  };
-  batch.engine = engine_for(*queue_.front());
-  const CostModel& cost = costs[std::min(batch.engine, costs.size() - 1)];
-  const std::size_t resting = resting_lanes();
-  batch.is_whole = resting == lanes_.size() && queued_texts_ == 1 && meetings_ < kFewMeetings;
-  // While others run something is left for whoever is free next: answers that go out all at once
-  // would leave the lanes without work until their clients ask again.
-  const std::size_t part = resting == lanes_.size()
-                               ? (queued_tokens_ + resting - 1) / resting
-                               : std::max(queued_tokens_ / 3, few_tokens(cost));
-  const std::size_t budget = std::min(batch_tokens(cost), part);
+  const std::size_t before = model.chooser->current();
+  const std::size_t chosen =
+      model.chooser->choose(now, seconds_between(queue_.front()->job.arrival, now),
+                            model.queued_tokens, model.costs, others);
+  if (chosen != before) ++metrics_.engine_shifts;
+  return chosen;
+}
 
+/// Takes the front of the queue and what is behind it of the same model, as far as it has the same
+/// engine and fits; the number of tokens. Jobs of other models keep their places: what is taken
+/// from behind them makes them wait no longer than a batch that is full.
+std::size_t Batcher::take_texts(Clock::time_point now,
+                                std::size_t chosen,
+                                std::size_t budget,
+                                Batch& batch) {
   std::size_t tokens = 0;
-  while (!queue_.empty() && queue_.front()->job.set.get() == &set &&
-         engine_for(*queue_.front()) == batch.engine) {
-    std::shared_ptr<Waiting>& front = queue_.front();
-    Piece piece{.waiting = front, .begin = front->next, .end = front->next};
-    const auto& encodings = front->job.encodings;
+  for (auto place = queue_.begin(); place != queue_.end();) {
+    Waiting& waiting = **place;
+    if (waiting.job.set->model != batch.set->model) {
+      ++place;
+      continue;
+    }
+    if (waiting.job.set != batch.set || waiting.engine(chosen) != batch.engine) break;
+    Piece piece{.waiting = *place, .begin = waiting.next, .end = waiting.next};
+    const auto& encodings = waiting.job.encodings;
     while (piece.end < encodings.size() &&
            (tokens == 0 || tokens + encodings[piece.end].ids.size() <= budget)) {
       tokens += encodings[piece.end++].ids.size();
     }
     if (piece.end == piece.begin) break;  // full
-    front->next = piece.end;
-    front->result.engine = batch.engine;
-    if (!front->begun) front->result.queue_s = seconds_between(front->job.arrival, now);
-    front->begun = true;
-    ++front->pieces;
+    waiting.next = piece.end;
+    waiting.result.engine = batch.engine;
+    if (!waiting.begun) waiting.result.queue_s = seconds_between(waiting.job.arrival, now);
+    waiting.begun = true;
+    ++waiting.pieces;
     queued_texts_ -= piece.end - piece.begin;
     const bool is_rest = piece.end < encodings.size();
     if (is_rest)
-      std::rotate(queue_.begin(), queue_.begin() + 1, queue_.end());
+      std::rotate(place, place + 1, queue_.end());
     else
-      queue_.pop_front();
+      place = queue_.erase(place);
     batch.pieces.push_back(std::move(piece));
     if (is_rest) break;
   }
-  queued_tokens_ -= tokens;
+  return tokens;
+}
+
+/// The part of one lane of what waits, or all threads for a text that is alone. Memory can run out
+/// only before anything was taken.
+void Batcher::take_batch(Clock::time_point now, std::size_t lane, Batch& batch) {
+  batch.pieces.reserve(queue_.size());
+  batch.set = queue_.front()->job.set;
+  ModelState& model = state_of(*batch.set);
+  const bool is_newest = batch.set->generation == model.generation;
+  const std::size_t chosen = is_newest ? choose_engine(model, now) : 0;
+  batch.engine = queue_.front()->engine(chosen);
+  const CostModel& cost = model.costs[std::min(batch.engine, model.costs.size() - 1)];
+  const std::size_t resting = resting_lanes();
+  batch.is_whole = resting == lanes_.size() && queued_texts_ == 1 && meetings_ < kFewMeetings;
+  // While others run something is left for whoever is free next: answers that go out all at once
+  // would leave the lanes without work until their clients ask again.
+  const std::size_t part = resting == lanes_.size()
+                               ? (queued_tokens() + resting - 1) / resting
+                               : std::max(queued_tokens() / 3, few_tokens(cost));
+  const std::size_t tokens = take_texts(now, chosen, std::min(batch_tokens(cost), part), batch);
+  model.queued_tokens -= tokens;
   whole_runs_ = batch.is_whole;
   const std::size_t as_if = batch.is_whole ? tokens : tokens * lanes_.size();
   lanes_[lane].running_until = now + seconds(cost.seconds(as_if));
@@ -292,8 +344,9 @@ void Batcher::take_batch(Clock::time_point now, std::size_t lane, Batch& batch) 
 /// A batch of one of n lanes takes as long as n times its tokens would with all threads.
 void Batcher::learn(const Batch& batch, std::size_t tokens, double spent) {
   const std::lock_guard lock(mutex_);
-  if (batch.set->generation != generation_) return;
-  costs_[batch.engine].add(batch.is_whole ? tokens : tokens * lanes_.size(), spent);
+  ModelState& model = models_[batch.set->model];
+  if (batch.set->generation != model.generation) return;
+  model.costs[batch.engine].add(batch.is_whole ? tokens : tokens * lanes_.size(), spent);
 }
 
 void Batcher::run_batch(std::size_t lane, Batch& batch) {
@@ -319,7 +372,7 @@ void Batcher::run_pieces(std::size_t lane, Batch& batch) {
   const Clock::time_point start = Clock::now();
   Result<Outputs> outputs = predictor.run(encodings, silent_log());
   const double spent = seconds_between(start, Clock::now());
-  metrics_.count_batch(loaded.name, encodings.size(), tokens, spent);
+  metrics_.count_batch(batch.set->model_name, loaded.name, encodings.size(), tokens, spent);
   learn(batch, tokens, spent);
 
   std::size_t at = 0;

@@ -51,16 +51,17 @@ struct Refused {
   double wait_s = 0;
 };
 
-/// Jobs are served in order of arrival; one with more texts than a batch holds takes turns with the
-/// others. Work begins as soon as there is any and waits for nothing. Where requests come one at a
-/// time each has all threads; else lanes share what waits, each with threads and batches of its
-/// own. Lanes do not wait for each other: what else the machine does stops one of them, not all.
-/// Answers do not depend on what else is in a batch. Where memory runs out the job that needed it
-/// ends, the others and the threads go on.
+/// Jobs are served in order of arrival, whatever their model; one with more texts than a batch
+/// holds takes turns with the others, and a batch takes later jobs of its model along. Work begins
+/// as soon as there is any and waits for nothing. Where requests come one at a time each has all
+/// threads; else lanes share what waits, each with threads and batches of its own. Lanes do not
+/// wait for each other: what else the machine does stops one of them, not all. Answers do not
+/// depend on what else is in a batch. Where memory runs out the job that needed it ends, the others
+/// and the threads go on.
 class Batcher {
  public:
-  /// `lanes`: as every engine has them.
-  Batcher(const BatchOptions& options, std::size_t lanes, Metrics& metrics);
+  /// `lanes`: as every engine has them. `models`: how many there are sets of.
+  Batcher(const BatchOptions& options, std::size_t lanes, std::size_t models, Metrics& metrics);
   ~Batcher();
 
   /// Why a job would not be taken now, whatever it is: known before anyone has read it.
@@ -72,8 +73,8 @@ class Batcher {
   /// Ends the threads after the batches they are at; jobs that wait end as `stopped`.
   void stop();
 
-  /// The engine of a set that new work would go to.
-  std::size_t current_engine() const;
+  /// The engine of a model's set that new work would go to.
+  std::size_t current_engine(std::size_t model) const;
 
   /// False when a computing thread has not been seen for longer than its work explains.
   bool is_alive(Clock::time_point now) const;
@@ -93,6 +94,18 @@ class Batcher {
   struct Batch;
   struct Turn;
 
+  /// What is known of a model: how long its engines take, how much comes, how much waits.
+  struct ModelState {
+    std::uint64_t generation = 0;               // of the set that costs and chooser are of
+    std::vector<CostModel> costs;               // by engine, as if all threads ran each batch
+    std::optional<EngineChooser> chooser = {};  // none until a job came
+    std::size_t queued_tokens = 0;
+
+    void meet(const EngineSet& set, double promise_s);
+    double seconds(std::size_t tokens) const;
+    double load(Clock::time_point now) const;
+  };
+
   /// A thread that computes.
   struct Lane {
     bool is_running = false;
@@ -108,11 +121,17 @@ class Batcher {
   double expected_wait_s(Clock::time_point now) const;
   bool is_too_long(double wait_s) const { return wait_s > options_.most_wait_s; }
   void take_expired(std::vector<std::shared_ptr<Waiting>>& expired, Clock::time_point now);
+  std::size_t take_texts(Clock::time_point now,
+                         std::size_t chosen,
+                         std::size_t budget,
+                         Batch& batch);
   void take_batch(Clock::time_point now, std::size_t lane, Batch& batch);
   void run_batch(std::size_t lane, Batch& batch);
   void run_pieces(std::size_t lane, Batch& batch);
   void learn(const Batch& batch, std::size_t tokens, double seconds);
-  std::vector<CostModel>& costs_of(const EngineSet& set);
+  ModelState& state_of(const EngineSet& set);
+  std::size_t queued_tokens() const;
+  std::size_t choose_engine(ModelState& model, Clock::time_point now);
   std::size_t batch_tokens(const CostModel& cost) const;
   std::size_t few_tokens(const CostModel& cost) const;
   void give_up(Waiting& waiting, JobResult::End end);
@@ -125,10 +144,7 @@ class Batcher {
   std::condition_variable wake_;
   std::deque<std::shared_ptr<Waiting>> queue_;  // shared with the batches that have texts of theirs
   std::size_t queued_texts_ = 0;
-  std::size_t queued_tokens_ = 0;
-  std::uint64_t generation_ = 0;  // of the set that costs_ and chooser_ are of
-  std::vector<CostModel> costs_;  // by engine, as if all threads ran each batch
-  std::unique_ptr<EngineChooser> chooser_;
+  std::vector<ModelState> models_;
   double meetings_ = 0;  // share of recent jobs that came while others were here
   bool stopping_ = false;
   bool whole_runs_ = false;  // one text has all threads

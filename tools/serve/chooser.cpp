@@ -29,27 +29,29 @@ double EngineChooser::arriving_tokens_per_s(Clock::time_point now) const {
 bool EngineChooser::is_in_danger(double oldest_s,
                                  std::size_t tokens,
                                  double rate,
-                                 const CostModel& cost) const {
-  return oldest_s + cost.seconds(tokens) > kPromisePart * promise_s_ ||
-         rate * cost.slope() > kFullLoad;
+                                 const CostModel& cost,
+                                 const OtherWork& others) const {
+  return oldest_s + others.queued_s + cost.seconds(tokens) > kPromisePart * promise_s_ ||
+         others.load + rate * cost.slope() > kFullLoad;
 }
 
 std::size_t EngineChooser::choose(Clock::time_point now,
                                   double oldest_s,
                                   std::size_t queued_tokens,
-                                  std::span<const CostModel> costs) {
+                                  std::span<const CostModel> costs,
+                                  const OtherWork& others) {
   if (promise_s_ <= 0) return 0;
   const double rate = arriving_tokens_per_s(now);
   std::vector<bool> danger;
   for (std::size_t i = 0; i < costs.size(); ++i) {
-    danger.push_back(is_in_danger(oldest_s, queued_tokens, rate, costs[i]));
+    danger.push_back(is_in_danger(oldest_s, queued_tokens, rate, costs[i], others));
     if (danger[i]) last_danger_[i] = now;
   }
   while (current_ + 1 < costs.size() && danger[current_])
     ++current_;
   for (std::size_t i = 0; i < current_; ++i) {
     const bool calm = seconds_between(last_danger_[i], now) > kCalmSeconds;
-    if (calm && rate * costs[i].slope() < kRoom) current_ = i;
+    if (calm && others.load + rate * costs[i].slope() < kRoom) current_ = i;
   }
   return current_;
 }

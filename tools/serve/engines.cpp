@@ -175,6 +175,7 @@ Result<std::shared_ptr<const EngineSet>> load_engines(const EngineOptions& optio
                                                       Log& log) {
   auto set = std::make_shared<EngineSet>();
   set->generation = generation;
+  set->model = options.model;
   for (const std::string& path : options.paths) {
     RTAI_TRY(auto engine, load_one(path, options, log));
     for (const auto& other : set->engines) {
@@ -193,6 +194,7 @@ Result<std::shared_ptr<const EngineSet>> load_engines(const EngineOptions& optio
     }
     set->engines.push_back(std::move(engine));
   }
+  set->model_name = options.model_name.empty() ? set->first().name : options.model_name;
   return std::shared_ptr<const EngineSet>(std::move(set));
 }
 

@@ -44,13 +44,18 @@ struct LoadedEngine {
 
 /// All that serve one model, the most accurate first. Requests hold the set they were read with.
 struct EngineSet {
+  std::string model_name;
+  std::size_t model = 0;  // its number among those of the server, from 0
   std::vector<std::shared_ptr<const LoadedEngine>> engines;
   std::uint64_t generation = 0;
 
   const LoadedEngine& first() const { return *engines.front(); }
 };
+using SharedSet = std::shared_ptr<const EngineSet>;  // with the requests that were read with it
 
 struct EngineOptions {
+  std::string model_name;  // empty: the first engine's
+  std::size_t model = 0;   // its number among those of the server
   std::vector<std::string> paths;
   int threads = 0;  // 0: usable_cores()
   std::string target;

@@ -51,13 +51,11 @@ Result<std::vector<std::string>> texts_of(const Body& value, std::string_view ke
   return texts;
 }
 
-Result<std::optional<std::size_t>> engine_called(const EngineSet& set,
-                                                 const std::string& model_name,
-                                                 const std::string& name) {
+Result<std::optional<std::size_t>> engine_called(const EngineSet& set, const std::string& name) {
   for (std::size_t i = 0; i < set.engines.size(); ++i) {
     if (set.engines.size() > 1 && set.engines[i]->name == name) return std::optional(i);
   }
-  if (name == model_name) return std::optional<std::size_t>();
+  if (name == set.model_name) return std::optional<std::size_t>();
   return Error{ErrorCode::not_found, "no model of this name"};
 }
 

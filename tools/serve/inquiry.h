@@ -47,9 +47,7 @@ Result<std::vector<std::string>> texts_of(const Body& value, std::string_view ke
 /// The engine called `name`; none if it is the model's own name.
 ///
 /// Errors: not_found.
-Result<std::optional<std::size_t>> engine_called(const EngineSet& set,
-                                                 const std::string& model_name,
-                                                 const std::string& name);
+Result<std::optional<std::size_t>> engine_called(const EngineSet& set, const std::string& name);
 
 /// A response with this JSON.
 HttpResponse json_response(const Json& json);

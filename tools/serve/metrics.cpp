@@ -36,7 +36,8 @@ void Metrics::count_request(std::string_view endpoint, int status) {
   ++requests_[{std::string(endpoint), status}];
 }
 
-void Metrics::count_batch(const std::string& engine,
+void Metrics::count_batch(const std::string& model,
+                          const std::string& engine,
                           std::size_t texts,
                           std::size_t tokens,
                           double seconds) {
@@ -44,7 +45,7 @@ void Metrics::count_batch(const std::string& engine,
   batch_tokens.add(static_cast<double>(tokens));
   compute_seconds.add(seconds);
   const std::lock_guard lock(mutex_);
-  EngineCounts& counts = engines_[engine];
+  EngineCounts& counts = engines_[{model, engine}];
   counts.texts += texts;
   counts.tokens += tokens;
   ++counts.batches;
@@ -61,13 +62,21 @@ std::string Metrics::request_text() const {
   return text;
 }
 
+std::string Metrics::model_labels(std::string_view model) const {
+  return names_models_ ? fmt::format("{{model=\"{}\"}}", escape_label(model)) : std::string();
+}
+
 std::string Metrics::engine_text() const {
   const std::lock_guard lock(mutex_);
   std::string text;
   const auto add = [&](std::string_view name, auto member) {
     text += fmt::format("# TYPE {} counter\n", name);
-    for (const auto& [engine, counts] : engines_)
-      text += fmt::format("{}{{engine=\"{}\"}} {}\n", name, escape_label(engine), counts.*member);
+    for (const auto& [key, counts] : engines_) {
+      const std::string model =
+          names_models_ ? fmt::format("model=\"{}\",", escape_label(key.first)) : std::string();
+      text += fmt::format("{}{{{}engine=\"{}\"}} {}\n", name, model, escape_label(key.second),
+                          counts.*member);
+    }
   };
   add("rtai_engine_texts_total", &EngineCounts::texts);
   add("rtai_engine_tokens_total", &EngineCounts::tokens);

@@ -34,7 +34,7 @@ class Histogram {
 extern const std::array<double, 15> kSecondLimits;
 extern const std::array<double, 13> kCountLimits;
 
-/// Of one engine; its name is in the label.
+/// Of one engine; its name is in the label, and its model's where there are several.
 struct EngineCounts {
   std::uint64_t texts = 0;
   std::uint64_t tokens = 0;
@@ -43,6 +43,9 @@ struct EngineCounts {
 };
 
 struct Metrics {
+  /// Of a server of this many models.
+  explicit Metrics(std::size_t models = 1) : names_models_(models > 1) {}
+
   Histogram request_seconds{kSecondLimits};
   Histogram queue_seconds{kSecondLimits};
   Histogram compute_seconds{kSecondLimits};
@@ -58,19 +61,23 @@ struct Metrics {
   std::atomic<std::uint64_t> promise_missed{0};
 
   void count_request(std::string_view endpoint, int status);
-  void count_batch(const std::string& engine,
+  void count_batch(const std::string& model,
+                   const std::string& engine,
                    std::size_t texts,
                    std::size_t tokens,
                    double seconds);
 
+  /// Labels {model="NAME"}, or none where there is one model alone.
+  std::string model_labels(std::string_view model) const;
   /// The lines of requests and engines.
   std::string request_text() const;
   std::string engine_text() const;
 
  private:
+  bool names_models_;
   mutable std::mutex mutex_;
-  std::map<std::pair<std::string, int>, std::uint64_t> requests_;  // by endpoint and status
-  std::map<std::string, EngineCounts> engines_;
+  std::map<std::pair<std::string, int>, std::uint64_t> requests_;        // by endpoint and status
+  std::map<std::pair<std::string, std::string>, EngineCounts> engines_;  // by model and name
 };
 
 /// "# TYPE name kind", then "name value".

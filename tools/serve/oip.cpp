@@ -125,9 +125,7 @@ struct Request {
   Padding padding;
 };
 
-Result<HttpResponse> respond(const Answered& answered,
-                             const Request& request,
-                             const std::string& model_name) {
+Result<HttpResponse> respond(const Answered& answered, const Request& request) {
   const bool with_answers =
       std::ranges::find(request.outputs, "answer", &WantedOutput::name) != request.outputs.end();
   RTAI_TRY(const std::vector<OutputTensor> tensors,
@@ -162,7 +160,8 @@ Result<HttpResponse> respond(const Answered& answered,
   for (const WantedOutput& wanted : request.outputs)
     add(*std::ranges::find(tensors, wanted.name, &OutputTensor::name), wanted.binary);
 
-  Json json = {{"model_name", model_name}, {"model_version", std::to_string(answered.version)}};
+  Json json = {{"model_name", answered.set.model_name},
+               {"model_version", std::to_string(answered.version)}};
   if (!request.id.empty()) json["id"] = request.id;
   json["parameters"] = {{"engine", answered.engine.name}};
   json["outputs"] = std::move(outputs);
@@ -211,7 +210,7 @@ Json server_metadata() {
           {"extensions", Json::array({"binary_tensor_data"})}};
 }
 
-Json model_metadata(const EngineSet& set, const std::string& model_name) {
+Json model_metadata(const EngineSet& set) {
   Json versions = Json::array(), inputs = Json::array(), outputs = Json::array();
   for (std::size_t i = 0; i < set.engines.size(); ++i)
     versions.push_back(std::to_string(i + 1));
@@ -223,7 +222,7 @@ Json model_metadata(const EngineSet& set, const std::string& model_name) {
     inputs.push_back(describe(tensor));
   for (const TensorInfo& tensor : output_infos(model, set.first().program()))
     outputs.push_back(describe(tensor));
-  return {{"name", model_name},
+  return {{"name", set.model_name},
           {"versions", std::move(versions)},
           {"platform", "rtai"},
           {"inputs", std::move(inputs)},
@@ -240,7 +239,6 @@ std::optional<std::size_t> engine_of_version(const EngineSet& set, std::string_v
 }
 
 Result<Inquiry> read_infer(const EngineSet& set,
-                           const std::string& model_name,
                            const std::string& body,
                            std::optional<std::size_t> json_bytes) {
   if (json_bytes.value_or(0) > body.size())
@@ -276,8 +274,8 @@ Result<Inquiry> read_infer(const EngineSet& set,
     if (!timeout.is_number_unsigned()) return invalid_input("\"timeout\": expected microseconds");
     if (timeout.get<std::uint64_t>() > 0) inquiry.timeout_s = timeout.get<double>() * 1e-6;
   }
-  inquiry.respond = [request = std::move(request), model_name](const Answered& answered) {
-    return respond(answered, request, model_name);
+  inquiry.respond = [request = std::move(request)](const Answered& answered) {
+    return respond(answered, request);
   };
   return inquiry;
 }

@@ -19,12 +19,11 @@ namespace rtai::serve {
 /// GET /v2.
 Json server_metadata();
 /// GET /v2/models/NAME.
-Json model_metadata(const EngineSet& set, const std::string& model_name);
+Json model_metadata(const EngineSet& set);
 
 /// POST /v2/models/NAME[/versions/V]/infer. `json_bytes` is the header
 /// Inference-Header-Content-Length: how many bytes of the body are JSON; the rest are tensors.
 Result<Inquiry> read_infer(const EngineSet& set,
-                           const std::string& model_name,
                            const std::string& body,
                            std::optional<std::size_t> json_bytes);
 

@@ -88,22 +88,23 @@ struct Service::Exchange {
   Respond respond;
   bool is_openai = false;  // errors as OpenAI's clients expect them
   std::optional<double> timeout_s;
-  std::shared_ptr<const EngineSet> set;  // shared with other requests and the reloader
+  SharedSet set;
   Inquiry inquiry;
   std::vector<text::Encoding> encodings;
   std::size_t engine = 0;
   Outputs outputs;
 };
 
-Service::Service(ServiceOptions options, std::shared_ptr<const EngineSet> set, Say say)
+Service::Service(ServiceOptions options, std::vector<ServedModel> models, Say say)
     : options_(std::move(options)),
       say_(std::move(say)),
+      metrics_(models.size()),
       answers_(options_.answer_cache_bytes),
       encodings_(options_.token_cache_bytes),
       started_s_(std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch())
                      .count()),
-      reloader_(options_.engines, std::move(set), metrics_, say_),
-      batcher_(options_.batch, lane_count(options_.engines.threads), metrics_) {}
+      batcher_(options_.batch, lane_count(models.front().options.threads), models.size(), metrics_),
+      reloader_(std::move(models), metrics_, say_) {}
 
 bool Service::is_ready() const {
   return !draining_ && batcher_.is_alive(Clock::now());
@@ -134,9 +135,33 @@ void Service::handle(HttpRequest request, Respond respond) {
   }
 }
 
-/// The endpoints. Health is for everyone, all else for those with a key.
+namespace {
+
+/// NAME of /models/NAME/PATH, and "/PATH".
+struct ModelPath {
+  std::string_view name;
+  std::string_view rest;
+};
+std::optional<ModelPath> model_path(std::string_view path) {
+  constexpr std::string_view kPrefix = "/models/";
+  if (!path.starts_with(kPrefix)) return std::nullopt;
+  path.remove_prefix(kPrefix.size());
+  const std::size_t slash = path.find('/');
+  if (slash == std::string_view::npos) return std::nullopt;
+  return ModelPath{path.substr(0, slash), path.substr(slash)};
+}
+
+}  // namespace
+
+/// The endpoints, at /models/NAME/ too: there the model of this name is the first. Health is for
+/// everyone, all else for those with a key.
 void Service::route(const HttpRequest& request, const Shared& exchange) {
-  const std::string& path = request.path;
+  std::string_view path = request.path;
+  SharedSet set = reloader_.first();
+  if (const auto own = model_path(path)) {
+    set = reloader_.called(own->name);
+    if (set) path = own->rest;
+  }
   const bool is_get = request.method == "GET";
   const auto wrong_method = [&](std::string_view allowed) {
     HttpResponse response = {.status = 405, .headers = {{"Allow", std::string(allowed)}}};
@@ -151,15 +176,15 @@ void Service::route(const HttpRequest& request, const Shared& exchange) {
   const auto post = [&](std::string_view endpoint, auto read) {
     exchange->endpoint = endpoint;
     if (request.method != "POST") return wrong_method("POST");
-    exchange->set = reloader_.current();
+    exchange->set = set;
     if (turn_away(*exchange)) return;
     const auto read_json = [&]() -> Result<Inquiry> {
       RTAI_TRY(const Body body, parse_body(request.body));
+      if (SharedSet named = named_in(body)) exchange->set = std::move(named);
       return read(*exchange->set, body);
     };
     ask(exchange, read_json());
   };
-  const auto set = [this] { return reloader_.current(); };
 
   if (path == "/v2/health/live")
     return get("health", [] { return json_response({{"live", true}}); });
@@ -173,35 +198,33 @@ void Service::route(const HttpRequest& request, const Shared& exchange) {
   if (const auto ms = number_in(request, "rtai-timeout-ms"); ms && *ms > 0)
     exchange->timeout_s = static_cast<double>(*ms) * 1e-3;
 
-  const std::string& name = options_.model_name;
-  if (path == "/v1/predict")
-    return post("v1_predict",
-                [&](const EngineSet& s, const Body& b) { return read_predict(s, name, b); });
+  if (!set) return refuse(*exchange, 404, "model", "no such model or version");
+  if (path == "/v1/predict") return post("v1_predict", &read_predict);
   if (path == "/v1/embeddings") {
     exchange->is_openai = true;
-    return post("v1_embeddings", [&](const EngineSet& s, const Body& b) {
-      return read_openai_embeddings(s, name, b);
-    });
+    return post("v1_embeddings", &read_openai_embeddings);
   }
+  if (path == "/v1/models")
+    return get("v1_models", [this] { return json_response(openai_models(reloader_.current())); });
   if (path == "/embed") return post("embed", &read_tei_embed);
   if (path == "/predict") return post("predict", &read_tei_predict);
   if (path == "/info")
-    return get("info", [&] {
-      return json_response(tei_info(*set(), name, options_.batch, options_.most_texts));
-    });
+    return get("info",
+               [&] { return json_response(tei_info(*set, options_.batch, options_.most_texts)); });
   if (path == "/metrics")
     return get("metrics", [this] {
       return HttpResponse{.content_type = "text/plain; version=0.0.4", .body = metrics_text()};
     });
   if (path == "/v2") return get("metadata", [] { return json_response(server_metadata()); });
-  if (path.starts_with("/v2/models/")) return route_model(request, exchange);
+  if (path.starts_with("/v2/models/")) return route_model(request, path, exchange);
   refuse(*exchange, 404, "path", "no such path");
 }
 
 /// /v2/models/NAME[/versions/V][/ready|/infer]
-void Service::route_model(const HttpRequest& request, const Shared& exchange) {
-  std::string_view rest =
-      std::string_view(request.path).substr(std::string_view("/v2/models/").size());
+void Service::route_model(const HttpRequest& request,
+                          std::string_view path,
+                          const Shared& exchange) {
+  std::string_view rest = path.substr(std::string_view("/v2/models/").size());
   const auto next = [&rest] {
     const std::size_t end = std::min(rest.find('/'), rest.size());
     const std::string_view part = rest.substr(0, end);
@@ -209,8 +232,8 @@ void Service::route_model(const HttpRequest& request, const Shared& exchange) {
     return part;
   };
   exchange->endpoint = "metadata";
-  exchange->set = reloader_.current();
-  const bool is_ours = next() == options_.model_name;
+  exchange->set = reloader_.called(next());
+  if (!exchange->set) return refuse(*exchange, 404, "model", "no such model or version");
   std::optional<std::size_t> engine;
   std::string_view action = next();
   bool is_version = true;
@@ -219,7 +242,7 @@ void Service::route_model(const HttpRequest& request, const Shared& exchange) {
     is_version = engine.has_value();
     action = next();
   }
-  if (!is_ours || !is_version || !rest.empty())
+  if (!is_version || !rest.empty())
     return refuse(*exchange, 404, "model", "no such model or version");
   if (action == "infer") {
     exchange->endpoint = "infer";
@@ -230,16 +253,21 @@ void Service::route_model(const HttpRequest& request, const Shared& exchange) {
       return refuse(*exchange, 400, "validation",
                     "Inference-Header-Content-Length: expected a number");
     if (turn_away(*exchange)) return;
-    Result<Inquiry> read =
-        read_infer(*exchange->set, options_.model_name, request.body, json_bytes);
+    Result<Inquiry> read = read_infer(*exchange->set, request.body, json_bytes);
     if (read) read->engine = engine;
     return ask(exchange, std::move(read));
   }
   if (request.method != "GET") return refuse(*exchange, 405, "method", "expected GET");
   if (action == "ready") return send(*exchange, ready_response());
-  if (action.empty())
-    return send(*exchange, json_response(model_metadata(*exchange->set, options_.model_name)));
+  if (action.empty()) return send(*exchange, json_response(model_metadata(*exchange->set)));
   refuse(*exchange, 404, "path", "no such path");
+}
+
+/// The model that "model" names; null if none is called so, which may be the name of an engine.
+SharedSet Service::named_in(const Body& body) const {
+  const auto name = body.find("model");
+  if (name == body.end() || !name->is_string()) return nullptr;
+  return reloader_.called(name->get_ref<const std::string&>());
 }
 
 HttpResponse Service::ready_response() const {
@@ -250,7 +278,8 @@ HttpResponse Service::ready_response() const {
 }
 
 Result<std::vector<text::Encoding>> Service::encode(const Exchange& exchange) {
-  const LoadedEngine& first = exchange.set->first();
+  const EngineSet& set = *exchange.set;
+  const LoadedEngine& first = set.first();
   std::vector<text::Encoding> encodings;
   for (const tools::Sample& sample : exchange.inquiry.samples) {
     // Texts alone: ids need no tokenizer, and words are rare.
@@ -258,15 +287,15 @@ Result<std::vector<text::Encoding>> Service::encode(const Exchange& exchange) {
     std::optional<CacheKey> key;
     if (is_text && encodings_.is_on()) {
       const std::string_view second = sample.text_b ? std::string_view(*sample.text_b) : "";
-      key = keys_.make({bytes_of(first.digest), bytes_of(sample.text), bytes_of(second),
-                        bytes_of(sample.text_b ? "pair" : "one")});
+      key = keys_.make({bytes_of(set.model_name), bytes_of(first.digest), bytes_of(sample.text),
+                        bytes_of(second), bytes_of(sample.text_b ? "pair" : "one")});
       if (const auto found = encodings_.find(*key)) {
         encodings.push_back(**found);
         continue;
       }
     }
     RTAI_TRY(text::Encoding encoding, tools::encode_for(first.model, sample));
-    for (const auto& engine : exchange.set->engines)
+    for (const auto& engine : set.engines)
       RTAI_TRY_VOID(check_encoding(engine->limits, encoding));
     if (key) {
       encodings_.put(*key, std::make_shared<const text::Encoding>(encoding), memory_of(encoding));
@@ -278,10 +307,13 @@ Result<std::vector<text::Encoding>> Service::encode(const Exchange& exchange) {
 
 namespace {
 
+/// With the model's name: a digest of a folder is that of its ONNX file, which others may share.
 CacheKey answer_key(const KeyMaker& keys,
-                    const LoadedEngine& engine,
+                    const EngineSet& set,
+                    std::size_t engine,
                     const text::Encoding& encoding) {
-  return keys.make({bytes_of(engine.digest), bytes_of(encoding.ids), bytes_of(encoding.segments)});
+  return keys.make({bytes_of(set.model_name), bytes_of(set.engines[engine]->digest),
+                    bytes_of(encoding.ids), bytes_of(encoding.segments)});
 }
 
 }  // namespace
@@ -290,12 +322,13 @@ CacheKey answer_key(const KeyMaker& keys,
 /// asked anyway.
 bool Service::answer_from_cache(const Shared& exchange) {
   if (!answers_.is_on()) return false;
-  const std::size_t last = exchange->inquiry.engine.value_or(batcher_.current_engine());
-  for (std::size_t e = exchange->inquiry.engine.value_or(0);
-       e <= last && e < exchange->set->engines.size(); ++e) {
+  const EngineSet& set = *exchange->set;
+  const std::size_t last = exchange->inquiry.engine.value_or(batcher_.current_engine(set.model));
+  for (std::size_t e = exchange->inquiry.engine.value_or(0); e <= last && e < set.engines.size();
+       ++e) {
     exchange->outputs.clear();
     for (const text::Encoding& encoding : exchange->encodings) {
-      const auto found = answers_.find(answer_key(keys_, *exchange->set->engines[e], encoding));
+      const auto found = answers_.find(answer_key(keys_, set, e, encoding));
       if (!found) break;
       exchange->outputs.push_back(**found);
     }
@@ -309,9 +342,8 @@ bool Service::answer_from_cache(const Shared& exchange) {
 
 void Service::remember(const Exchange& exchange) {
   if (!answers_.is_on()) return;
-  const LoadedEngine& engine = *exchange.set->engines[exchange.engine];
   for (std::size_t i = 0; i < exchange.encodings.size(); ++i) {
-    answers_.put(answer_key(keys_, engine, exchange.encodings[i]),
+    answers_.put(answer_key(keys_, *exchange.set, exchange.engine, exchange.encodings[i]),
                  std::make_shared<const std::vector<tools::SampleOutput>>(exchange.outputs[i]),
                  memory_of(exchange.outputs[i]));
   }
@@ -488,7 +520,11 @@ std::string Service::metrics_text() const {
   text += pair_text("rtai_reloads_total", "result", {"done", metrics_.reloads_done},
                     {"failed", metrics_.reloads_failed});
   text += metric("rtai_engine_shifts_total", "counter", count(metrics_.engine_shifts));
-  text += metric("rtai_engine_current", "gauge", count(batcher_.current_engine() + 1));
+  text += "# TYPE rtai_engine_current gauge\n";
+  for (const SharedSet& set : reloader_.current()) {
+    text += fmt::format("rtai_engine_current{} {}\n", metrics_.model_labels(set->model_name),
+                        batcher_.current_engine(set->model) + 1);
+  }
   text += pair_text("rtai_promise_total", "kept", {"yes", metrics_.promise_kept},
                     {"no", metrics_.promise_missed});
   const CacheCounts answers = answers_.counts(), encodings = encodings_.counts();

@@ -17,8 +17,6 @@
 namespace rtai::serve {
 
 struct ServiceOptions {
-  std::string model_name;
-  EngineOptions engines;
   BatchOptions batch;
   std::size_t most_texts = 256;           // of one request
   double timeout_s = 0;                   // of requests that name none; 0: none
@@ -31,7 +29,9 @@ struct ServiceOptions {
 /// Neither keeps nor writes texts beyond the request they are in.
 class Service {
  public:
-  Service(ServiceOptions options, std::shared_ptr<const EngineSet> set, Say say);
+  /// `models`: at least one, each with its number and a name of its own. The first answers where a
+  /// request names none.
+  Service(ServiceOptions options, std::vector<ServedModel> models, Say say);
 
   /// The server that handle() is called by and responses are made on. Before the first request.
   void attach(HttpServer& server) { server_ = &server; }
@@ -53,7 +53,8 @@ class Service {
   bool is_allowed(const HttpRequest& request) const;
   bool is_ready() const;
   void route(const HttpRequest& request, const Shared& exchange);
-  void route_model(const HttpRequest& request, const Shared& exchange);
+  void route_model(const HttpRequest& request, std::string_view path, const Shared& exchange);
+  SharedSet named_in(const Body& body) const;
   HttpResponse ready_response() const;
   bool turn_away(Exchange& exchange);
   void overloaded(Exchange& exchange, const Refused& refused);
@@ -81,8 +82,8 @@ class Service {
   std::atomic<bool> draining_{false};
   double started_s_;  // seconds since 1970
   HttpServer* server_ = nullptr;
-  Reloader reloader_;
   Batcher batcher_;
+  Reloader reloader_;
 };
 
 }  // namespace rtai::serve

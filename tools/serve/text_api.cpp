@@ -24,6 +24,13 @@ Result<bool> flag_of(const Body& body, const char* key, bool otherwise) {
   return found->get<bool>();
 }
 
+Result<std::optional<std::string>> name_in(const Body& body, const char* key) {
+  const auto name = body.find(key);
+  if (name == body.end()) return std::optional<std::string>();
+  if (!name->is_string()) return invalid_input(fmt::format("\"{}\": expected a name", key));
+  return std::optional(name->get<std::string>());
+}
+
 Result<void> need_embeddings(const EngineSet& set) {
   if (set.first().model.task == Task::sentence_embedding) return {};
   return Error{ErrorCode::unsupported, fmt::format("this model gives no embeddings, its task is {}",
@@ -156,15 +163,16 @@ Result<Json> tei_scores(const Answered& answered, std::size_t i, bool raw) {
 
 }  // namespace
 
-Result<Inquiry> read_predict(const EngineSet& set,
-                             const std::string& model_name,
-                             const Body& body) {
+Result<Inquiry> read_predict(const EngineSet& set, const Body& body) {
+  RTAI_TRY(const auto model, name_in(body, "model"));
+  if (model && *model != set.model_name)
+    return Error{ErrorCode::not_found, "no model of this name"};
   Inquiry inquiry;
   RTAI_TRY(inquiry.samples, predict_samples(body));
   RTAI_TRY(const bool logits, flag_of(body, "logits", false));
-  if (const auto engine = body.find("engine"); engine != body.end()) {
-    if (!engine->is_string()) return invalid_input("\"engine\": expected a name");
-    RTAI_TRY(inquiry.engine, engine_called(set, model_name, engine->get<std::string>()));
+  RTAI_TRY(const auto engine, name_in(body, "engine"));
+  if (engine) {
+    RTAI_TRY(inquiry.engine, engine_called(set, *engine));
   }
   if (const auto timeout = body.find("timeout_ms"); timeout != body.end()) {
     if (!timeout->is_number() || timeout->get<double>() <= 0)
@@ -195,20 +203,16 @@ Result<Inquiry> read_predict(const EngineSet& set,
   return inquiry;
 }
 
-Result<Inquiry> read_openai_embeddings(const EngineSet& set,
-                                       const std::string& model_name,
-                                       const Body& body) {
-  RTAI_TRY_VOID(need_embeddings(set));
+Result<Inquiry> read_openai_embeddings(const EngineSet& set, const Body& body) {
   Inquiry inquiry;
+  RTAI_TRY(const auto name, name_in(body, "model"));
+  if (name) {
+    RTAI_TRY(inquiry.engine, engine_called(set, *name));
+  }
+  RTAI_TRY_VOID(need_embeddings(set));
   if (!body.contains("input"))
     return invalid_input("\"input\": expected a text or a list of texts");
   RTAI_TRY(inquiry.samples, openai_samples(body["input"]));
-  std::string model = model_name;
-  if (const auto name = body.find("model"); name != body.end()) {
-    if (!name->is_string()) return invalid_input("\"model\": expected a name");
-    model = name->get<std::string>();
-    RTAI_TRY(inquiry.engine, engine_called(set, model_name, model));
-  }
   const Body format = body.value("encoding_format", Body("float"));
   if (format != "float" && format != "base64")
     return invalid_input("\"encoding_format\": expected float or base64");
@@ -217,8 +221,8 @@ Result<Inquiry> read_openai_embeddings(const EngineSet& set,
       program.values[static_cast<std::size_t>(program.outputs.front().value)].columns;
   if (body.contains("dimensions") && !body["dimensions"].is_null() && body["dimensions"] != columns)
     return invalid_input(fmt::format("\"dimensions\": this model gives {}", columns));
-  inquiry.respond =
-      [model, as_base64 = format == "base64"](const Answered& answered) -> Result<HttpResponse> {
+  inquiry.respond = [model = name.value_or(set.model_name), as_base64 = format == "base64"](
+                        const Answered& answered) -> Result<HttpResponse> {
     return json_response(openai_json(answered, model, as_base64));
   };
   return inquiry;
@@ -268,10 +272,19 @@ Result<Inquiry> read_tei_predict(const EngineSet& set, const Body& body) {
   return inquiry;
 }
 
-Json tei_info(const EngineSet& set,
-              const std::string& model_name,
-              const BatchOptions& options,
-              std::size_t most_texts) {
+Json openai_models(std::span<const SharedSet> sets) {
+  constexpr std::int64_t kNanoseconds = 1'000'000'000;
+  Json models = Json::array();
+  for (const SharedSet& set : sets) {
+    models.push_back({{"id", set->model_name},
+                      {"object", "model"},
+                      {"created", set->first().stamp.changed_ns / kNanoseconds},
+                      {"owned_by", "rtai"}});
+  }
+  return {{"object", "list"}, {"data", std::move(models)}};
+}
+
+Json tei_info(const EngineSet& set, const BatchOptions& options, std::size_t most_texts) {
   const LoadedEngine& engine = set.first();
   const tools::Model& model = engine.model;
   Json type = Json::object();
@@ -284,7 +297,7 @@ Json tei_info(const EngineSet& set,
     }
     type["classifier"] = {{"id2label", std::move(names)}, {"label2id", std::move(numbers)}};
   }
-  return {{"model_id", model_name},
+  return {{"model_id", set.model_name},
           {"model_sha", engine.digest},
           {"model_dtype", model.dtype()},
           {"model_type", std::move(type)},

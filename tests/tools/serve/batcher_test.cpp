@@ -6,6 +6,7 @@
 #include <catch2/catch.hpp>
 
 #include <algorithm>
+#include <array>
 #include <condition_variable>
 #include <mutex>
 
@@ -20,16 +21,20 @@ tools::Predictor predictor_of(const std::shared_ptr<const engine::Engine>& engin
   return tools::Predictor::create(engine, {.threads = threads}).value();
 }
 
-std::shared_ptr<const EngineSet> tiny_set() {
+/// Models of different numbers have different weights.
+std::shared_ptr<const EngineSet> tiny_set(std::size_t model = 0) {
   auto loaded = std::make_shared<LoadedEngine>();
   loaded->name = "tiny";
-  loaded->engine = std::make_shared<const engine::Engine>(lower(testing::make_model()).value());
+  loaded->engine = std::make_shared<const engine::Engine>(
+      lower(testing::make_model({.seed = 1 + model})).value());
   loaded->whole = predictor_of(loaded->engine, kLanes);
   for (int lane = 0; lane < kLanes; ++lane)
     loaded->lanes.push_back(predictor_of(loaded->engine, 1));
   for (const std::size_t tokens : {8u, 64u})
     loaded->first_costs.add(tokens, 1e-9 * static_cast<double>(tokens));
   auto set = std::make_shared<EngineSet>();
+  set->model_name = model == 0 ? "first" : "second";
+  set->model = model;
   set->engines.push_back(std::move(loaded));
   return set;
 }
@@ -51,6 +56,7 @@ class Results {
     return [this, job](Job&, JobResult result) {
       const std::lock_guard lock(mutex_);
       results_[job] = std::move(result);
+      order_.push_back(job);
       ++ends_[job];
       ++ended_;
       wake_.notify_all();
@@ -63,6 +69,10 @@ class Results {
                           [this] { return ended_ >= results_.size(); });
   }
   const JobResult& operator[](std::size_t job) const { return results_[job]; }
+  /// The place of a job among those that ended.
+  std::ptrdiff_t place(std::size_t job) const {
+    return std::ranges::find(order_, job) - order_.begin();
+  }
   bool ended_once() const {
     return std::ranges::all_of(ends_, [](int ends) { return ends == 1; });
   }
@@ -72,8 +82,19 @@ class Results {
   std::condition_variable wake_;
   std::vector<JobResult> results_;
   std::vector<int> ends_;
+  std::vector<std::size_t> order_;
   std::size_t ended_ = 0;
 };
+
+Job job_of(const std::shared_ptr<const EngineSet>& set,
+           int texts,
+           Results& results,
+           std::size_t i) {
+  Job job{.set = set, .encodings = {}, .arrival = Clock::now(), .done = results.taker(i)};
+  for (int text = 0; text < texts; ++text)
+    job.encodings.push_back(text_of(static_cast<int>(i) + text));
+  return job;
+}
 
 }  // namespace
 
@@ -82,7 +103,8 @@ TEST_CASE("a request of many texts is answered by all lanes, in its order and as
   constexpr int kTexts = 200;
   constexpr std::size_t kJobs = 20;
   Metrics metrics;
-  Batcher batcher({.most_tokens = 64, .most_texts = 100'000, .most_wait_s = 1e3}, kLanes, metrics);
+  Batcher batcher({.most_tokens = 64, .most_texts = 100'000, .most_wait_s = 1e3}, kLanes, 1,
+                  metrics);
   Results results(kJobs);
   for (std::size_t j = 0; j < kJobs; ++j) {
     Job job{.set = set, .encodings = {}, .arrival = Clock::now(), .done = results.taker(j)};
@@ -108,7 +130,8 @@ TEST_CASE("a request of many texts is answered by all lanes, in its order and as
 TEST_CASE("what one request did wrong ends it, with what of it waits; the others are answered") {
   const auto set = tiny_set();
   Metrics metrics;
-  Batcher batcher({.most_tokens = 32, .most_texts = 100'000, .most_wait_s = 1e3}, kLanes, metrics);
+  Batcher batcher({.most_tokens = 32, .most_texts = 100'000, .most_wait_s = 1e3}, kLanes, 1,
+                  metrics);
   constexpr std::size_t kJobs = 12;
   Results results(kJobs);
   for (std::size_t j = 0; j < kJobs; ++j) {
@@ -131,7 +154,7 @@ TEST_CASE("jobs that wait when the batcher stops end as stopped, each once") {
   constexpr std::size_t kJobs = 40;
   Results results(kJobs);
   Metrics metrics;
-  Batcher batcher({.most_tokens = 16, .most_texts = 1'000'000, .most_wait_s = 1e6}, kLanes,
+  Batcher batcher({.most_tokens = 16, .most_texts = 1'000'000, .most_wait_s = 1e6}, kLanes, 1,
                   metrics);
   for (std::size_t j = 0; j < kJobs; ++j) {
     Job job{.set = set, .encodings = {}, .arrival = Clock::now(), .done = results.taker(j)};
@@ -148,7 +171,7 @@ TEST_CASE("jobs that wait when the batcher stops end as stopped, each once") {
 TEST_CASE("a job whose deadline passes while it waits ends as expired, also when part of it ran") {
   const auto set = tiny_set();
   Metrics metrics;
-  Batcher batcher({.most_tokens = 16, .most_texts = 1'000'000, .most_wait_s = 1e6}, kLanes,
+  Batcher batcher({.most_tokens = 16, .most_texts = 1'000'000, .most_wait_s = 1e6}, kLanes, 1,
                   metrics);
   Results results(3);
   for (std::size_t j = 0; j < 3; ++j) {
@@ -166,4 +189,67 @@ TEST_CASE("a job whose deadline passes while it waits ends as expired, also when
   CHECK(results[2].end == JobResult::End::expired);
   CHECK(batcher.load().texts == 0);
   CHECK(batcher.load().tokens == 0);
+}
+
+TEST_CASE("models side by side: each job is answered by its own, as each text alone") {
+  const std::array sets = {tiny_set(0), tiny_set(1)};
+  Metrics metrics(sets.size());
+  Batcher batcher({.most_tokens = 64, .most_texts = 100'000, .most_wait_s = 1e3}, kLanes,
+                  sets.size(), metrics);
+  constexpr std::size_t kJobs = 60;
+  Results results(kJobs);
+  for (std::size_t j = 0; j < kJobs; ++j)
+    REQUIRE_FALSE(batcher.submit(job_of(sets[j % 2], j % 7 == 0 ? 90 : 1, results, j)));
+  REQUIRE(results.wait());
+  CHECK(results.ended_once());
+  CHECK(batcher.load().texts == 0);
+  CHECK(batcher.load().tokens == 0);
+  std::array alone = {predictor_of(sets[0]->first().engine, 1),
+                      predictor_of(sets[1]->first().engine, 1)};
+  for (std::size_t j = 0; j < kJobs; ++j) {
+    REQUIRE(results[j].end == JobResult::End::done);
+    for (std::size_t i = 0; i < results[j].outputs.size(); ++i) {
+      const text::Encoding encoding = text_of(static_cast<int>(j + i));
+      const std::span<const text::Encoding> text(&encoding, 1);
+      const auto values = alone[j % 2].run(text, silent_log()).value().front().front().values;
+      const auto others = alone[1 - j % 2].run(text, silent_log()).value().front().front().values;
+      CHECK(results[j].outputs[i].front().values == values);
+      CHECK(values != others);
+    }
+  }
+}
+
+TEST_CASE("texts of a model run together though jobs of others are between them") {
+  const std::array sets = {tiny_set(0), tiny_set(1)};
+  Metrics metrics(sets.size());
+  Batcher batcher({.most_tokens = 1'000'000, .most_texts = 1'000'000, .most_wait_s = 1e6}, kLanes,
+                  sets.size(), metrics);
+  constexpr std::size_t kSmall = 100;
+  Results results(1 + kSmall);
+  // All lanes are busy with this while the others come.
+  REQUIRE_FALSE(batcher.submit(job_of(sets[0], 40'000, results, kSmall)));
+  for (std::size_t j = 0; j < kSmall; ++j)
+    REQUIRE_FALSE(batcher.submit(job_of(sets[j % 2], 1, results, j)));
+  REQUIRE(results.wait());
+  const std::string text = metrics.engine_text();
+  const std::string name = "rtai_engine_batches_total{model=\"second\",engine=\"tiny\"} ";
+  const std::size_t place = text.find(name);
+  REQUIRE(place != std::string::npos);
+  CHECK(std::stoul(text.substr(place + name.size())) < kSmall / 4);  // one each: half of them
+}
+
+TEST_CASE("no model has to wait until another has nothing more to do") {
+  const std::array sets = {tiny_set(0), tiny_set(1)};
+  Metrics metrics(sets.size());
+  Batcher batcher({.most_tokens = 64, .most_texts = 1'000'000, .most_wait_s = 1e6}, kLanes,
+                  sets.size(), metrics);
+  constexpr std::size_t kJobs = 3000, kOther = 500, kMany = kJobs;
+  Results results(kJobs + 1);
+  REQUIRE_FALSE(batcher.submit(job_of(sets[0], 20'000, results, kMany)));
+  for (std::size_t j = 0; j < kJobs; ++j)
+    REQUIRE_FALSE(batcher.submit(job_of(sets[j == kOther ? 1 : 0], 1, results, j)));
+  REQUIRE(results.wait());
+  CHECK(results.place(kOther) < results.place(kMany));
+  CHECK(results.place(kOther) < results.place(kJobs - 1));
+  CHECK(results.place(kOther - 100) < results.place(kOther));
 }

@@ -110,3 +110,17 @@ TEST_CASE("old work and long queues are danger at once") {
   CHECK(by_length.choose(now + milliseconds(500), 0, 30, costs) == 1);  // not yet calm for long
   CHECK(by_length.choose(now + milliseconds(1600), 0, 30, costs) == 0);
 }
+
+TEST_CASE("what other models want of the same threads is danger as well, and leaves less room") {
+  const std::array<CostModel, 2> costs = two_costs();
+  const OtherWork long_queue{.queued_s = 9e-3}, high_load{.load = 0.9};
+  for (const OtherWork& others : {long_queue, high_load}) {
+    Clock::time_point now{};
+    EngineChooser chooser(2, 20e-3);
+    CHECK(chooser.choose(now, 0, 30, costs) == 0);
+    CHECK(chooser.choose(now, 0, 30, costs, others) == 1);
+    now += milliseconds(1600);
+    CHECK(chooser.choose(now, 0, 30, costs, {.load = 0.7}) == 1);  // calm, but there is no room
+    CHECK(chooser.choose(now, 0, 30, costs, {.load = 0.6}) == 0);
+  }
+}
