@@ -198,8 +198,4 @@ std::string answer_text(const Json& line) {
   return one_line(line) + "\n";
 }
 
-std::string one_line(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
 }  // namespace rtai::tools

@@ -44,7 +44,4 @@ std::string scores_text(const Json& line);
 /// An answer for people, made of its JSON: the label, the spans a line, or the vector.
 std::string answer_text(const Json& line);
 
-/// The JSON on one line; what is not UTF-8 is replaced.
-std::string one_line(const Json& json);
-
 }  // namespace rtai::tools

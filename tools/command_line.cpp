@@ -1,7 +1,7 @@
 #include "tools/command_line.h"
 
 #include "runtime/base/mapped_file.h"
-#include "tools/json_file.h"
+#include "tools/json.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>

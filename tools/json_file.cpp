@@ -116,10 +116,6 @@ std::vector<JsonValue> JsonValue::children() const {
   return children;
 }
 
-std::string one_line(const json& value) {
-  return value.dump(-1, ' ', false, json::error_handler_t::replace);
-}
-
 Result<json> parse_json(std::string_view text) {
   RTAI_TRY_VOID(check_extent(text));
   json document = json::parse(text, nullptr, /*allow_exceptions=*/false);

@@ -59,9 +59,6 @@ struct JsonFile {
   JsonValue root() const { return {&document, ""}; }
 };
 
-/// The value on one line; what is not UTF-8 is replaced.
-std::string one_line(const nlohmann::json& value);
-
 /// A JSON text of somebody else. No exception, bounded memory.
 ///
 /// Errors: invalid_input if it is not JSON, larger than 256 MiB, nested deeper than 64, of more

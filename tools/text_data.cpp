@@ -2,8 +2,8 @@
 
 #include "runtime/base/atomic_write.h"
 #include "runtime/base/mapped_file.h"
-#include "tools/answer_json.h"
 #include "tools/csv.h"
+#include "tools/json.h"
 #include "tools/json_file.h"
 
 #include <fmt/format.h>

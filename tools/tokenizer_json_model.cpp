@@ -1,6 +1,7 @@
 // model: the vocabulary and how a word becomes pieces of it.
 #include "tools/internal/tokenizer_json_parts.h"
 #include "tools/internal/tokenizer_side_files.h"
+#include "tools/json.h"
 #include "tools/json_file.h"
 #include "tools/tokenizer_json.h"
 

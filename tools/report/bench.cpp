@@ -260,6 +260,7 @@ Figures figures_of(const Json& result) {
 Json BenchReport::json() const {
   Json document = {{"schema", "rtai.bench/1"},
                    {"rtai_version", version()},
+                   {"rtai_commit", commit()},
                    {"machine", machine_json(results.front().run, results.front().workload)},
                    {"excluded", excluded()},
                    {"results", Json::array()}};
@@ -274,6 +275,7 @@ std::string BenchReport::json_lines() const {
   for (const Json& result : document["results"]) {
     Json line = {{"schema", document["schema"]},
                  {"rtai_version", version()},
+                 {"rtai_commit", commit()},
                  {"machine", document["machine"]}};
     line.update(result);
     lines += one_line(line) + "\n";
