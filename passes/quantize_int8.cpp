@@ -56,7 +56,7 @@ struct Options {
   std::string weights = "int8";
   Index group = 64;
   std::string calibration = "mse";
-  double percentile = 99.999;
+  double percentile = quant::Calibration().percentile;
 
   static constexpr auto fields() {
     return std::tuple{

@@ -23,7 +23,7 @@ std::vector<std::string> choices_of(const std::string& type) {
 
 FlagDescription flag_of(const CLI::Option& option, const std::string& group) {
   FlagDescription flag;
-  flag.is_positional = option.get_lnames().empty() && option.get_snames().empty();
+  flag.is_positional = is_positional(option);
   flag.name = flag.is_positional ? option.get_single_name() : "--" + option.get_lnames().front();
   if (!option.get_snames().empty()) flag.short_name = "-" + option.get_snames().front();
   flag.description = option.get_description();
@@ -40,17 +40,29 @@ FlagDescription flag_of(const CLI::Option& option, const std::string& group) {
   return flag;
 }
 
-void add_flags(const CLI::App& app, const std::string& group, std::vector<FlagDescription>& flags) {
-  for (const CLI::Option* option : app.get_options()) {
-    const std::string own = option->get_group();
-    flags.push_back(flag_of(*option, own.empty() || own == "Options" ? group : own));
-  }
-  for (const CLI::App* part : app.get_subcommands([](const CLI::App*) { return true; })) {
-    if (part->get_name().empty()) add_flags(*part, part->get_group(), flags);  // an option group
-  }
+std::vector<FlagDescription> flags_of(const CLI::App& app) {
+  std::vector<FlagDescription> flags;
+  for_each_option(app, [&](const CLI::Option& option, const CLI::App& part) {
+    const std::string group = &part == &app ? "Options" : part.get_group();
+    const std::string own = option.get_group();
+    flags.push_back(flag_of(option, own.empty() || own == "Options" ? group : own));
+  });
+  return flags;
 }
 
 }  // namespace
+
+bool is_positional(const CLI::Option& option) {
+  return option.get_lnames().empty() && option.get_snames().empty();
+}
+
+void for_each_option(const CLI::App& app, const OptionAction& action) {
+  for (const CLI::Option* option : app.get_options())
+    action(*option, app);
+  for (const CLI::App* part : app.get_subcommands([](const CLI::App*) { return true; })) {
+    if (part->get_name().empty()) for_each_option(*part, action);
+  }
+}
 
 const CommandDescription* ProgramDescription::find(const std::string& name) const {
   const auto found = std::ranges::find(commands, name, &CommandDescription::name);
@@ -58,13 +70,11 @@ const CommandDescription* ProgramDescription::find(const std::string& name) cons
 }
 
 ProgramDescription describe(const CLI::App& app) {
-  ProgramDescription program{.description = app.get_description(), .flags = {}, .commands = {}};
-  add_flags(app, "Options", program.flags);
+  ProgramDescription program{
+      .description = app.get_description(), .flags = flags_of(app), .commands = {}};
   for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
-    CommandDescription described{
-        command->get_name(), command->get_description(), command->get_footer(), {}};
-    add_flags(*command, "Options", described.flags);
-    program.commands.push_back(std::move(described));
+    program.commands.push_back({command->get_name(), command->get_description(),
+                                command->get_footer(), flags_of(*command)});
   }
   return program;
 }

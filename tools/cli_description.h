@@ -2,11 +2,13 @@
 // the schema of configuration files say what --help says.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
 namespace CLI {
 class App;
+class Option;
 }  // namespace CLI
 
 namespace rtai::tools {
@@ -45,6 +47,14 @@ struct ProgramDescription {
 };
 
 ProgramDescription describe(const CLI::App& app);
+
+/// True if its values have no flag in front.
+bool is_positional(const CLI::Option& option);
+
+/// Calls `action` for every option of `app` and of its option groups, not of its commands, with the
+/// one of them that has it.
+using OptionAction = std::function<void(const CLI::Option& option, const CLI::App& part)>;
+void for_each_option(const CLI::App& app, const OptionAction& action);
 
 /// A script for `shell`: bash, zsh or fish.
 std::string completion_script(const ProgramDescription& program, const std::string& shell);

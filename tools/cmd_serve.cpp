@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <span>
@@ -42,9 +43,7 @@ struct ServeFlags {
 };
 
 bool is_name(std::string_view name) {
-  return !name.empty() && name.find_first_not_of(
-                              "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                              "0123456789._-") == std::string_view::npos;
+  return !name.empty() && std::ranges::all_of(name, serve::is_plain);
 }
 
 /// NAME=ENGINE[,ENGINE...]

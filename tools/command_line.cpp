@@ -1,6 +1,7 @@
 #include "tools/command_line.h"
 
 #include "runtime/base/mapped_file.h"
+#include "tools/cli_description.h"
 #include "tools/json.h"
 
 #include <CLI/CLI.hpp>
@@ -9,7 +10,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <functional>
 #include <numeric>
 
 namespace rtai::tools {
@@ -22,19 +22,6 @@ Result<std::string> text_of(const std::string& key, const nlohmann::json& value)
                fmt::format("\"{}\": expected a text, a number, true, false or a list of texts and "
                            "numbers",
                            key)};
-}
-
-bool is_positional(const CLI::Option& option) {
-  return option.get_lnames().empty() && option.get_snames().empty();
-}
-
-/// Calls `action` for every option of `app` and of its groups, not of its commands.
-void for_each_option(const CLI::App& app, const std::function<void(const CLI::Option&)>& action) {
-  for (const CLI::Option* option : app.get_options())
-    action(*option);
-  for (const CLI::App* group : app.get_subcommands([](const CLI::App*) { return true; })) {
-    if (group->get_name().empty()) for_each_option(*group, action);
-  }
 }
 
 /// The command that the words name, or null.
@@ -51,7 +38,7 @@ const CLI::App* command_in(const CLI::App& app, const std::vector<std::string>& 
 std::vector<std::string> positionals_of(const CLI::App* command) {
   std::vector<std::string> names;
   if (command == nullptr) return names;
-  for_each_option(*command, [&](const CLI::Option& option) {
+  for_each_option(*command, [&](const CLI::Option& option, const CLI::App&) {
     if (is_positional(option)) names.push_back(option.get_single_name());
   });
   return names;
@@ -131,7 +118,7 @@ std::vector<std::string> names_of_commands(const CLI::App& app) {
 }
 
 void add_flags(const CLI::App& app, std::vector<std::string>& names) {
-  for_each_option(app, [&](const CLI::Option& option) {
+  for_each_option(app, [&](const CLI::Option& option, const CLI::App&) {
     for (const std::string& name : option.get_lnames())
       names.push_back("--" + name);
   });
@@ -186,7 +173,7 @@ std::string environment_name(std::string_view flag) {
 }
 
 std::vector<std::string> add_environment(const CLI::App& app, std::vector<std::string> words) {
-  const auto add = [&](const CLI::Option& option) {
+  const auto add = [&](const CLI::Option& option, const CLI::App&) {
     for (const std::string& name : option.get_lnames()) {
       const char* value = std::getenv(environment_name(name).c_str());
       const bool is_set = value != nullptr && *value != '\0' && name != "help";
@@ -229,7 +216,7 @@ Result<std::vector<std::string>> expand_config(const CLI::App& app,
 
 nlohmann::ordered_json given_flags(const CLI::App& app) {
   nlohmann::ordered_json flags = nlohmann::ordered_json::object();
-  const auto add = [&](const CLI::Option& option) { add_given(option, flags); };
+  const auto add = [&](const CLI::Option& option, const CLI::App&) { add_given(option, flags); };
   for_each_option(app, add);
   for (const CLI::App* command : app.get_subcommands())
     for_each_option(*command, add);

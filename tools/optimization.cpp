@@ -120,8 +120,9 @@ void CalibrationFlags::add_to(CLI::App& command) {
   command
       .add_option(
           "--percentile", percentile,
-          "How many % of the magnitudes a static scale covers with --calibration percentile "
-          "(default: 99.999)")
+          fmt::format("How many % of the magnitudes a static scale covers with --calibration "
+                      "percentile (default: {})",
+                      quant::Calibration().percentile))
       ->check(CLI::Range(90.0, 100.0));
 }
 

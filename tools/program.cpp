@@ -89,9 +89,8 @@ int run_program(int argc, char** argv) {
   app.add_flag("--dump-config", dump_config,
                "Print the flags that were given as such a file, and stop");
   app.footer(
-      "The environment gives flags too: RTAI_BATCH_TOKENS for --batch-tokens. The command line "
-      "wins\n"
-      "over it, and it over the file of --config.");
+      "The environment gives flags too: RTAI_BATCH_TOKENS for --batch-tokens.\n"
+      "The command line wins over it, and it over the file of --config.");
   const Result<std::vector<std::string>> words =
       expand_config(app, add_environment(app, {argv + 1, argv + argc}));
   if (!words) return report(words.error());

@@ -1,5 +1,7 @@
 #include "tools/report/architecture.h"
 
+#include "tools/report/steps.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -87,10 +89,7 @@ void take_embedding(Architecture& result, const Program& program, const Step& st
 
 /// "128 -> 72", "tanh", "first token".
 std::string head_step(const Program& program, const Step& step) {
-  if (step.op == OpKind::linear) {
-    const auto& dims = weight_dims(program, step);
-    return fmt::format("{} -> {}", dims[1], dims[0]);
-  }
+  if (step.op == OpKind::linear) return step_shape(program, step);
   std::string name(step.op == OpKind::activation ? function_name(step.function)
                                                  : engine::op_name(step.op));
   std::replace(name.begin(), name.end(), '_', ' ');
@@ -187,8 +186,7 @@ Json architecture_json(const Architecture& architecture) {
 void add_architecture(Card& card, const Architecture& architecture) {
   card.add_list("architecture", summary(architecture));
   const auto add_by_layer = [&](std::string_view key, const std::vector<Index>& values) {
-    if (values.empty() || !differ(values)) return;
-    card.add_list(key, std::vector<std::string>{fmt::format("{}", fmt::join(values, " "))});
+    if (differ(values)) card.add(key, fmt::format("{}", fmt::join(values, " ")));
   };
   add_by_layer("heads", of_layers(architecture, &LayerShape::heads));
   add_by_layer("FFN", of_layers(architecture, &LayerShape::ffn));

@@ -35,6 +35,10 @@ Json ops_json(const BenchRun& run, const Peaks& peaks) {
   return ops;
 }
 
+double tokens_per_second(const BenchResult& result) {
+  return result.run.tokens * result.run.runs_per_s;
+}
+
 Json phase_json(const std::optional<LatencySummary>& phase) {
   return phase ? latency_json(*phase) : Json(nullptr);
 }
@@ -68,7 +72,7 @@ Json result_json(const BenchResult& r, const std::optional<Peaks>& peaks) {
       {"stddev_ms", latency.stddev},
       {"cv", latency.stddev / latency.mean},
       {"throughput_per_s", per_second(r)},
-      {"tokens_per_s", r.run.tokens * r.run.runs_per_s},
+      {"tokens_per_s", tokens_per_second(r)},
       {"tokens", r.run.tokens},
       {"peak_rss_bytes", r.peak_rss_bytes},
       {"stable", r.stability.is_stable ? Json(*r.stability.is_stable) : Json(nullptr)},
@@ -356,7 +360,7 @@ std::string BenchReport::csv() const {
         csv_cell(r.model), r.dtype, r.workload.device, r.workload.batch,
         r.workload.lengths.empty() ? fmt::format("{}", r.workload.seq) : "", r.run.threads,
         r.run.samples.size(), r.bytes, r.load_ms, r.run.first_run_ms, l.min, l.mean, l.p50, l.p90,
-        l.p95, l.p99, l.p999, l.max, l.stddev, per_second(r), r.run.tokens * r.run.runs_per_s,
+        l.p95, l.p99, l.p999, l.max, l.stddev, per_second(r), tokens_per_second(r),
         r.peak_rss_bytes, r.stability.is_stable ? stable_word(r.stability) : "",
         r.workload.streams);
   }

@@ -19,17 +19,6 @@ const TensorInfo& tensor_at(const Program& program, engine::TensorIndex index) {
   return program.tensors[static_cast<std::size_t>(index)];
 }
 
-/// A linear or attention step of an engine with its shape.
-std::string step_shape(const Program& program, const Step& step) {
-  const engine::ValueInfo& dst = program.values[static_cast<std::size_t>(step.dst)];
-  if (engine::is_attention(step)) return fmt::format("{} heads of {}", step.heads, step.head_dim);
-  if (step.op == engine::OpKind::linear) {
-    const TensorInfo& weight = tensor_at(program, step.tensors[engine::linear_tensor::weight]);
-    return fmt::format("{} -> {}", weight.dims[1], weight.dims[0]);
-  }
-  return fmt::format("{}", dst.columns);
-}
-
 std::string step_precision(const Program& program, const Step& step) {
   if (engine::is_int8_attention(step)) return "i8";
   if (step.tensors[0] == engine::kNone) return "f32";
@@ -98,6 +87,16 @@ std::string percent(const ZeroWeights& zeros) {
 }
 
 }  // namespace
+
+std::string step_shape(const Program& program, const Step& step) {
+  const engine::ValueInfo& dst = program.values[static_cast<std::size_t>(step.dst)];
+  if (engine::is_attention(step)) return fmt::format("{} heads of {}", step.heads, step.head_dim);
+  if (step.op == engine::OpKind::linear) {
+    const TensorInfo& weight = tensor_at(program, step.tensors[engine::linear_tensor::weight]);
+    return fmt::format("{} -> {}", weight.dims[1], weight.dims[0]);
+  }
+  return fmt::format("{}", dst.columns);
+}
 
 std::optional<double> ZeroWeights::share() const {
   if (weights == 0) return std::nullopt;

@@ -13,6 +13,9 @@
 
 namespace rtai::tools {
 
+/// "128 -> 384" of a linear step, "4 heads of 32" of attention, else the columns of its result.
+std::string step_shape(const engine::Program& program, const engine::Step& step);
+
 /// Weights that are zero: of linear layers and tables, biases and scales left out.
 struct ZeroWeights {
   Index zeros = 0;

@@ -34,13 +34,7 @@ Result<tools::Model> load_engine(const std::string& path, std::string& digest, L
 /// A name that can stand in headers, paths and labels.
 std::string plain_name(std::string name) {
   std::ranges::replace_if(
-      name,
-      [](char c) {
-        const bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
-                           (c >= 'A' && c <= 'Z') || c == '.' || c == '-' || c == '_';
-        return !plain;
-      },
-      '_');
+      name, [](char c) { return !is_plain(c); }, '_');
   return name;
 }
 
@@ -156,6 +150,11 @@ std::string_view difference(const LoadedEngine& a, const LoadedEngine& b) {
 }
 
 }  // namespace
+
+bool is_plain(char c) {
+  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '.' ||
+         c == '-' || c == '_';
+}
 
 std::size_t lane_count(int threads) {
   return threads_of(threads) > 1 ? 2 : 1;

@@ -26,6 +26,9 @@ struct FileStamp {
 };
 FileStamp stamp_of(const std::filesystem::path& path);
 
+/// May be part of a name in headers, paths and labels: letters and digits of ASCII, '.', '-', '_'.
+bool is_plain(char c);
+
 struct LoadedEngine {
   std::string name;    // the file's name without its ending
   std::string digest;  // of the file: 16 hexadecimal digits

@@ -14,7 +14,7 @@ import tempfile
 import time
 import unittest
 
-from server import Load, Server, until
+from server import Load, Server, make_embedder, until
 
 RTAI, REPOSITORY, MAKER = (str(pathlib.Path(path).resolve()) for path in sys.argv[1:4])
 DEMO = pathlib.Path(REPOSITORY) / "models" / "demo-snips"
@@ -31,16 +31,6 @@ def lines_of(*args):
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def make_embedder(folder):
-    """The demo's encoder as sentence-transformers writes one."""
-    shutil.copytree(DEMO, folder)
-    (folder / "modules.json").write_text(json.dumps([
-        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
-        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}]))
-    (folder / "1_Pooling").mkdir()
-    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
-
-
 class ModelsTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -49,7 +39,7 @@ class ModelsTest(unittest.TestCase):
         cls.folder = pathlib.Path(cls.temporary.name)
         subprocess.run([MAKER, cls.folder], check=True)
         cls.kinds, cls.embedder = cls.folder / "model.rtai", cls.folder / "embedder"
-        make_embedder(cls.embedder)
+        make_embedder(cls.embedder, DEMO)
         cls.texts = (cls.folder / "texts.txt").read_text().splitlines()
         cls.run_lines = {"words": lines_of(DEMO, "--json", "--logits", *WORDS),
                          "kinds": lines_of(cls.kinds, "--json", "--logits", *cls.texts),

@@ -20,7 +20,7 @@ import time
 import unittest
 
 from malformed import SMUGGLED, post, vectors
-from server import TEXT, Load, Server, until
+from server import TEXT, Load, Server, make_embedder, until
 
 RTAI = str(pathlib.Path(sys.argv[1]).resolve())
 DEMO = pathlib.Path(sys.argv[2]).resolve() / "models" / "demo-snips"
@@ -145,12 +145,7 @@ class ServeTest(unittest.TestCase):
 
     def test_embeddings(self):
         model = self.folder / "embedder"
-        shutil.copytree(DEMO, model)
-        (model / "modules.json").write_text(json.dumps([
-            {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
-            {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}]))
-        (model / "1_Pooling").mkdir()
-        (model / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
+        make_embedder(model, DEMO)
         line = json.loads(done(rtai("run", model, "--json", "--threads", 1, TEXT)))
         with Server(RTAI, model, "--threads", 1) as server:
             ask = lambda **body: server.post("/v1/embeddings", {"model": "embedder", **body})

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import struct
@@ -12,6 +13,16 @@ import threading
 import time
 
 TEXT = "play the new album by westbam on google music"
+
+
+def make_embedder(folder, encoder):
+    """A copy of a model's folder in which sentence-transformers would find means over tokens."""
+    shutil.copytree(encoder, folder)
+    (folder / "modules.json").write_text(json.dumps([
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}]))
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
 
 
 class Server:
