@@ -127,12 +127,11 @@ Result<std::vector<BenchResult>> bench_models(const std::vector<LoadedModel>& mo
                                               const Workload& workload,
                                               const BenchOptions& options,
                                               Log& log) {
-  const int batches = batches_of(workload);
   std::vector<Contestant> contestants;
   for (const LoadedModel& model : models) {
     const auto start = std::chrono::steady_clock::now();
     RTAI_TRY(Streams session,
-             Streams::create(model.engine, workload, options.profile, batches).in(model.name));
+             Streams::create(model.engine, workload, options.profile).in(model.name));
     const double create_ms = ms_since(start) - session.first_runs_ms();
     RTAI_TRY_VOID(session.measure(options.warmup, false));
     contestants.push_back({.session = std::move(session), .create_ms = create_ms});

@@ -106,16 +106,15 @@ Result<void> measure_in_turn(const Model& first,
                              const Model& second,
                              const Workload& workload,
                              Findings& findings) {
-  RTAI_TRY(const auto engine_a, make_engine(first));
-  RTAI_TRY(const auto engine_b, make_engine(second));
-  RTAI_TRY(BenchSession bench_a, BenchSession::create(engine_a, workload, false));
-  RTAI_TRY(BenchSession bench_b, BenchSession::create(engine_b, workload, false));
-  for (int round = 0; round < 12; ++round) {  // the first two warm up
-    RTAI_TRY_VOID(bench_a.measure(5, round > 1));
-    RTAI_TRY_VOID(bench_b.measure(5, round > 1));
+  constexpr int kRuns = 50;
+  std::vector<std::shared_ptr<const engine::Engine>> engines;
+  for (const Model* model : {&first, &second}) {
+    RTAI_TRY(auto engine, make_engine(*model));
+    engines.push_back(std::move(engine));
   }
-  findings.p50_a_ms = bench_a.finish().latency.p50;
-  findings.p50_b_ms = bench_b.finish().latency.p50;
+  RTAI_TRY(const std::vector<TurnTimes> times, bench_in_turns(engines, workload, kRuns));
+  findings.p50_a_ms = times[0].latency.p50;
+  findings.p50_b_ms = times[1].latency.p50;
   return {};
 }
 

@@ -58,8 +58,9 @@ Result<int> run_eval(const EvalFlags& flags, const GlobalFlags& global, Log& log
     std::string text = fmt::format("{}: {} samples\n", flags.model, samples.size());
     text += evaluation.score.value
                 ? fmt::format("  {:<10} {:.4f}\n", evaluation.score.metric, *evaluation.score.value)
-                : fmt::format("  {:<10} not measured: the data has no labels for it\n",
-                              evaluation.score.metric);
+                : fmt::format("  {:<10} not measured: the data has no labels for it{}\n",
+                              evaluation.score.metric,
+                              flags.reference ? "" : "; --reference measures agreement");
     if (reference_value)
       text +=
           fmt::format("  {:<10} {:.4f} ({:+.2f} points)\n", "reference", *reference_value, -*drop);

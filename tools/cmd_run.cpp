@@ -110,8 +110,9 @@ Result<Sample> sample_of(const RunFlags& flags, std::string text) {
 }
 
 /// Lines are texts, or with --data - what a .jsonl file would hold.
-Result<void> answer_standard_input(const RunFlags& flags, Runner& runner) {
+Result<void> answer_standard_input(const RunFlags& flags, Runner& runner, Log& log) {
   const bool prompt = ::isatty(STDIN_FILENO) != 0;
+  bool is_empty = true;
   std::string line;
   for (std::size_t number = 1;; ++number) {
     if (prompt) std::cerr << "> " << std::flush;
@@ -124,8 +125,10 @@ Result<void> answer_standard_input(const RunFlags& flags, Runner& runner) {
         (flags.data ? parse_sample(std::string_view(line)) : sample_of(flags, line)).in(place));
     if (flags.question && sample.ids.empty()) sample.question = flags.question;
     RTAI_TRY_VOID(runner.answer({&sample, 1}).in(place));
+    is_empty = false;
   }
   if (prompt) std::cerr << '\n';
+  if (is_empty && !prompt) log.warning("standard input: no text");
   return {};
 }
 
@@ -147,10 +150,10 @@ Result<void> answer_file(const RunFlags& flags, Runner& runner) {
   return {};
 }
 
-Result<void> answer_all_given(const RunFlags& flags, Runner& runner) {
+Result<void> answer_all_given(const RunFlags& flags, Runner& runner, Log& log) {
   const bool reads_file = flags.data && *flags.data != kStandardInput;
   if (reads_file) return answer_file(flags, runner);
-  if (flags.data || flags.texts.empty()) return answer_standard_input(flags, runner);
+  if (flags.data || flags.texts.empty()) return answer_standard_input(flags, runner, log);
   for (std::size_t i = 0; i < flags.texts.size(); ++i) {
     Sample sample(flags.texts[i]);
     sample.question = flags.question;
@@ -180,7 +183,7 @@ Result<int> run_run(const RunFlags& flags, Log& log) {
     }
     RTAI_TRY(RemoteModel remote, RemoteModel::create(flags.model, flags.api_key_file));
     Runner runner(flags, remote);
-    RTAI_TRY_VOID(answer_all_given(flags, runner));
+    RTAI_TRY_VOID(answer_all_given(flags, runner, log));
     return 0;
   }
   RTAI_TRY(const Model model, load_model(flags.model, log));
@@ -191,7 +194,7 @@ Result<int> run_run(const RunFlags& flags, Log& log) {
     RTAI_TRY(reader, QuestionReader::create(*model.tokenizer));
   }
   Runner runner(flags, model, reader, predictor, log);
-  RTAI_TRY_VOID(answer_all_given(flags, runner));
+  RTAI_TRY_VOID(answer_all_given(flags, runner, log));
   return 0;
 }
 

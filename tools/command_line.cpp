@@ -44,6 +44,33 @@ std::vector<std::string> positionals_of(const CLI::App* command) {
   return names;
 }
 
+/// True if `word` is a flag of `app` whose value is the next word.
+bool takes_next(const CLI::App& app, const std::string& word) {
+  bool takes = false;
+  for_each_option(app, [&](const CLI::Option& option, const CLI::App&) {
+    takes |=
+        option.get_items_expected_max() > 0 && !is_positional(option) && option.check_name(word);
+  });
+  return takes;
+}
+
+/// How many of the words are arguments of the command that they name, and not flags nor their
+/// values.
+std::size_t count_arguments(const CLI::App& app, const std::vector<std::string>& words) {
+  const CLI::App* command = command_in(app, words);
+  if (command == nullptr) return 0;
+  std::size_t count = 0;
+  bool is_value = false;
+  bool are_flags = true;
+  for (const std::string& word : words) {
+    const bool is_flag = are_flags && word.starts_with('-') && word != "-";
+    if (!is_value && !is_flag) ++count;
+    is_value = !is_value && is_flag && (takes_next(app, word) || takes_next(*command, word));
+    are_flags &= word != "--";
+  }
+  return count - 1;  // the command itself
+}
+
 /// The words that say on a command line what `key` says in the file.
 Result<std::vector<std::string>> words_of(const std::string& key,
                                           const nlohmann::json& value,
@@ -70,6 +97,25 @@ Result<nlohmann::json> read_commented_json(const std::string& path) {
   if (!document.is_object())
     return Error{ErrorCode::invalid_input, path + ": expected a JSON object"};
   return document;
+}
+
+struct SplitWords {
+  std::string path;               // of the last --config
+  std::vector<std::string> kept;  // the words without it
+};
+
+SplitWords split_config(const std::vector<std::string>& words) {
+  SplitWords split;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    if (words[i].starts_with("--config=")) {
+      split.path = words[i].substr(std::string_view("--config=").size());
+    } else if (words[i] == "--config" && i + 1 < words.size()) {
+      split.path = words[++i];
+    } else {
+      split.kept.push_back(words[i]);
+    }
+  }
+  return split;
 }
 
 /// Where flags end: at "--", behind which all words are arguments.
@@ -188,30 +234,28 @@ std::vector<std::string> add_environment(const CLI::App& app, std::vector<std::s
 
 Result<std::vector<std::string>> expand_config(const CLI::App& app,
                                                const std::vector<std::string>& words) {
-  std::vector<std::string> kept;
-  std::string path;
-  for (std::size_t i = 0; i < words.size(); ++i) {
-    if (words[i].starts_with("--config=")) {
-      path = words[i].substr(std::string_view("--config=").size());
-    } else if (words[i] == "--config" && i + 1 < words.size()) {
-      path = words[++i];
-    } else {
-      kept.push_back(words[i]);
-    }
-  }
+  const auto [path, kept] = split_config(words);
   if (path.empty()) return kept;
   RTAI_TRY(const nlohmann::json document, read_commented_json(path));
   const std::vector<std::string> positionals = positionals_of(command_in(app, kept));
+  const std::size_t arguments = count_arguments(app, kept);
   std::vector<std::string> expanded = kept;
   for (const auto& [key, value] : document.items()) {
     if (key == "$schema" || is_given(kept, key)) continue;  // the former is for editors
     // "model" is also one of "models".
-    const bool is_positional = std::ranges::any_of(
+    const auto positional = std::ranges::find_if(
         positionals, [&key = key](const auto& name) { return name == key || name == key + "s"; });
+    const bool is_positional = positional != positionals.end();
+    if (is_positional && static_cast<std::size_t>(positional - positionals.begin()) < arguments)
+      continue;
     RTAI_TRY(const std::vector<std::string> more, words_of(key, value, is_positional).in(path));
     add_words(expanded, more);
   }
   return expanded;
+}
+
+std::string config_path(const std::vector<std::string>& words) {
+  return split_config(words).path;
 }
 
 nlohmann::ordered_json given_flags(const CLI::App& app) {

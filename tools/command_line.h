@@ -25,13 +25,16 @@ std::vector<std::string> add_environment(const CLI::App& app, std::vector<std::s
 
 /// Replaces `--config FILE.json` by the flags in that file: {"calib": "texts.txt", "quiet": true,
 /// "fail-if": ["p99_ms>5"], "model": "folder"}. Keys are flags without their dashes, or names of
-/// positional arguments; a flag among the words wins over the file's. The file may hold //
+/// positional arguments; what the words give wins over the file's. The file may hold //
 /// comments, and a "$schema" for editors.
 ///
 /// Errors: not_found, io; invalid_input for what is not an object of texts, numbers, switches and
 /// lists of them.
 Result<std::vector<std::string>> expand_config(const CLI::App& app,
                                                const std::vector<std::string>& words);
+
+/// The file of the last --config among the words, or an empty text.
+std::string config_path(const std::vector<std::string>& words);
 
 /// What was given to the command that `app` has parsed, as a file for --config.
 nlohmann::ordered_json given_flags(const CLI::App& app);

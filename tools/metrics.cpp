@@ -227,6 +227,12 @@ Distance distance(const Model& model,
   return result;
 }
 
+bool has_labels(const std::vector<Sample>& samples) {
+  return std::ranges::any_of(samples, [](const Sample& sample) {
+    return sample.label || sample.score || !sample.tags.empty();
+  });
+}
+
 Result<void> check_labels(const Model& model, const std::vector<Sample>& samples, Log& log) {
   if (model.labels.empty()) return {};
   std::set<std::string> known(model.labels.begin(), model.labels.end());
@@ -235,20 +241,24 @@ Result<void> check_labels(const Model& model, const std::vector<Sample>& samples
   double all = 0;
   double missing = 0;
   std::string example;
-  const auto look_at = [&](const std::string& label) {
-    all += 1;
-    if (known.contains(label)) return;
-    missing += 1;
-    if (example.empty()) example = label;
-  };
-  for (const Sample& sample : samples) {
-    if (sample.label) look_at(*sample.label);
-    for (const std::string& tag : sample.tags)
+  std::size_t place = 0;  // of the example, from 1 on
+  for (std::size_t i = 0; i < samples.size(); ++i) {
+    const auto look_at = [&](const std::string& label) {
+      all += 1;
+      if (known.contains(label)) return;
+      missing += 1;
+      if (place != 0) return;
+      example = label;
+      place = i + 1;
+    };
+    if (samples[i].label) look_at(*samples[i].label);
+    for (const std::string& tag : samples[i].tags)
       look_at(tag);
   }
   if (missing == 0) return {};
   const std::string what = fmt::format(
-      "label '{}', expected one of the model's {}: {}, ...", example, model.labels.size(),
+      "sample {}: label '{}', expected one of the model's {}: {}, ...", place, example,
+      model.labels.size(),
       fmt::join(model.labels.begin(),
                 model.labels.begin() + std::min<std::ptrdiff_t>(3, std::ssize(model.labels)),
                 ", "));

@@ -8,6 +8,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 
 namespace rtai::tools {
@@ -119,6 +121,15 @@ Result<fs::path> find_onnx(const fs::path& path) {
   std::error_code ignored;
   if (!fs::exists(path, ignored)) {
     return Error{ErrorCode::not_found, fmt::format("{}: no such file or folder", path.string())};
+  }
+  // What stands beside a model, and what other frameworks keep weights in.
+  constexpr std::array kOtherFiles = {".bin", ".h5",          ".json", ".pt",
+                                      ".pth", ".safetensors", ".txt"};
+  if (std::ranges::find(kOtherFiles, path.extension()) != kOtherFiles.end()) {
+    return Error{ErrorCode::unsupported,
+                 fmt::format("{}: expected an ONNX file, a folder with model.onnx, or an engine "
+                             "(docs/export.md says how to make one)",
+                             path.string())};
   }
   if (!fs::is_directory(path, ignored)) return path;
   for (const char* name : {"model.onnx", "onnx/model.onnx"}) {

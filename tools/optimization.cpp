@@ -70,7 +70,9 @@ void OptimizationFlags::add_to(CLI::App& command) {
       ->capture_default_str();
   command.add_option("--eval", evaluation,
                      "Labelled .jsonl, .csv or .tsv file to measure quality on");
-  command.add_option("--max-drop", max_drop, "Exit with 7 if more points than this are lost");
+  command.add_option("--max-drop", max_drop,
+                     "Exit with 7 if more points than this are lost: of the metric, or of "
+                     "agreement without labels");
   command.add_option("--report", report, "Write the report as JSON to this file");
   command.add_option("--json", json, "As --report; - for standard output");
   reports.add_to(command);
@@ -150,6 +152,26 @@ void CalibrationFlags::add_to(Json& request) const {
   if (percentile) request["percentile"] = *percentile;
 }
 
+namespace {
+
+/// A gate that nothing can be held against would always open.
+Result<void> check_gate(const OptimizationFlags& flags, const Model& model) {
+  if (!flags.max_drop) return {};
+  if (!flags.evaluation && !flags.calibration) {
+    return invalid_input(fmt::format(
+        "--max-drop {}: expected --eval with labels, or --calib, to judge by", *flags.max_drop));
+  }
+  if (model.task == Task::unknown) {
+    return Error{ErrorCode::unsupported,
+                 fmt::format("{}: what this model is for is not known, so --max-drop cannot be "
+                             "judged; a config.json beside it says so",
+                             flags.model)};
+  }
+  return {};
+}
+
+}  // namespace
+
 Optimization::Optimization(const OptimizationFlags& flags,
                            const GlobalFlags& global,
                            Model model,
@@ -182,6 +204,7 @@ Result<Optimization> Optimization::start(std::string command,
                  fmt::format("{}: an engine is finished; {} the ONNX model it was made from",
                              flags.model, command)};
   }
+  RTAI_TRY_VOID(check_gate(flags, model));
   Optimization work(flags, global, std::move(model), std::move(workload), log, deployment);
   work.report_.command = std::move(command);
   work.report_.model = flags.model;
@@ -202,6 +225,10 @@ Result<Optimization> Optimization::start(std::string command,
   if (flags.evaluation) {
     RTAI_TRY(work.samples_, read_samples(*flags.evaluation));
     RTAI_TRY_VOID(check_labels(work.model_, work.samples_, log).in(*flags.evaluation));
+    if (!has_labels(work.samples_)) {
+      log.warning(fmt::format("{}: no labels; answers are held against those of the model before",
+                              *flags.evaluation));
+    }
   }
   if (!flags.dry_run) RTAI_TRY_VOID(work.measure_before());
   return work;
@@ -236,8 +263,9 @@ int Optimization::print_plan(const std::vector<std::string>& steps) const {
   lines.push_back(fmt::format("write {}", flags_->output));
   lines.push_back(fmt::format("measure {} after, both models in turn", quality));
   if (flags_->max_drop)
-    lines.push_back(
-        fmt::format("gate: exit with 7 if more than {} points are lost", *flags_->max_drop));
+    lines.push_back(fmt::format("gate: exit with 7 if more than {} points of {} are lost",
+                                *flags_->max_drop,
+                                has_labels(samples_) ? "the metric" : "agreement"));
   for (const auto& report : {flags_->report, flags_->json, flags_->reports.html,
                              flags_->reports.markdown, flags_->reports.junit}) {
     if (report) lines.push_back(fmt::format("write the report to {}", *report));
@@ -354,11 +382,12 @@ void Optimization::judge() {
   const Quality& after = *report_.quality_after;
   if (flags_->max_drop) {
     // Points of the metric where there are labels, of agreement where there are none.
-    const double drop = before.value && after.value ? 100 * (*before.value - *after.value)
-                                                    : 100 * (1 - *after.agreement);
-    if (drop > *flags_->max_drop) {
-      report_.missed.push_back(
-          fmt::format("max-drop {}: {:.2f} points lost", *flags_->max_drop, drop));
+    const bool has_value = before.value && after.value;
+    const double drop = 100 * (has_value ? *before.value - *after.value : 1 - *after.agreement);
+    if (!(drop <= *flags_->max_drop)) {  // not a number is lost, too
+      report_.missed.push_back(fmt::format("max-drop {}: {:.2f} points of {} lost",
+                                           *flags_->max_drop, drop,
+                                           has_value ? after.metric : "agreement"));
     }
   } else if (report_.command == "quantize" && *after.agreement < kLeastAgreement) {
     report_.missed.push_back(fmt::format("agreement {:.2f} %, at least {:.0f} % expected",

@@ -12,14 +12,42 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace rtai::tools {
 
 namespace {
+
+/// Shows the flags of every command in the help of each.
+class HelpFormatter : public CLI::Formatter {
+ public:
+  std::string make_footer(const CLI::App* app) const override {
+    const CLI::App* program = app->get_parent();
+    if (program == nullptr) return Formatter::make_footer(app);
+    const std::vector<const CLI::Option*> flags = program->get_options([](const CLI::Option* flag) {
+      const std::string name = flag->get_single_name();
+      return name != "help" && name != "version";
+    });
+    return make_group("Flags of every command", false, flags) + "\n" + Formatter::make_footer(app);
+  }
+};
+
+/// Whoever reads a CI log does not see which names a file gave.
+Error with_origin(Error error, const std::string& config, std::span<char*> words) {
+  const bool was_typed = std::ranges::any_of(words, [&](std::string_view word) {
+    return !word.empty() && error.message().starts_with(word);
+  });
+  if (error.code() != ErrorCode::not_found || config.empty() || was_typed) return error;
+  return {ErrorCode::not_found,
+          fmt::format("{} (names in {} begin where the command is run)", error.message(), config)};
+}
 
 /// What a report of a defect should begin with.
 std::string version_text() {
@@ -53,6 +81,7 @@ int run_program(int argc, char** argv) {
   app.set_version_flag("--version", version_text, "Print version, commit, processor and GPUs");
   app.require_subcommand(1);
   app.fallthrough();
+  app.formatter(std::make_shared<HelpFormatter>());
   app.get_formatter()->column_width(34);
 
   GlobalFlags flags;
@@ -91,8 +120,8 @@ int run_program(int argc, char** argv) {
   app.footer(
       "The environment gives flags too: RTAI_BATCH_TOKENS for --batch-tokens.\n"
       "The command line wins over it, and it over the file of --config.");
-  const Result<std::vector<std::string>> words =
-      expand_config(app, add_environment(app, {argv + 1, argv + argc}));
+  const std::vector<std::string> given = add_environment(app, {argv + 1, argv + argc});
+  const Result<std::vector<std::string>> words = expand_config(app, given);
   if (!words) return report(words.error());
   try {
     app.parse(std::vector<std::string>(words->rbegin(), words->rend()));
@@ -114,7 +143,9 @@ int run_program(int argc, char** argv) {
     if (errno == EPIPE) return result ? *result : report(result.error());  // `| head` has enough
     return report({ErrorCode::io, "standard output cannot be written"});
   }
-  return result ? *result : report(result.error());
+  if (result) return *result;
+  return report(with_origin(result.error(), config_path(given),
+                            std::span(argv, static_cast<std::size_t>(argc)).subspan(1)));
 }
 
 }  // namespace rtai::tools

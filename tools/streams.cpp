@@ -64,13 +64,12 @@ Result<int> threads_of_a_stream(const Workload& workload) {
 
 Result<Streams> Streams::create(const std::shared_ptr<const engine::Engine>& engine,
                                 const Workload& workload,
-                                bool profile,
-                                int batches) {
+                                bool profile) {
   Workload share = workload;
   RTAI_TRY(share.threads, threads_of_a_stream(workload));
   std::vector<BenchSession> sessions;
   for (int i = 0; i < workload.streams; ++i) {
-    RTAI_TRY(BenchSession session, BenchSession::create(engine, share, profile, batches));
+    RTAI_TRY(BenchSession session, BenchSession::create(engine, share, profile));
     sessions.push_back(std::move(session));
   }
   return Streams(std::move(sessions));

@@ -19,8 +19,7 @@ class Streams {
  public:
   static Result<Streams> create(const std::shared_ptr<const engine::Engine>& engine,
                                 const Workload& workload,
-                                bool profile,
-                                int batches);
+                                bool profile);
 
   /// Adds `count` samples of each stream, or discards them. Every one of them was measured while
   /// all other streams ran, too.

@@ -20,6 +20,8 @@ constexpr double kTurnMs = 20;
 constexpr double kEnoughSeconds = 10;
 constexpr double kEnoughSecondsEach = 1.5;
 constexpr int kLeastTurns = 8;
+/// Where lengths vary, turns meet at least so many batches.
+constexpr int kLeastBatches = 16;
 /// Relative error of comparable times that is good enough; until then, times as many runs as asked
 /// for are made at most.
 constexpr double kCertainty = 0.004;
@@ -51,12 +53,11 @@ LatencySummary summarize(std::vector<double> samples) {
 
 Result<BenchSession> BenchSession::create(std::shared_ptr<const engine::Engine> engine,
                                           const Workload& workload,
-                                          bool profile,
-                                          int batches) {
+                                          bool profile) {
   std::vector<WorkloadTokens> tokens;
   Index most_tokens = 0;
-  for (int i = 0; i < batches; ++i) {
-    RTAI_TRY(WorkloadTokens one, make_tokens(engine->program, workload, i * workload.batch));
+  for (const int first : batches_of(workload)) {
+    RTAI_TRY(WorkloadTokens one, make_tokens(engine->program, workload, first));
     most_tokens = std::max(most_tokens, std::ssize(one.ids));
     tokens.push_back(std::move(one));
   }
@@ -74,7 +75,6 @@ Result<BenchSession> BenchSession::create(std::shared_ptr<const engine::Engine> 
 
 Result<BenchSession::Sample> BenchSession::run_once() {
   const WorkloadTokens& tokens = batches_[next_];
-  next_ = (next_ + 1) % batches_.size();
   const Batch batch{.ids = tokens.ids,
                     .segments = tokens.segments,
                     .offsets = tokens.offsets,
@@ -88,14 +88,29 @@ Result<BenchSession::Sample> BenchSession::run_once() {
 Result<void> BenchSession::measure(int count, bool keep) {
   for (int i = 0; i < count; ++i) {
     RTAI_TRY(const Sample sample, run_once());
+    next_ = (next_ + 1) % batches_.size();
     last_ms_ = sample.ms;
-    if (!keep) continue;
-    samples_.push_back(sample.ms);
-    if (sample.device_ms > 0) device_samples_.push_back(sample.device_ms);
-    total_ms_ += sample.ms;
+    if (keep) this->keep(sample);
   }
   if (!keep) session_.take_profile();
   return {};
+}
+
+Result<double> BenchSession::measure_turn(int count) {
+  RTAI_TRY_VOID(run_once());
+  session_.take_profile();
+  for (int i = 0; i < count; ++i) {
+    RTAI_TRY(const Sample sample, run_once());
+    keep(sample);
+  }
+  next_ = (next_ + 1) % batches_.size();
+  return std::ranges::min(samples().last(static_cast<std::size_t>(count)));
+}
+
+void BenchSession::keep(const Sample& sample) {
+  samples_.push_back(sample.ms);
+  if (sample.device_ms > 0) device_samples_.push_back(sample.device_ms);
+  total_ms_ += sample.ms;
 }
 
 void BenchSession::drop_first(int count) {
@@ -119,21 +134,15 @@ BenchRun BenchSession::finish() {
   return run;
 }
 
-int batches_of(const Workload& workload) {
-  constexpr int kMost = 64;
-  const auto lengths = static_cast<int>(workload.lengths.size());
-  return lengths == 0 ? 1 : std::clamp(lengths / workload.batch, 1, kMost);
-}
-
 Result<std::vector<double>> time_tokenization(const text::Tokenizer& tokenizer,
                                               const Workload& workload,
                                               int warmup,
                                               int count) {
   const std::vector<Sample>& texts = *workload.texts;
-  const int batches = batches_of(workload);
+  const std::vector<int> batches = batches_of(workload);
   std::vector<double> samples;
   for (int run = -warmup; run < count; ++run) {
-    const int first = (run + warmup) % batches * workload.batch;
+    const int first = batches[static_cast<std::size_t>(run + warmup) % batches.size()];
     const auto start = std::chrono::steady_clock::now();
     for (int s = first; s < first + workload.batch; ++s)
       RTAI_TRY_VOID(encode(texts[static_cast<std::size_t>(s) % texts.size()], &tokenizer));
@@ -159,20 +168,20 @@ Result<std::vector<TurnTimes>> bench_in_turns(
   const std::chrono::duration<double> enough(
       kEnoughSeconds + kEnoughSecondsEach * static_cast<double>(sessions.size()));
   const auto start = std::chrono::steady_clock::now();
+  const auto least_turns = std::max<std::ptrdiff_t>(
+      kLeastTurns, std::min<std::ptrdiff_t>(kLeastBatches, std::ssize(batches_of(workload))));
   std::vector<std::vector<double>> turns(sessions.size());
   const auto is_enough = [&] {
     const int count = sessions.back().count();
-    if (std::ssize(turns.back()) < kLeastTurns) return false;
+    if (std::ssize(turns.back()) < least_turns) return false;
     return std::chrono::steady_clock::now() - start >= enough ||
            count >= kMostPatience * iterations ||
            (count >= iterations && separate_turns(turns).uncertainty <= kCertainty);
   };
   do {
     for (std::size_t i = 0; i < sessions.size(); ++i) {
-      RTAI_TRY_VOID(sessions[i].measure(1, false));
-      RTAI_TRY_VOID(sessions[i].measure(runs, true));
-      const auto turn = sessions[i].samples().last(static_cast<std::size_t>(runs));
-      turns[i].push_back(std::ranges::min(turn));
+      RTAI_TRY(const double shortest_ms, sessions[i].measure_turn(runs));
+      turns[i].push_back(shortest_ms);
     }
   } while (!is_enough());
   const TurnLevels levels = separate_turns(turns);

@@ -52,15 +52,15 @@ struct BenchRun {
 /// One session that is measured a few runs at a time, so that several can take turns.
 class BenchSession {
  public:
-  /// Makes the session and times its first run. With `batches` above one, as many different ones
-  /// with the next of the workload's lengths are run in turn.
+  /// Makes the session and times its first run. The batches of the workload are run in turn.
   static Result<BenchSession> create(std::shared_ptr<const engine::Engine> engine,
                                      const Workload& workload,
-                                     bool profile,
-                                     int batches = 1);
+                                     bool profile);
 
-  /// Adds `count` samples, or discards them.
+  /// Adds `count` samples, or discards them; each of the next batch.
   Result<void> measure(int count, bool keep);
+  /// Adds `count` samples, all of the next batch, after a run that is not kept. The shortest, ms.
+  Result<double> measure_turn(int count);
 
   /// Milliseconds measured so far, summed.
   double total_ms() const { return total_ms_; }
@@ -82,6 +82,7 @@ class BenchSession {
     double device_ms = 0;  // 0: no GPU
   };
   Result<Sample> run_once();
+  void keep(const Sample& sample);
 
   Session session_;
   std::vector<WorkloadTokens> batches_;
@@ -110,15 +111,12 @@ struct TurnTimes {
 };
 
 /// Measures engines in turns of a few runs, at least `iterations` runs of each, and several times
-/// as many where the machine's speed changes so much that they cannot be compared sooner.
+/// as many where the machine's speed changes so much that they cannot be compared sooner. In a turn
+/// all run the same batch.
 Result<std::vector<TurnTimes>> bench_in_turns(
     std::span<const std::shared_ptr<const engine::Engine>> engines,
     const Workload& workload,
     int iterations);
-
-/// How many batches of other lengths each the workload has, until all lengths were met once; 64 at
-/// most.
-int batches_of(const Workload& workload);
 
 /// Measures one engine alone.
 Result<BenchRun> bench_engine(const std::shared_ptr<const engine::Engine>& engine,

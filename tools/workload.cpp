@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
+#include <numeric>
 #include <random>
 
 namespace rtai::tools {
@@ -126,6 +127,20 @@ Result<Workload> WorkloadFlags::resolve(const GlobalFlags& flags,
   }
   if (!lengths_file.empty()) RTAI_TRY_VOID(read_lengths(lengths_file, tokenizer, resolved));
   return resolved;
+}
+
+std::vector<int> batches_of(const Workload& workload) {
+  constexpr std::ptrdiff_t kMost = 64;
+  constexpr double kGoldenRatio = 0.618034;  // multiples of it lie spread, however many there are
+  const std::ptrdiff_t all = std::ssize(workload.lengths) / workload.batch;
+  const std::ptrdiff_t count = std::clamp<std::ptrdiff_t>(all, 1, kMost);
+  auto step = static_cast<std::ptrdiff_t>(kGoldenRatio * static_cast<double>(count)) + 1;
+  while (std::gcd(step, count) != 1)
+    ++step;
+  std::vector<int> firsts;
+  for (std::ptrdiff_t i = 0; i < count; ++i)
+    firsts.push_back(static_cast<int>(i * step % count * all / count) * workload.batch);
+  return firsts;
 }
 
 Result<WorkloadTokens> make_tokens(const engine::Program& program,

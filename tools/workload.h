@@ -48,6 +48,11 @@ struct WorkloadTokens {
   std::vector<float> hidden;  // for programs that begin in the middle
 };
 
+/// The first sequence of each batch, in the order of running: batch after batch until all lengths
+/// were met once. Of more than 64, as many spread over all of them. The order is scattered, so that
+/// the first few stand for all even where lengths are sorted.
+std::vector<int> batches_of(const Workload& workload);
+
 /// `first` is the number of the first sequence, which decides its length and its tokens.
 ///
 /// Errors: invalid_input if the sequences are longer than the model allows.

@@ -169,6 +169,7 @@ class CliTest(unittest.TestCase):
         lines = [json.loads(line) for line in out.splitlines()]
         self.assertEqual(len(lines), 2)
         self.assertEqual(lines[0], lines[1])
+        self.assertIn("standard input: no text", rtai("run", self.engine, stdin="").stderr)
 
     def test_run_counts_code_points(self):
         text = "spiele mot\u00f6rhead \u5317\u4eac \U0001f600 bitte"
@@ -333,7 +334,7 @@ class CliTest(unittest.TestCase):
     def test_labels_the_model_does_not_have(self):
         data = self.folder / "strange.jsonl"
         data.write_text('{"tokens": ["play", "it"], "tags": ["X", "Y"]}\n')
-        self.refused(3, "label 'X', expected one of the model's", "eval", self.engine, "--data", data)
+        self.refused(3, "sample 1: label 'X', expected one of the model's", "eval", self.engine, "--data", data)
         self.refused(3, "label 'X', expected one of the model's", "quantize", DEMO, "-o", self.folder / "x.rtai", "--eval", data)
         data.write_text('{"tokens": ["play", "it"], "tags": ["X", "O"]}\n')
         self.assertIn("50.0 % of the labels are none of the model's", rtai("eval", self.engine, "--data", data).stderr)
@@ -350,6 +351,24 @@ class CliTest(unittest.TestCase):
         self.assertEqual(result.returncode, 7, result.stderr)
         self.ok(rtai("verify", out))
         self.assertEqual(json.loads(report.read_text())["verdict"], "missed")
+
+    def test_a_gate_that_cannot_be_judged_is_refused(self):
+        out = self.folder / "ungated.rtai"
+        self.refused(3, "--max-drop 1: expected --eval with labels, or --calib", "quantize", DEMO, "-o", out, "--max-drop", 1, *WORKLOAD)
+        texts = self.folder / "unlabelled.txt"
+        texts.write_text(TEXT + "\n")
+        unlabelled = rtai("quantize", DEMO, "-o", out, "--eval", texts, "--max-drop", 1, "--dry-run")
+        self.assertIn("no labels; answers are held against those of the model before", unlabelled.stderr)
+        self.assertIn("1 points of agreement are lost", self.ok(unlabelled))
+        self.assertFalse(out.exists())
+
+    def test_models_are_measured_on_all_lengths(self):
+        lengths = self.folder / "lengths.txt"
+        lengths.write_text("4\n" + 8 * "256\n")
+        report = json.loads(self.ok(rtai("quantize", DEMO, "-o", self.folder / "lengths.rtai", "--lengths", lengths, "--threads", 1,
+                                         "--json", "-")))
+        for latency in (report["latency_ms"]["before"], report["latency_ms"]["after"]):
+            self.assertGreater(latency["p50"], 4 * latency["min"])
 
     def test_a_pruned_folder_tells_its_engine_how_it_was_made(self):
         pruned = self.folder / "pruned"
@@ -385,6 +404,9 @@ class CliTest(unittest.TestCase):
         config.write_text('{"seq": {"deep": 1}}')
         self.refused(3, '"seq": expected', "bench", DEMO, f"--config={config}")
         self.refused(3, "no such file", "bench", DEMO, "--config", self.folder / "none.json")
+        config.write_text(json.dumps({"model": "none", "output": str(self.folder / "x.rtai")}))
+        self.refused(3, "none: no such file or folder (names in ", "compile", f"--config={config}")
+        self.refused(3, "other: no such file or folder", "compile", "--seed", 7, "other", "-v", f"--config={config}")
 
     def test_environment_gives_flags_between_command_line_and_config(self):
         config = self.folder / "flags.json"
@@ -478,7 +500,9 @@ class CliTest(unittest.TestCase):
             self.assertEqual(rtai(*args).returncode, 2, args)
 
     def test_help_has_defaults_and_an_example(self):
-        self.assertIn("Examples: rtai bench", self.ok(rtai("bench", "--help")))
+        text = self.ok(rtai("bench", "--help"))
+        for part in ("Examples: rtai bench", "--config TEXT", "--seed UINT=0"):
+            self.assertIn(part, text)
 
     def test_version_says_what_a_report_needs(self):
         self.assertRegex(self.ok(rtai("--version")), r"^rtai \d+\.\d+\.\d+( \([0-9a-f]{7,}\))?\ncpu  .+:( [a-z0-9_]+)* ref\ngpu  .+\n$")
@@ -486,6 +510,7 @@ class CliTest(unittest.TestCase):
     def test_missing_files(self):
         self.refused(3, "no such file", "inspect", self.folder / "none.onnx")
         self.refused(3, "no model.onnx", "inspect", self.folder)
+        self.refused(4, "vocab.txt: expected an ONNX file", "inspect", DEMO / "vocab.txt")
         self.refused(3, "no such file", "verify", self.folder / "none.rtai")
         self.refused(3, "no such file", "eval", self.engine, "--data", self.folder / "none.jsonl")
         self.refused(6, "device 'cuda:7'", "bench", self.engine, "--device", "cuda:7")
