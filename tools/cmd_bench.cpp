@@ -1,11 +1,11 @@
 // rtai bench: latency of models on workloads, measured in turn.
 #include "runtime/kernels/target.h"
+#include "tools/baseline.h"
 #include "tools/bench.h"
 #include "tools/cli.h"
 #include "tools/flag_values.h"
 #include "tools/gates.h"
 #include "tools/json.h"
-#include "tools/json_file.h"
 #include "tools/machine.h"
 #include "tools/metrics.h"
 #include "tools/model.h"
@@ -64,69 +64,6 @@ Result<void> judge_quality(std::vector<BenchResult>& results,
   }
   return {};
 }
-
-/// The results of an earlier run.
-class Baseline {
- public:
-  /// Errors: those of reading; invalid_input if it is not what --save or --json writes.
-  static Result<Baseline> read(const std::string& path) {
-    RTAI_TRY(const JsonFile file, read_json(path));
-    Baseline baseline;
-    baseline.path_ = path;
-    baseline.document_ = file.document;
-    const Json& d = baseline.document_;
-    const auto is_result = [](const Json& r) {
-      return r.is_object() && r.contains("model") && r.contains("latency_ms") &&
-             r["latency_ms"].is_object();
-    };
-    if (!d.contains("results") || !d["results"].is_array() ||
-        !std::ranges::all_of(d["results"], is_result))
-      return Error{ErrorCode::invalid_input,
-                   fmt::format("{}: expected the results of `rtai bench --save`", path)};
-    return baseline;
-  }
-
-  /// The result of the same workload; of the same model, or of the only one there was.
-  Result<Figures> figures_for(const BenchResult& result) const {
-    std::vector<const Json*> candidates;
-    for (const Json& old : document_["results"]) {
-      const bool is_same_seq = result.workload.lengths.empty()
-                                   ? old.value("seq", Json()) == result.workload.seq
-                                   : old.value("seq", Json()).is_null();
-      if (is_same_seq && old.value("batch", Json()) == result.workload.batch &&
-          old.value("threads", Json()) == result.run.threads &&
-          old.value("streams", Json(1)) == result.workload.streams)
-        candidates.push_back(&old);
-    }
-    for (const Json* old : candidates) {
-      if ((*old)["model"] == result.model) return checked_figures(*old);
-    }
-    if (candidates.size() == 1) return checked_figures(*candidates.front());
-    return Error{ErrorCode::invalid_input, fmt::format("{}: no result for {} ({})", path_,
-                                                       result.model, workload_text(result))};
-  }
-
-  /// The processor it was measured on.
-  std::string cpu() const {
-    const Json machine = document_.value("machine", Json::object());
-    return machine.is_object() && machine.contains("cpu") && machine["cpu"].is_string()
-               ? machine["cpu"].get<std::string>()
-               : "";
-  }
-
- private:
-  Result<Figures> checked_figures(const Json& result) const {
-    for (const auto& [key, value] : result["latency_ms"].items()) {
-      if (!value.is_number() || value.get<double>() <= 0)
-        return Error{ErrorCode::invalid_input,
-                     fmt::format("{}: latency_ms.{}: expected a number above 0", path_, key)};
-    }
-    return figures_of(result);
-  }
-
-  std::string path_;
-  Json document_;
-};
 
 /// Figures of every result, and of what each is compared with: --against, or the first model.
 Result<void> judge_gates_of(BenchReport& report,
