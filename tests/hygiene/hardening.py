@@ -18,7 +18,7 @@ def problems_of(readelf, binary, is_compiled):
         return subprocess.run([readelf, "--wide", *options, binary], capture_output=True, text=True, check=True).stdout
 
     header, segments, dynamic, symbols = read("--file-header"), read("--program-headers"), read("--dynamic"), read("--dyn-syms")
-    stack = re.search(r"GNU_STACK .* (R\S*) +0x\w+\n", segments)
+    stack = re.search(r"GNU_STACK .* (R\S*) +(?:0x)?\w+\n", segments)
     found = {"positions are fixed": "DYN" not in header,
              "relocations can be written": "GNU_RELRO" not in segments,
              "functions are bound late": not re.search(r"BIND_NOW|FLAGS.*NOW", dynamic),
