@@ -3,7 +3,6 @@
 #include "tools/metrics.h"
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 
 namespace rtai::tools {
@@ -41,18 +40,9 @@ class Sums {
  public:
   void add(const SampleOutput& a, const SampleOutput& b) {
     for (Index r = 0; r < a.rows; ++r) {
-      double dot = 0;
-      double aa = 0;
-      double bb = 0;
-      for (Index c = 0; c < a.columns; ++c) {
-        const double x = a.row(r)[static_cast<std::size_t>(c)];
-        const double y = b.row(r)[static_cast<std::size_t>(c)];
-        dot += x * y;
-        aa += x * x;
-        bb += y * y;
-        squares_.add(x, y);
-      }
-      cosines_ += aa > 0 && bb > 0 ? dot / std::sqrt(aa * bb) : 1;
+      for (std::size_t c = 0; c < a.row(r).size(); ++c)
+        squares_.add(a.row(r)[c], b.row(r)[c]);
+      cosines_ += tools::cosine(a.row(r), b.row(r));
     }
     rows_ += static_cast<double>(a.rows);
   }

@@ -73,18 +73,6 @@ std::optional<double> accuracy(const Model& model,
   return static_cast<double>(right) / static_cast<double>(samples.size());
 }
 
-double cosine(const std::vector<float>& a, const std::vector<float>& b) {
-  double dot = 0;
-  double aa = 0;
-  double bb = 0;
-  for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
-    dot += double{a[i]} * b[i];
-    aa += double{a[i]} * a[i];
-    bb += double{b[i]} * b[i];
-  }
-  return aa > 0 && bb > 0 ? dot / std::sqrt(aa * bb) : 0;
-}
-
 /// Ranks from 0, equal values sharing the mean of theirs.
 std::vector<double> ranks(const std::vector<double>& values) {
   std::vector<std::size_t> order(values.size());
@@ -157,6 +145,19 @@ Score score(const Model& model,
     found.push_back(answers[i].classes.scores.empty() ? 0.0 : answers[i].classes.scores[0]);
   }
   return {"spearman", spearman(expected, found)};
+}
+
+double cosine(std::span<const float> a, std::span<const float> b) {
+  double dot = 0;
+  double aa = 0;
+  double bb = 0;
+  for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+    dot += double{a[i]} * b[i];
+    aa += double{a[i]} * a[i];
+    bb += double{b[i]} * b[i];
+  }
+  if (aa == 0 || bb == 0) return aa == bb ? 1 : 0;
+  return dot / std::sqrt(aa * bb);
 }
 
 double agreement(const Model& model,

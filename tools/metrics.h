@@ -23,6 +23,9 @@ Score score(const Model& model,
             const std::vector<Sample>& samples,
             const std::vector<Answer>& answers);
 
+/// Of the angle between two vectors of one size: 1 if both are zero, 0 if one of them is.
+double cosine(std::span<const float> a, std::span<const float> b);
+
 /// The share of texts (token classification: of words) with the same label; embeddings: the mean
 /// cosine.
 double agreement(const Model& model,

@@ -105,9 +105,6 @@ class OutputSums {
 
   SampleDifference add(const SampleOutput& first, const SampleOutput& second) {
     SampleDifference difference;
-    double dot = 0;
-    double xx = 0;
-    double yy = 0;
     for (std::size_t i = 0; i < first.values.size(); ++i) {
       const double x = first.values[i];
       const double y = second.values[i];
@@ -118,11 +115,8 @@ class OutputSums {
             worse(max_relative_error_, error / std::max(std::fabs(x), least_size_));
       error_ += error;
       squares_.add(x, y);
-      dot += x * y;
-      xx += x * x;
-      yy += y * y;
     }
-    difference.cosine = xx == 0 || yy == 0 ? (xx == yy ? 1 : 0) : dot / std::sqrt(xx * yy);
+    difference.cosine = tools::cosine(first.values, second.values);
     values_ += static_cast<double>(first.values.size());
     cosine_ += difference.cosine;
     samples_ += 1;

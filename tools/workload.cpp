@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <numeric>
 #include <random>
+#include <utility>
 
 namespace rtai::tools {
 namespace {
@@ -130,16 +131,25 @@ Result<Workload> WorkloadFlags::resolve(const GlobalFlags& flags,
 }
 
 std::vector<int> batches_of(const Workload& workload) {
-  constexpr std::ptrdiff_t kMost = 64;
+  constexpr std::size_t kMost = 64;
   constexpr double kGoldenRatio = 0.618034;  // multiples of it lie spread, however many there are
-  const std::ptrdiff_t all = std::ssize(workload.lengths) / workload.batch;
-  const std::ptrdiff_t count = std::clamp<std::ptrdiff_t>(all, 1, kMost);
-  auto step = static_cast<std::ptrdiff_t>(kGoldenRatio * static_cast<double>(count)) + 1;
+  const auto batch = static_cast<std::size_t>(workload.batch);
+  std::vector<std::pair<std::int64_t, int>> all;  // tokens and first sequence of each batch
+  for (std::size_t first = 0; first + batch <= workload.lengths.size(); first += batch) {
+    const auto begin = workload.lengths.begin() + static_cast<std::ptrdiff_t>(first);
+    all.emplace_back(std::accumulate(begin, begin + workload.batch, std::int64_t{0}), first);
+  }
+  if (all.empty()) return {0};
+  std::ranges::sort(all);
+  const std::size_t count = std::min(all.size(), kMost);
+  auto step = static_cast<std::size_t>(kGoldenRatio * static_cast<double>(count)) + 1;
   while (std::gcd(step, count) != 1)
     ++step;
   std::vector<int> firsts;
-  for (std::ptrdiff_t i = 0; i < count; ++i)
-    firsts.push_back(static_cast<int>(i * step % count * all / count) * workload.batch);
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::size_t part = i * step % count;  // of the batches by size, its middle one
+    firsts.push_back(all[(2 * part + 1) * all.size() / (2 * count)].second);
+  }
   return firsts;
 }
 

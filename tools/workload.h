@@ -48,9 +48,9 @@ struct WorkloadTokens {
   std::vector<float> hidden;  // for programs that begin in the middle
 };
 
-/// The first sequence of each batch, in the order of running: batch after batch until all lengths
-/// were met once. Of more than 64, as many spread over all of them. The order is scattered, so that
-/// the first few stand for all even where lengths are sorted.
+/// The first sequence of each batch, in the order of running. Of more than 64 batches, as many from
+/// the smallest to the largest. Small and large ones alternate, so that any few that follow one
+/// another stand for all: a window of runs tells of the machine, not of the lengths in it.
 std::vector<int> batches_of(const Workload& workload);
 
 /// `first` is the number of the first sequence, which decides its length and its tokens.

@@ -20,16 +20,29 @@ constexpr int kSpins = 2000;
 
 thread_local bool is_member = false;  // of some team; callers are not
 
-/// Spins until `flag` no longer holds `old`; false if it still does after a moment.
-bool has_changed(const std::atomic<std::uint32_t>& flag, std::uint32_t old) noexcept {
+}  // namespace
+
+bool Team::Flag::has_changed(std::uint32_t old) const noexcept {
   for (int i = 0; i < kSpins; ++i) {
-    if (flag.load(std::memory_order_acquire) != old) return true;
+    if (value.load(std::memory_order_acquire) != old) return true;
     _mm_pause();
   }
   return false;
 }
 
-}  // namespace
+// notify_all() of libstdc++ asks the system where anyone sleeps on any atomic of a like address, as
+// the idle team of another session does: some thirty calls for a run of a small model. Either the
+// one who changes the number sees who is about to sleep here, or that one sees the change.
+void Team::Flag::await_change(std::uint32_t old) noexcept {
+  asleep.fetch_add(1, std::memory_order_seq_cst);
+  value.wait(old, std::memory_order_seq_cst);
+  asleep.fetch_sub(1, std::memory_order_relaxed);
+}
+
+void Team::Flag::change_to(std::uint32_t next) noexcept {
+  value.store(next, std::memory_order_seq_cst);
+  if (asleep.load(std::memory_order_seq_cst) > 0) value.notify_all();
+}
 
 Result<std::unique_ptr<Team>> Team::start(int size) {
   std::unique_ptr<Team> team(new Team(std::max(size, 1)));  // its constructor is private
@@ -78,8 +91,7 @@ void Team::release_caller() noexcept {
 
 Team::~Team() {
   stop_.store(true, std::memory_order_relaxed);
-  job_.value.fetch_add(1, std::memory_order_release);
-  job_.value.notify_all();
+  job_.change_to(job_.value.load(std::memory_order_relaxed) + 1);
   for (std::thread& thread : threads_)
     thread.join();
 }
@@ -88,11 +100,10 @@ void Team::run(Work work, void* data) noexcept {
   if (size_ == 1) return work(data, 0);
   leave_core_to_caller();
   // It will wait for them to wake, fall asleep itself, and be woken by one of them.
-  if (asleep_.load(std::memory_order_relaxed) > 0) hold_caller();
+  if (job_.asleep.load(std::memory_order_relaxed) > 0) hold_caller();
   work_ = work;
   data_ = data;
-  job_.value.fetch_add(1, std::memory_order_release);
-  job_.value.notify_all();
+  job_.change_to(job_.value.load(std::memory_order_relaxed) + 1);
   work(data, 0);
   barrier();  // the end of the job is a barrier like any other
   release_caller();
@@ -102,11 +113,7 @@ void Team::serve(int member) noexcept {
   is_member = true;
   std::uint32_t seen = 0;
   while (true) {
-    if (!has_changed(job_.value, seen)) {
-      asleep_.fetch_add(1, std::memory_order_relaxed);
-      job_.value.wait(seen, std::memory_order_acquire);
-      asleep_.fetch_sub(1, std::memory_order_relaxed);
-    }
+    if (!job_.has_changed(seen)) job_.await_change(seen);
     seen = job_.value.load(std::memory_order_acquire);
     if (stop_.load(std::memory_order_relaxed)) return;
     work_(data_, member);
@@ -120,13 +127,12 @@ void Team::barrier() noexcept {
   const std::uint32_t last = static_cast<std::uint32_t>(size_) - 1;
   if (arrived_.value.fetch_add(1, std::memory_order_acq_rel) == last) {
     arrived_.value.store(0, std::memory_order_relaxed);
-    phase_.value.store(phase + 1, std::memory_order_release);
-    phase_.value.notify_all();
+    phase_.change_to(phase + 1);
     return;
   }
-  if (has_changed(phase_.value, phase)) return;
+  if (phase_.has_changed(phase)) return;
   if (!is_member) hold_caller();  // before it sleeps, so that it wakes here
-  phase_.value.wait(phase, std::memory_order_acquire);
+  phase_.await_change(phase);
 }
 
 }  // namespace rtai

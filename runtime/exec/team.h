@@ -41,8 +41,16 @@ class Team {
   void barrier() noexcept;
 
  private:
+  /// A number that others wait to change.
   struct alignas(64) Flag {
     std::atomic<std::uint32_t> value{0};
+    std::atomic<std::uint32_t> asleep{0};  // who waits and no longer spins
+
+    /// Spins for a moment; false if it still is `old` then.
+    bool has_changed(std::uint32_t old) const noexcept;
+    /// Sleeps until it is no longer `old`.
+    void await_change(std::uint32_t old) noexcept;
+    void change_to(std::uint32_t next) noexcept;
   };
 
   explicit Team(int size) : size_(size) {}
@@ -63,7 +71,6 @@ class Team {
   std::vector<std::thread> threads_;
   std::vector<int> cores_;        // of the members from 1 on; empty: the system places them
   int free_core_ = -1;            // the one that is left
-  std::atomic<int> asleep_{0};    // members that wait for work and no longer spin
   bool is_held_ = false;          // the caller, on the free core, until the run ends
   cpu_set_t callers_cores_ = {};  // where it may run otherwise
 };

@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <numeric>
+#include <random>
+#include <span>
+#include <vector>
 
 namespace rtai::tools {
 namespace {
@@ -34,14 +37,25 @@ TEST_CASE("a workload of one length, or of fewer than a batch, has one batch") {
   CHECK(batches_of(sorted_lengths(3, 8)) == std::vector<int>{0});
 }
 
-TEST_CASE("of many sorted lengths the first batches stand for all") {
+TEST_CASE("any batches in turn have the lengths of all of them") {
+  constexpr std::size_t kWindow = 16;
+  std::mt19937 random(7);
   for (const int count : {100, 2'000, 10'001}) {
-    const std::vector<int> firsts = batches_of(sorted_lengths(count, 1));
-    REQUIRE(firsts.size() == 64);
-    const double mean = std::accumulate(firsts.begin(), firsts.begin() + 16, 0.0) / 16;
-    CHECK(mean > 0.4 * count);
-    CHECK(mean < 0.6 * count);
-    CHECK(std::ranges::max(firsts) >= count * 9 / 10);
+    Workload workload = sorted_lengths(count, 1);
+    for (const bool is_sorted : {true, false}) {
+      if (!is_sorted) std::ranges::shuffle(workload.lengths, random);
+      std::vector<double> lengths;
+      for (const int first : batches_of(workload))
+        lengths.push_back(workload.lengths[static_cast<std::size_t>(first)]);
+      REQUIRE(lengths.size() == 64);
+      CHECK(std::ranges::max(lengths) >= count * 49 / 50);
+      for (std::size_t i = 0; i + kWindow <= lengths.size(); ++i) {
+        const auto window = std::span(lengths).subspan(i, kWindow);
+        const double mean = std::accumulate(window.begin(), window.end(), 0.0) / kWindow;
+        CHECK(mean > 0.44 * count);
+        CHECK(mean < 0.57 * count);
+      }
+    }
   }
 }
 
