@@ -88,8 +88,8 @@ Result<int> run_optimize(const OptimizeFlags& flags, const GlobalFlags& global, 
     work.evaluator().deploy_as(Deployment::as_it_is);
     describe_pruning(work.report().passes.back(), true, work.report());
   } else {
-    log.info(
-        fmt::format("int8 alone reaches the goal with {:.2f} ms", baseline.integers.latency.p50));
+    log.warning(fmt::format("int8 alone reaches the goal with {:.2f} ms: nothing is pruned",
+                            baseline.integers.latency.p50));
   }
   RTAI_TRY_VOID(work.run(quantization_of(flags)));
   work.set_gate([&flags](const OptimizationReport& report) {
