@@ -228,8 +228,8 @@ Distance distance(const Model& model,
   return result;
 }
 
-bool has_labels(const std::vector<Sample>& samples) {
-  return std::ranges::any_of(samples, [](const Sample& sample) {
+bool are_labelled(const std::vector<Sample>& samples) {
+  return std::ranges::all_of(samples, [](const Sample& sample) {
     return sample.label || sample.score || !sample.tags.empty();
   });
 }

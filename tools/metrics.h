@@ -73,8 +73,8 @@ Distance distance(const Model& model,
 /// Errors: invalid_input.
 Result<void> check_labels(const Model& model, const std::vector<Sample>& samples, Log& log);
 
-/// True if some sample says what its answer should be.
-bool has_labels(const std::vector<Sample>& samples);
+/// True if every sample says what its answer should be: a metric needs all of them.
+bool are_labelled(const std::vector<Sample>& samples);
 
 /// Answers of one model on a data set, and what they are worth. For embeddings of pairs, the second
 /// texts stand behind the first ones.

@@ -122,16 +122,18 @@ Result<fs::path> find_onnx(const fs::path& path) {
   if (!fs::exists(path, ignored)) {
     return Error{ErrorCode::not_found, fmt::format("{}: no such file or folder", path.string())};
   }
-  // What stands beside a model, and what other frameworks keep weights in.
-  constexpr std::array kOtherFiles = {".bin", ".h5",          ".json", ".pt",
-                                      ".pth", ".safetensors", ".txt"};
-  if (std::ranges::find(kOtherFiles, path.extension()) != kOtherFiles.end()) {
-    return Error{ErrorCode::unsupported,
-                 fmt::format("{}: expected an ONNX file, a folder with model.onnx, or an engine "
-                             "(docs/export.md says how to make one)",
-                             path.string())};
+  if (!fs::is_directory(path, ignored)) {
+    // What stands beside a model, and what other frameworks keep weights in.
+    constexpr std::array kOtherFiles = {".bin", ".h5",          ".json", ".pt",
+                                        ".pth", ".safetensors", ".txt"};
+    if (std::ranges::find(kOtherFiles, path.extension()) != kOtherFiles.end()) {
+      return Error{ErrorCode::unsupported,
+                   fmt::format("{}: expected an ONNX file, a folder with model.onnx, or an engine "
+                               "(docs/export.md says how to make one)",
+                               path.string())};
+    }
+    return path;
   }
-  if (!fs::is_directory(path, ignored)) return path;
   for (const char* name : {"model.onnx", "onnx/model.onnx"}) {
     if (is_file(path / name)) return path / name;
   }

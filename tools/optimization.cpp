@@ -225,9 +225,10 @@ Result<Optimization> Optimization::start(std::string command,
   if (flags.evaluation) {
     RTAI_TRY(work.samples_, read_samples(*flags.evaluation));
     RTAI_TRY_VOID(check_labels(work.model_, work.samples_, log).in(*flags.evaluation));
-    if (!has_labels(work.samples_)) {
-      log.warning(fmt::format("{}: no labels; answers are held against those of the model before",
-                              *flags.evaluation));
+    if (!are_labelled(work.samples_)) {
+      log.warning(fmt::format(
+          "{}: some texts have no labels; answers are held against those of the model before",
+          *flags.evaluation));
     }
   }
   if (!flags.dry_run) RTAI_TRY_VOID(work.measure_before());
@@ -265,7 +266,7 @@ int Optimization::print_plan(const std::vector<std::string>& steps) const {
   if (flags_->max_drop)
     lines.push_back(fmt::format("gate: exit with 7 if more than {} points of {} are lost",
                                 *flags_->max_drop,
-                                has_labels(samples_) ? "the metric" : "agreement"));
+                                are_labelled(samples_) ? "the metric" : "agreement"));
   for (const auto& report : {flags_->report, flags_->json, flags_->reports.html,
                              flags_->reports.markdown, flags_->reports.junit}) {
     if (report) lines.push_back(fmt::format("write the report to {}", *report));

@@ -168,8 +168,8 @@ Result<std::vector<TurnTimes>> bench_in_turns(
   const std::chrono::duration<double> enough(
       kEnoughSeconds + kEnoughSecondsEach * static_cast<double>(sessions.size()));
   const auto start = std::chrono::steady_clock::now();
-  const auto least_turns = std::max<std::ptrdiff_t>(
-      kLeastTurns, std::min<std::ptrdiff_t>(kLeastBatches, std::ssize(batches_of(workload))));
+  const int least_turns =
+      std::max(kLeastTurns, std::min(kLeastBatches, sessions.front().batches()));
   std::vector<std::vector<double>> turns(sessions.size());
   const auto is_enough = [&] {
     const int count = sessions.back().count();

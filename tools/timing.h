@@ -65,6 +65,8 @@ class BenchSession {
   /// Milliseconds measured so far, summed.
   double total_ms() const { return total_ms_; }
   int count() const { return static_cast<int>(samples_.size()); }
+  /// How many different ones are run in turn.
+  int batches() const { return static_cast<int>(batches_.size()); }
   /// Forgets the first `count` samples.
   void drop_first(int count);
   std::span<const double> samples() const { return samples_; }

@@ -361,6 +361,11 @@ class CliTest(unittest.TestCase):
         self.assertIn("no labels; answers are held against those of the model before", unlabelled.stderr)
         self.assertIn("1 points of agreement are lost", self.ok(unlabelled))
         self.assertFalse(out.exists())
+        data = self.folder / "half-labelled.jsonl"
+        data.write_text('{"tokens": ["play", "it"], "tags": ["O", "O"]}\n{"text": "play it"}\n')
+        half = rtai("quantize", DEMO, "-o", out, "--eval", data, "--max-drop", 1, "--dry-run")
+        self.assertIn("some texts have no labels", half.stderr)
+        self.assertIn("1 points of agreement are lost", self.ok(half))
 
     def test_models_are_measured_on_all_lengths(self):
         lengths = self.folder / "lengths.txt"
@@ -511,6 +516,9 @@ class CliTest(unittest.TestCase):
         self.refused(3, "no such file", "inspect", self.folder / "none.onnx")
         self.refused(3, "no model.onnx", "inspect", self.folder)
         self.refused(4, "vocab.txt: expected an ONNX file", "inspect", DEMO / "vocab.txt")
+        folder = self.folder / "a-folder.bin"  # its name says nothing
+        folder.symlink_to(DEMO)
+        self.ok(rtai("inspect", folder))
         self.refused(3, "no such file", "verify", self.folder / "none.rtai")
         self.refused(3, "no such file", "eval", self.engine, "--data", self.folder / "none.jsonl")
         self.refused(6, "device 'cuda:7'", "bench", self.engine, "--device", "cuda:7")
