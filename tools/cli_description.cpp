@@ -43,9 +43,11 @@ FlagDescription flag_of(const CLI::Option& option, const std::string& group) {
 std::vector<FlagDescription> flags_of(const CLI::App& app) {
   std::vector<FlagDescription> flags;
   for_each_option(app, [&](const CLI::Option& option, const CLI::App& part) {
+    if (&part != &app && &option == part.get_help_ptr()) return;  // the command has one
     const std::string group = &part == &app ? "Options" : part.get_group();
     const std::string own = option.get_group();
     flags.push_back(flag_of(option, own.empty() || own == "Options" ? group : own));
+    flags.back().is_alternative = &part != &app;
   });
   return flags;
 }
@@ -70,8 +72,10 @@ const CommandDescription* ProgramDescription::find(const std::string& name) cons
 }
 
 ProgramDescription describe(const CLI::App& app) {
-  ProgramDescription program{
-      .description = app.get_description(), .flags = flags_of(app), .commands = {}};
+  ProgramDescription program{.description = app.get_description(),
+                             .notes = app.get_footer(),
+                             .flags = flags_of(app),
+                             .commands = {}};
   for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
     program.commands.push_back({command->get_name(), command->get_description(),
                                 command->get_footer(), flags_of(*command)});

@@ -1,5 +1,5 @@
-// The command line as data: read once from CLI11's objects, so that completions, manual pages and
-// the schema of configuration files say what --help says.
+// The command line as data: read from CLI11's objects, so that --help, completions, manual pages
+// and the schema of configuration files say the same.
 #pragma once
 
 #include <functional>
@@ -25,6 +25,7 @@ struct FlagDescription {
   bool is_positional = false;
   bool is_required = false;
   bool is_list = false;
+  bool is_alternative = false;  // one flag of its group is needed
 
   bool takes_value() const { return !type.empty(); }
 };
@@ -39,6 +40,7 @@ struct CommandDescription {
 /// The program: `flags` are those of every command.
 struct ProgramDescription {
   std::string description;
+  std::string notes;  // the footer of --help
   std::vector<FlagDescription> flags;
   std::vector<CommandDescription> commands;
 
@@ -55,6 +57,9 @@ bool is_positional(const CLI::Option& option);
 /// one of them that has it.
 using OptionAction = std::function<void(const CLI::Option& option, const CLI::App& part)>;
 void for_each_option(const CLI::App& app, const OptionAction& action);
+
+/// What --help prints of a command, or of the program with an empty name.
+std::string help_text(const ProgramDescription& program, const std::string& command);
 
 /// A script for `shell`: bash, zsh or fish.
 std::string completion_script(const ProgramDescription& program, const std::string& shell);

@@ -203,12 +203,15 @@ void add_load_flags(CLI::App& command, LoadFlags& load) {
       ->check(CLI::Range(1, 10'000))
       ->capture_default_str()
       ->group(group);
-  command.add_option("--data", load.data, "Texts to send (default: of common words)")->group(group);
+  command.add_option("--data", load.data, "Texts to send (default: of common words)")
+      ->type_name("FILE")
+      ->group(group);
   command.add_option("--path", load.path, "Endpoint")
       ->check(CLI::IsMember({"/v1/predict", "/v1/embeddings", "/predict", "/embed"}))
       ->capture_default_str()
       ->group(group);
   command.add_option("--api-key-file", load.api_key_file, "File with the key to send")
+      ->type_name("FILE")
       ->group(group);
 }
 
@@ -250,8 +253,10 @@ void add_bench(Commands& commands) {
   command.add_flag("--resident", flags->options.resident,
                    "Read engines into memory of their own first, as `rtai serve` does, instead of "
                    "mapping their files");
-  command.add_option("--eval", flags->evaluation,
-                     "Judge quality on these labelled texts too, as `rtai eval` does");
+  command
+      .add_option("--eval", flags->evaluation,
+                  "Judge quality on these labelled texts too, as `rtai eval` does")
+      ->type_name("FILE");
   command.add_flag("--relative", flags->relative,
                    "Say how the models compare with the first, with a 95 % confidence interval");
   command
@@ -259,10 +264,14 @@ void add_bench(Commands& commands) {
                   "Of standard output: text, json, jsonl, csv, md, junit, gha")
       ->check(CLI::IsMember({"text", "json", "jsonl", "csv", "md", "junit", "gha"}))
       ->capture_default_str();
-  command.add_option("--json", flags->json,
-                     "Write the results as JSON to this file, - for standard output");
-  command.add_option("--save", flags->save, "Write the results to this file, for --against");
-  command.add_option("--against", flags->against, "Compare with these results of --save");
+  command
+      .add_option("--json", flags->json,
+                  "Write the results as JSON to this file, - for standard output")
+      ->type_name("FILE");
+  command.add_option("--save", flags->save, "Write the results to this file, for --against")
+      ->type_name("FILE");
+  command.add_option("--against", flags->against, "Compare with these results of --save")
+      ->type_name("FILE");
   command.add_option(
       "--fail-if", flags->fail_if,
       "Exit with 7 if this holds, as in 'p99_ms>5' or 'p50_ms>1.05*baseline'; the baseline "

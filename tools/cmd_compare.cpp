@@ -284,17 +284,21 @@ void add_compare(Commands& commands) {
       *commands.app.add_subcommand("compare", "Show where the outputs of two models differ");
   command.add_option("a", flags->first, "The model that is right")->required();
   command.add_option("b", flags->second, "The model to compare with it")->required();
-  command.add_option("--data", flags->data, "Texts: .txt, .jsonl, .csv or .tsv")->required();
+  command.add_option("--data", flags->data, "Texts: .txt, .jsonl, .csv or .tsv")
+      ->type_name("FILE")
+      ->required();
   command.add_option("--worst", flags->worst, "How many of the worst samples to show")
       ->check(CLI::Range(0, 1000))
       ->capture_default_str();
   command
       .add_option("--save-worst", flags->save_worst,
                   "Write these samples to a .jsonl file that --data reads")
+      ->type_name("FILE")
       ->check([](const std::string& path) {
         return path.ends_with(".jsonl") ? std::string() : "expected a name that ends in .jsonl";
       });
-  command.add_option("--json", flags->json, "Write as JSON to this file, - for standard output");
+  command.add_option("--json", flags->json, "Write as JSON to this file, - for standard output")
+      ->type_name("FILE");
   command.add_option(
       "--fail-if", flags->fail_if,
       "Exit with 7 if this holds, as in 'agreement<0.99' or 'pooler_output.max_error>1e-3'; "

@@ -63,13 +63,15 @@ void add_compile(Commands& commands) {
       *commands.app.add_subcommand("compile", "Write a model as an engine, with the same numerics");
   command.add_option("model", flags->model, "ONNX file or folder")->required();
   command.add_option("-o,--output", flags->output, "Where to write: .rtai, .onnx or a folder")
+      ->type_name("FILE")
       ->required();
   command
       .add_option("--dtype", flags->dtype,
                   "Element type of the weights; bf16 is computed in f32, half the size")
       ->check(CLI::IsMember({"f32", "bf16", "fp16"}))
       ->capture_default_str();
-  command.add_option("--json", flags->json, "Write as JSON to this file, - for standard output");
+  command.add_option("--json", flags->json, "Write as JSON to this file, - for standard output")
+      ->type_name("FILE");
   command.footer("Example: rtai compile model.onnx -o model.rtai");
   command.callback([flags, &commands] {
     commands.chosen = [flags, &global = commands.flags](Log& log) {

@@ -93,7 +93,8 @@ void add_devices(Commands& commands) {
   auto json = std::make_shared<std::optional<std::string>>();
   CLI::App& command = *commands.app.add_subcommand(
       "devices", "Show processors, instruction sets and what would be used");
-  command.add_option("--json", *json, "Write as JSON to this file, - for standard output");
+  command.add_option("--json", *json, "Write as JSON to this file, - for standard output")
+      ->type_name("FILE");
   command.footer("Example: rtai devices");
   command.callback([json, &commands] {
     commands.chosen = [json, &global = commands.flags](Log&) { return run_devices(*json, global); };

@@ -87,13 +87,16 @@ void add_eval(Commands& commands) {
   command
       .add_option("--data", flags->data,
                   "Labelled .jsonl, .csv or .tsv file, or texts for agreement alone")
+      ->type_name("FILE")
       ->required();
   command.add_option("--reference", flags->reference, "Model to compare the answers with");
   command.add_option("--threads", flags->threads, "Threads (default: usable cores)")
       ->check(CLI::Range(1, 1024));
   command.add_option("--target", flags->target, "Instruction set to use");
-  command.add_option("--json", flags->json,
-                     "Write the result as JSON to this file, - for standard output");
+  command
+      .add_option("--json", flags->json,
+                  "Write the result as JSON to this file, - for standard output")
+      ->type_name("FILE");
   command.add_option("--fail-if", flags->fail_if,
                      "Exit with 7 if this holds, as in 'accuracy<0.9'");
   command.footer(

@@ -252,8 +252,10 @@ void add_inspect(Commands& commands) {
   CLI::App& command = *commands.app.add_subcommand("inspect", "Show what is inside a model");
   command.add_option("model", flags->model, "ONNX file, folder or engine")->required();
   command.add_flag("--graph", flags->graph, "Print the graph as text");
-  command.add_option("--svg", flags->svg, "Draw the steps with shapes and precision to this file");
-  command.add_option("--json", flags->json, "Write as JSON to this file, - for standard output");
+  command.add_option("--svg", flags->svg, "Draw the steps with shapes and precision to this file")
+      ->type_name("FILE");
+  command.add_option("--json", flags->json, "Write as JSON to this file, - for standard output")
+      ->type_name("FILE");
   command.footer("Example: rtai inspect model.rtai --svg graph.svg");
   command.callback([flags, &commands] {
     commands.chosen = [flags, &global = commands.flags](Log& log) {

@@ -93,7 +93,7 @@ Result<int> run_optimize(const OptimizeFlags& flags, const GlobalFlags& global, 
   }
   RTAI_TRY_VOID(work.run(quantization_of(flags)));
   work.set_gate([&flags](const OptimizationReport& report) {
-    return missed_time(report, flags.speedup, flags.latency_ms);
+    return judge_time(report, flags.speedup, flags.latency_ms);
   });
   return work.finish();
 }

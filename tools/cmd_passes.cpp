@@ -86,7 +86,8 @@ void add_passes(Commands& commands) {
   CLI::App& command =
       *commands.app.add_subcommand("passes", "List the passes, their options and sources");
   command.add_flag("--markdown", flags->markdown, "As docs/passes.md has it");
-  command.add_option("--json", flags->json, "Write as JSON to this file, - for standard output");
+  command.add_option("--json", flags->json, "Write as JSON to this file, - for standard output")
+      ->type_name("FILE");
   command.footer("Example: rtai passes");
   command.callback([flags, &commands] {
     commands.chosen = [flags, &global = commands.flags](Log&) {

@@ -112,13 +112,15 @@ Result<void> run_controls(const PruneFlags& flags, Optimization& work) {
 }
 
 /// Time targets are judged by what is measured in the end, the others by the pass.
-std::optional<std::string> missed_target(const PruneFlags& flags,
-                                         const OptimizationReport& report) {
-  if (auto missed = missed_time(report, flags.speedup, flags.latency_ms)) return missed;
-  if (counter_of(report.passes.back(), "target met") != 0.0) return std::nullopt;
-  if (flags.flops) return fmt::format("flops {}: not to be reached", *flags.flops);
-  if (flags.parameters) return fmt::format("params {}: not to be reached", *flags.parameters);
-  return std::nullopt;
+std::optional<Verdict> judge_target(const PruneFlags& flags, const OptimizationReport& report) {
+  if (auto verdict = judge_time(report, flags.speedup, flags.latency_ms)) return verdict;
+  if (!flags.flops && !flags.parameters) return std::nullopt;
+  const bool is_missed = counter_of(report.passes.back(), "target met") == 0.0;
+  return Verdict{.text = fmt::format("{}: {}",
+                                     flags.flops ? fmt::format("flops {}", *flags.flops)
+                                                 : fmt::format("params {}", *flags.parameters),
+                                     is_missed ? "not to be reached" : "reached"),
+                 .is_missed = is_missed};
 }
 
 Result<int> run_prune(const PruneFlags& flags, const GlobalFlags& global, Log& log) {
@@ -131,8 +133,7 @@ Result<int> run_prune(const PruneFlags& flags, const GlobalFlags& global, Log& l
   RTAI_TRY_VOID(work.run(pipeline));
   describe_pruning(work.report().passes.back(), flags.speedup || flags.latency_ms, work.report());
   if (flags.controls) RTAI_TRY_VOID(run_controls(flags, work));
-  work.set_gate(
-      [&flags](const OptimizationReport& report) { return missed_target(flags, report); });
+  work.set_gate([&flags](const OptimizationReport& report) { return judge_target(flags, report); });
   return work.finish();
 }
 

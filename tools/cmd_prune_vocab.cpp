@@ -82,10 +82,11 @@ void add_prune_vocab(Commands& commands) {
   CLI::App& command = *commands.app.add_subcommand(
       "prune-vocab", "Drop the tokens that texts never need; the tokenizer follows");
   flags->common.add_to(command);
-  command.add_option("--keep", flags->keep, "File of further tokens to keep, one a line");
+  command.add_option("--keep", flags->keep, "File of further tokens to keep, one a line")
+      ->type_name("FILE");
   command.footer(
       "Example: rtai prune-vocab model -o small --calib texts.txt --eval test.jsonl\n"
-      "Special tokens, single characters and the tokens of the texts stay: a word whose token is "
+      "Special tokens, single characters and the tokens of the texts stay: a word whose token is\n"
       "gone is read in smaller pieces.");
   command.callback([flags, &commands] {
     if (!flags->common.calibration)

@@ -209,10 +209,12 @@ void add_run(Commands& commands) {
                   "ONNX file, folder, engine, or http://HOST:PORT of rtai serve")
       ->required();
   command.add_option("text", flags->texts, "Texts; none: a line at a time from standard input");
-  CLI::Option* data = command.add_option(
-      "--data", flags->data,
-      ".txt, .jsonl, .csv or .tsv file of samples; -: .jsonl lines from standard "
-      "input, each answered as it comes");
+  CLI::Option* data =
+      command
+          .add_option("--data", flags->data,
+                      ".txt, .jsonl, .csv or .tsv file of samples; -: .jsonl lines from standard "
+                      "input, each answered as it comes")
+          ->type_name("FILE");
   CLI::Option* shard =
       command
           .add_option(
@@ -245,8 +247,9 @@ void add_run(Commands& commands) {
   command.add_option("--threads", flags->threads, "Threads (default: usable cores)")
       ->check(CLI::Range(1, 1024));
   command.add_option("--target", flags->target, "Instruction set to use");
-  command.add_option("--api-key-file", flags->api_key_file,
-                     "With a URL: file with the key to send");
+  command
+      .add_option("--api-key-file", flags->api_key_file, "With a URL: file with the key to send")
+      ->type_name("FILE");
   command.footer(
       "Examples: rtai run model.rtai \"play the new album by westbam\"\n"
       "          rtai run model.rtai --data texts.txt --shard 2/8 --json > answers-2.jsonl\n"

@@ -207,6 +207,7 @@ void add_http_flags(CLI::App& command, ServeFlags& flags) {
   command.add_option("--unix", flags.http.unix_path, "Listen at this socket file instead")
       ->group(group);
   command.add_option("--api-key-file", flags.key_file, "File with a key a line; clients send one")
+      ->type_name("FILE")
       ->group(group);
   command.add_flag("--insecure", flags.insecure, "Listen beyond this machine without keys")
       ->group(group);

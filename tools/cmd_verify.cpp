@@ -43,7 +43,8 @@ void add_verify(Commands& commands) {
   auto flags = std::make_shared<VerifyFlags>();
   CLI::App& command = *commands.app.add_subcommand("verify", "Check an engine file completely");
   command.add_option("engine", flags->engine, "Engine file")->required();
-  command.add_option("--json", flags->json, "Write as JSON to this file, - for standard output");
+  command.add_option("--json", flags->json, "Write as JSON to this file, - for standard output")
+      ->type_name("FILE");
   command.footer("Example: rtai verify model.rtai");
   command.callback([flags, &commands] {
     commands.chosen = [flags, &global = commands.flags](Log&) {

@@ -62,19 +62,25 @@ void warn_of_unknown(const TokenBatch& texts,
 
 void OptimizationFlags::add_to(CLI::App& command) {
   command.add_option("model", model, "ONNX file or folder")->required();
-  command.add_option("-o,--output", output, "Where to write: .onnx, .rtai or a folder")->required();
-  command.add_option("--calib", calibration,
-                     "Texts that look like those to come: .txt, .jsonl, .csv or .tsv");
+  command.add_option("-o,--output", output, "Where to write: .onnx, .rtai or a folder")
+      ->type_name("FILE")
+      ->required();
+  command
+      .add_option("--calib", calibration,
+                  "Texts that look like those to come: .txt, .jsonl, .csv or .tsv")
+      ->type_name("FILE");
   command.add_option("--calib-texts", calibration_texts, "How many of them to use")
       ->check(CLI::Range(1, 1'000'000))
       ->capture_default_str();
-  command.add_option("--eval", evaluation,
-                     "Labelled .jsonl, .csv or .tsv file to measure quality on");
+  command
+      .add_option("--eval", evaluation, "Labelled .jsonl, .csv or .tsv file to measure quality on")
+      ->type_name("FILE");
   command.add_option("--max-drop", max_drop,
                      "Exit with 7 if more points than this are lost: of the metric, or of "
                      "agreement without labels");
-  command.add_option("--report", report, "Write the report as JSON to this file");
-  command.add_option("--json", json, "As --report; - for standard output");
+  command.add_option("--report", report, "Write the report as JSON to this file")
+      ->type_name("FILE");
+  command.add_option("--json", json, "As --report; - for standard output")->type_name("FILE");
   reports.add_to(command);
   command.add_flag("--dry-run", dry_run,
                    "Check the model, the texts and the flags, show the plan, and stop");
@@ -170,6 +176,31 @@ Result<void> check_gate(const OptimizationFlags& flags, const Model& model) {
   return {};
 }
 
+/// The files that reports go to, in the order of writing.
+std::vector<std::string> report_files(const OptimizationFlags& flags) {
+  std::vector<std::string> files;
+  for (const auto& file : {flags.report, flags.json, flags.reports.html, flags.reports.markdown,
+                           flags.reports.junit}) {
+    if (file && !is_stdout(file)) files.push_back(*file);
+  }
+  return files;
+}
+
+/// What may help where too much quality was lost.
+std::string hint_for_quality(const OptimizationReport& report) {
+  if (report.command == "quantize") {
+    return report.request.value("mode", "") == "auto"
+               ? "--keep-float NAMES leaves the layers that the report calls most sensitive as "
+                 "they "
+                 "are"
+               : "--mode auto with --calib TEXTS leaves as they are what int8 would harm";
+  }
+  if (report.command == "prune-vocab") return "more texts for --calib keep more tokens";
+  return report.request.contains("refine_s")
+             ? "a longer --refine, more --calib texts or a smaller goal"
+             : "--refine 60 wins quality back; so do more --calib texts or a smaller goal";
+}
+
 }  // namespace
 
 Optimization::Optimization(const OptimizationFlags& flags,
@@ -209,6 +240,8 @@ Result<Optimization> Optimization::start(std::string command,
   work.report_.command = std::move(command);
   work.report_.model = flags.model;
   work.report_.output = flags.output;
+  work.report_.workload = workload_text(work.workload_);
+  if (deployment == Deployment::int8) work.report_.workload += ", as int8";
   work.report_.seed = global.seed;
   work.report_.bytes_before = work.model_.bytes;
   if (flags.calibration) {
@@ -255,11 +288,7 @@ int Optimization::print_plan(const std::vector<std::string>& steps) const {
   const std::string quality = samples_.empty() || model_.task == Task::unknown
                                   ? "latency"
                                   : fmt::format("quality on {} texts and latency", samples_.size());
-  const std::string length = workload_.lengths.empty()
-                                 ? fmt::format("{} tokens", workload_.seq)
-                                 : fmt::format("{} lengths in turn", workload_.lengths.size());
-  lines.push_back(
-      fmt::format("measure {} before (batch {}, {})", quality, workload_.batch, length));
+  lines.push_back(fmt::format("measure {} before ({})", quality, report_.workload));
   lines.insert(lines.end(), steps.begin(), steps.end());
   lines.push_back(fmt::format("write {}", flags_->output));
   lines.push_back(fmt::format("measure {} after, both models in turn", quality));
@@ -267,10 +296,8 @@ int Optimization::print_plan(const std::vector<std::string>& steps) const {
     lines.push_back(fmt::format("gate: exit with 7 if more than {} points of {} are lost",
                                 *flags_->max_drop,
                                 are_labelled(samples_) ? "the metric" : "agreement"));
-  for (const auto& report : {flags_->report, flags_->json, flags_->reports.html,
-                             flags_->reports.markdown, flags_->reports.junit}) {
-    if (report) lines.push_back(fmt::format("write the report to {}", *report));
-  }
+  for (const std::string& report : report_files(*flags_))
+    lines.push_back(fmt::format("write the report to {}", report));
   std::string text = "plan, nothing was written:\n";
   for (std::size_t i = 0; i < lines.size(); ++i)
     text += fmt::format("{:>3}. {}\n", i + 1, lines[i]);
@@ -376,23 +403,27 @@ void Optimization::start_over() {
 
 void Optimization::judge() {
   if (gate_) {
-    if (auto missed = gate_(report_)) report_.missed.push_back(*std::move(missed));
+    if (auto verdict = gate_(report_)) report_.verdicts.push_back(*std::move(verdict));
   }
   if (!report_.quality_after) return;
   const Quality& before = *report_.quality_before;
   const Quality& after = *report_.quality_after;
+  const std::string hint = hint_for_quality(report_);
   if (flags_->max_drop) {
     // Points of the metric where there are labels, of agreement where there are none.
     const bool has_value = before.value && after.value;
     const double drop = 100 * (has_value ? *before.value - *after.value : 1 - *after.agreement);
-    if (!(drop <= *flags_->max_drop)) {  // not a number is lost, too
-      report_.missed.push_back(fmt::format("max-drop {}: {:.2f} points of {} lost",
-                                           *flags_->max_drop, drop,
-                                           has_value ? after.metric : "agreement"));
-    }
-  } else if (report_.command == "quantize" && *after.agreement < kLeastAgreement) {
-    report_.missed.push_back(fmt::format("agreement {:.2f} %, at least {:.0f} % expected",
-                                         100 * *after.agreement, 100 * kLeastAgreement));
+    report_.verdicts.push_back(
+        {.text = fmt::format("max-drop {}: {:.2f} points of {} lost", *flags_->max_drop, drop,
+                             has_value ? after.metric : "agreement"),
+         .is_missed = !(drop <= *flags_->max_drop),  // not a number is lost, too
+         .hint = hint});
+  } else if (report_.command == "quantize") {
+    report_.verdicts.push_back(
+        {.text = fmt::format("agreement: {:.2f} %, at least {:.0f} % expected",
+                             100 * *after.agreement, 100 * kLeastAgreement),
+         .is_missed = *after.agreement < kLeastAgreement,
+         .hint = hint});
   }
 }
 
@@ -413,9 +444,10 @@ Result<int> Optimization::finish() {
       write_reports(flags_->reports, {.html = [&] { return optimization_html(document); },
                                       .markdown = [&] { return optimization_markdown(document); },
                                       .junit = [&] { return optimization_junit(document); }}));
+  report_.written = report_files(*flags_);
   if (!is_stdout(flags_->json)) print(*global_, report_.text());
-  if (report_.missed.empty()) return 0;
-  for (const std::string& gate : report_.missed)
+  if (report_.missed().empty()) return 0;
+  for (const std::string& gate : report_.missed())
     log_->warning("gate missed: " + gate);
   return exit_code(ErrorCode::gate);
 }

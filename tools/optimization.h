@@ -106,8 +106,8 @@ class Optimization {
   /// gate.
   Result<int> finish();
 
-  /// Records a gate of the command's own that was missed, once everything is measured.
-  using Gate = std::function<std::optional<std::string>(const OptimizationReport& report)>;
+  /// Judges a goal of the command's own, if it has one, once everything is measured.
+  using Gate = std::function<std::optional<Verdict>(const OptimizationReport& report)>;
   void set_gate(Gate gate) { gate_ = std::move(gate); }
 
   const Model& model() const { return model_; }

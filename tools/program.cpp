@@ -3,6 +3,7 @@
 #include "runtime/cuda/backend.h"
 #include "runtime/kernels/target.h"
 #include "tools/cli.h"
+#include "tools/cli_description.h"
 #include "tools/cmd_serve.h"
 #include "tools/cmd_shell.h"
 #include "tools/command_line.h"
@@ -25,17 +26,11 @@ namespace rtai::tools {
 
 namespace {
 
-/// Shows the flags of every command in the help of each.
-class HelpFormatter : public CLI::Formatter {
+class HelpFormatter : public CLI::FormatterBase {
  public:
-  std::string make_footer(const CLI::App* app) const override {
-    const CLI::App* program = app->get_parent();
-    if (program == nullptr) return Formatter::make_footer(app);
-    const std::vector<const CLI::Option*> flags = program->get_options([](const CLI::Option* flag) {
-      const std::string name = flag->get_single_name();
-      return name != "help" && name != "version";
-    });
-    return make_group("Flags of every command", false, flags) + "\n" + Formatter::make_footer(app);
+  std::string make_help(const CLI::App* app, std::string, CLI::AppFormatMode) const override {
+    const CLI::App* program = app->get_parent() == nullptr ? app : app->get_parent();
+    return help_text(describe(*program), program == app ? "" : app->get_name());
   }
 };
 
@@ -82,7 +77,6 @@ int run_program(int argc, char** argv) {
   app.require_subcommand(1);
   app.fallthrough();
   app.formatter(std::make_shared<HelpFormatter>());
-  app.get_formatter()->column_width(34);
 
   GlobalFlags flags;
   app.add_flag("-q,--quiet", flags.quiet, "Print results only");
@@ -113,7 +107,8 @@ int run_program(int argc, char** argv) {
   add_man(commands);
 
   std::string config;  // replaced before parsing; here for --help
-  app.add_option("--config", config, "JSON file with flags: {\"seq\": 64, \"quiet\": true}");
+  app.add_option("--config", config, "JSON file with flags: {\"seq\": 64, \"quiet\": true}")
+      ->type_name("FILE");
   bool dump_config = false;
   app.add_flag("--dump-config", dump_config,
                "Print the flags that were given as such a file, and stop");

@@ -123,7 +123,7 @@ BenchRun BenchSession::finish() {
   BenchRun run;
   run.profile = session_.take_profile();
   run.latency = summarize(samples_);
-  run.runs_per_s = 1e3 / run.latency.p50;
+  run.runs_per_s = 1e3 / run.latency.mean;
   run.samples = std::move(samples_);
   if (!device_samples_.empty()) run.device_latency = summarize(std::move(device_samples_));
   run.first_run_ms = first_run_ms_;

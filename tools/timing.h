@@ -41,7 +41,7 @@ struct BenchRun {
   LatencySummary latency;
   std::optional<LatencySummary> device_latency;  // of a GPU, by its own clock
   std::vector<double> samples;                   // ms, in the order of measuring
-  double runs_per_s = 0;                         // at p50; of several streams the sum of theirs
+  double runs_per_s = 0;                         // of several streams the sum of theirs
   double first_run_ms = 0;
   std::vector<StepProfile> profile;
   int threads = 0;

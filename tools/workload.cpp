@@ -1,6 +1,7 @@
 #include "tools/workload.h"
 
 #include "runtime/base/mapped_file.h"
+#include "runtime/base/usable_cores.h"
 #include "runtime/cuda/backend.h"
 #include "tools/text_data.h"
 
@@ -70,6 +71,12 @@ Result<void> read_lengths(const std::string& path,
   return {};
 }
 
+/// Tokens of a sequence of the workload; lengths are taken in turn.
+int length_at(const Workload& workload, int sequence) {
+  if (workload.lengths.empty()) return workload.seq;
+  return workload.lengths[static_cast<std::size_t>(sequence) % workload.lengths.size()];
+}
+
 /// The i of cuda:i, 0 for cuda.
 Result<int> gpu_number(std::string_view device) {
   const Error unknown{ErrorCode::device,
@@ -100,16 +107,19 @@ void WorkloadFlags::add_to(CLI::App& command) {
                   "Instead of --seq: texts (.txt, .jsonl, .csv, .tsv), or a length in tokens a "
                   "line; taken in "
                   "turn")
+      ->type_name("FILE")
       ->group(group);
   command.add_option("--threads", workload.threads, "Threads (default: usable cores)")
       ->check(CLI::Range(1, 1024))
       ->group(group);
   command.add_option("--device", workload.device, "cpu or cuda[:i]")
+      ->type_name("DEVICE")
       ->capture_default_str()
       ->group(group);
   command
       .add_option("--target", workload.target,
                   "Instruction set to use (default: the best; see `rtai devices`)")
+      ->type_name("NAME")
       ->group(group);
 }
 
@@ -153,6 +163,27 @@ std::vector<int> batches_of(const Workload& workload) {
   return firsts;
 }
 
+std::string workload_text(const Workload& workload) {
+  std::string tokens = fmt::format("{} tokens", workload.seq);
+  if (!workload.lengths.empty()) {
+    const std::vector<int> firsts = batches_of(workload);
+    std::int64_t total = 0;
+    for (const int first : firsts) {
+      for (int s = 0; s < workload.batch; ++s)
+        total += length_at(workload, first + s);
+    }
+    tokens = fmt::format("{:.1f} tokens on average", static_cast<double>(total) / workload.batch /
+                                                         static_cast<double>(firsts.size()));
+  }
+  const int threads = workload.threads > 0 ? workload.threads : usable_cores();
+  const std::string where = workload.gpu
+                                ? workload.device
+                                : fmt::format("{} threads", threads - threads % workload.streams);
+  const std::string streams =
+      workload.streams == 1 ? "" : fmt::format(", {} streams", workload.streams);
+  return fmt::format("batch {}, {}, {}{}", workload.batch, tokens, where, streams);
+}
+
 Result<WorkloadTokens> make_tokens(const engine::Program& program,
                                    const Workload& workload,
                                    int first) {
@@ -167,10 +198,7 @@ Result<WorkloadTokens> make_tokens(const engine::Program& program,
   WorkloadTokens tokens;
   tokens.offsets.push_back(0);
   for (int s = 0; s < workload.batch; ++s) {
-    const int length =
-        workload.lengths.empty()
-            ? workload.seq
-            : workload.lengths[static_cast<std::size_t>(first + s) % workload.lengths.size()];
+    const int length = length_at(workload, first + s);
     if (length > longest) {
       return Error{
           ErrorCode::invalid_input,

@@ -53,6 +53,9 @@ struct WorkloadTokens {
 /// another stand for all: a window of runs tells of the machine, not of the lengths in it.
 std::vector<int> batches_of(const Workload& workload);
 
+/// "batch 1, 128 tokens, 2 threads": of lengths, what those of batches_of() have on average.
+std::string workload_text(const Workload& workload);
+
 /// `first` is the number of the first sequence, which decides its length and its tokens.
 ///
 /// Errors: invalid_input if the sequences are longer than the model allows.

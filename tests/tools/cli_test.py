@@ -506,7 +506,7 @@ class CliTest(unittest.TestCase):
 
     def test_help_has_defaults_and_an_example(self):
         text = self.ok(rtai("bench", "--help"))
-        for part in ("Examples: rtai bench", "--config TEXT", "--seed UINT=0"):
+        for part in ("Examples: rtai bench", "--config FILE", "--seed N", "(default: 128)"):
             self.assertIn(part, text)
 
     def test_version_says_what_a_report_needs(self):

@@ -23,7 +23,7 @@ def rtai(*args, cwd=None):
 def commands():
     """Commands as `rtai --help` lists them."""
     help_text = rtai("--help").stdout
-    return [line.split()[0] for line in help_text.split("Subcommands:")[1].splitlines() if line.startswith("  ")]
+    return [line.split()[0] for line in help_text.split("\nCommands:\n")[1].split("\n\n")[0].splitlines() if line.startswith("  ")]
 
 
 def bash_answers(*words):
@@ -46,6 +46,15 @@ class ShellTest(unittest.TestCase):
             with self.subTest(command):
                 text = rtai(command, "--help").stdout
                 self.assertRegex(text, rf"Examples?: rtai {command}")
+                self.assertLessEqual(max(map(len, text.splitlines())), 100)
+
+    def test_help_begins_with_what_must_be_given(self):
+        lines = rtai("prune", "--help").stdout.splitlines()
+        self.assertIn("Usage: rtai prune MODEL -o FILE [flags]", lines)
+        headings = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
+        self.assertEqual(headings[:3], ["Arguments:", "Target, one of these:", "Options:"])
+        self.assertEqual(sum("--help" in line for line in lines), 1)
+        self.assertRegex("\n".join(lines), r"--method obs\|magnitude[^\n]*\n +obs; controls: [^\n]* \(default: obs\)\n")
 
     def test_bash_completes_commands_flags_values_and_files(self):
         self.assertEqual(bash_answers("rtai", "ben"), ["bench"])

@@ -142,11 +142,8 @@ std::vector<Column> columns_of(const BenchReport& report) {
   add("p90", [](const BenchResult& r) { return human_ms(r.run.latency.p90); });
   add("p99", [](const BenchResult& r) { return human_ms(r.run.latency.p99); });
   add("per second", [](const BenchResult& r) { return fmt::format("{:.0f}", per_second(r)); });
-  // The first model of the same workload stands before the others.
-  double first_p50 = 0;
-  add("speed-up", [&](const BenchResult& r) {
-    if (!r.against_first) first_p50 = r.run.latency.p50;
-    return fmt::format("{:.2f}x", first_p50 / r.run.latency.p50);
+  add("speed-up", [](const BenchResult& r) {
+    return fmt::format("{:.2f}x", r.against_first ? r.against_first->ratio : 1.0);
   });
   if (std::ranges::any_of(results,
                           [](const BenchResult& r) { return r.baseline_p50_ms.has_value(); })) {
@@ -191,6 +188,15 @@ std::string profile_text(const BenchResult& r, const Peaks& peaks) {
   return text + table.text();
 }
 
+/// The workload in brackets, where results differ in theirs; else the head of the report says it.
+std::string workload_note(const BenchReport& report, const BenchResult& result) {
+  const std::string note = workload_text(result.workload);
+  const bool is_same = std::ranges::all_of(report.results, [&](const BenchResult& other) {
+    return workload_text(other.workload) == note;
+  });
+  return is_same ? "" : fmt::format(" ({})", note);
+}
+
 /// A line for each model but the first of its workload.
 std::vector<std::string> verdicts_of(const BenchReport& report) {
   std::vector<std::string> lines;
@@ -200,8 +206,11 @@ std::vector<std::string> verdicts_of(const BenchReport& report) {
       first = &result;
       continue;
     }
-    lines.push_back(fmt::format("{} against {} ({}): {}", result.model, first->model,
-                                workload_text(result), result.against_first->verdict()));
+    const bool is_unstable =
+        first->stability.is_stable == false || result.stability.is_stable == false;
+    lines.push_back(fmt::format("{} against {}{}: {}{}", result.model, first->model,
+                                workload_note(report, result), result.against_first->verdict(),
+                                is_unstable ? ", but unstable" : ""));
   }
   return lines;
 }
@@ -210,7 +219,7 @@ std::vector<std::string> unstable_lines(const BenchReport& report) {
   std::vector<std::string> lines;
   for (const BenchResult& result : report.results) {
     if (result.stability.is_stable == false)
-      lines.push_back(fmt::format("unstable: {} ({}): {}", result.model, workload_text(result),
+      lines.push_back(fmt::format("unstable: {}{}: {}", result.model, workload_note(report, result),
                                   result.stability.reason));
   }
   return lines;
@@ -237,17 +246,6 @@ double share_of(const StepProfile& step, const BenchRun& run) {
   for (const StepProfile& one : run.profile)
     total += one.seconds;
   return total > 0 ? step.seconds / total : 0;
-}
-
-std::string workload_text(const BenchResult& result) {
-  const std::string tokens =
-      result.workload.lengths.empty()
-          ? fmt::format("{} tokens", result.workload.seq)
-          : fmt::format("{:.1f} tokens on average", result.run.tokens / result.workload.batch);
-  const std::string streams =
-      result.workload.streams == 1 ? "" : fmt::format(", {} streams", result.workload.streams);
-  return fmt::format("batch {}, {}, {} threads{}", result.workload.batch, tokens,
-                     result.run.threads, streams);
 }
 
 Figures figures_of(const Json& result) {
@@ -300,8 +298,8 @@ std::vector<std::string> BenchReport::tokenization_lines() const {
   std::vector<std::string> lines;
   for (const BenchResult& result : results) {
     if (!result.tokenization) continue;
-    lines.push_back(fmt::format("{} ({}): tokenization {} at p50, {} at p99, on one thread",
-                                result.model, workload_text(result),
+    lines.push_back(fmt::format("{}{}: tokenization {} at p50, {} at p99, on one thread",
+                                result.model, workload_note(*this, result),
                                 human_ms(result.tokenization->p50),
                                 human_ms(result.tokenization->p99)));
   }
@@ -310,8 +308,8 @@ std::vector<std::string> BenchReport::tokenization_lines() const {
 
 std::string BenchReport::text() const {
   const BenchResult& first = results.front();
-  std::string text =
-      fmt::format("{} | target {} | {}\n\n", cpu_name(), first.run.target, workload_text(first));
+  std::string text = fmt::format("{} | target {} | {}\n\n", cpu_name(), first.run.target,
+                                 workload_text(first.workload));
   const std::vector<Column> columns = columns_of(*this);
   std::vector<std::string> head;
   for (const Column& column : columns)
@@ -370,7 +368,7 @@ std::string BenchReport::csv() const {
 std::string BenchReport::markdown() const {
   const BenchResult& first = results.front();
   std::string text = fmt::format("### rtai bench\n\n{}, target {}, {}\n\n|", cpu_name(),
-                                 first.run.target, workload_text(first));
+                                 first.run.target, workload_text(first.workload));
   const std::vector<Column> columns = columns_of(*this);
   for (const Column& column : columns)
     text += fmt::format(" {} |", column.name);
@@ -405,13 +403,13 @@ std::string BenchReport::junit() const {
     for (const double ms : result.run.samples)
       seconds += ms * 1e-3;
     for (const JudgedGate& gate : result.gates) {
-      cases.push_back(
-          {fmt::format("{} ({}): not {}", result.model, workload_text(result), gate.gate.text),
-           gate.is_missed ? std::optional(gate.line()) : std::nullopt, seconds});
+      cases.push_back({fmt::format("{} ({}): not {}", result.model, workload_text(result.workload),
+                                   gate.gate.text),
+                       gate.is_missed ? std::optional(gate.line()) : std::nullopt, seconds});
     }
     if (result.gates.empty())
-      cases.push_back(
-          {fmt::format("{} ({})", result.model, workload_text(result)), std::nullopt, seconds});
+      cases.push_back({fmt::format("{} ({})", result.model, workload_text(result.workload)),
+                       std::nullopt, seconds});
   }
   return junit_xml("rtai bench", cases);
 }
@@ -419,7 +417,7 @@ std::string BenchReport::junit() const {
 std::string BenchReport::action_benchmark() const {
   Json list = Json::array();
   for (const BenchResult& result : results) {
-    const std::string name = fmt::format("{} ({})", result.model, workload_text(result));
+    const std::string name = fmt::format("{} ({})", result.model, workload_text(result.workload));
     for (const auto& [figure, value] :
          {std::pair{"p50", result.run.latency.p50}, {"p99", result.run.latency.p99}}) {
       list.push_back({{"name", fmt::format("{} {}", name, figure)},

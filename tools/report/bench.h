@@ -37,9 +37,6 @@ struct BenchReport {
 /// Figures that gates can speak of, from a result of the document: "p50_ms", "load_ms".
 Figures figures_of(const Json& result);
 
-/// "batch 1, 128 tokens, 2 threads"
-std::string workload_text(const BenchResult& result);
-
 /// Sequences a second, of all streams together.
 double per_second(const BenchResult& result);
 

@@ -23,11 +23,14 @@ Result<void> append_text(const std::string& path, const std::string& text) {
 void ReportFlags::add_to(CLI::App& command) {
   const std::string group = "Reports";
   command.add_option("--html", html, "Write a page for people: one file, needs no network")
+      ->type_name("FILE")
       ->group(group);
   command
       .add_option("--markdown", markdown, "Add a summary to this file, as \"$GITHUB_STEP_SUMMARY\"")
+      ->type_name("FILE")
       ->group(group);
   command.add_option("--junit", junit, "Write the gates as JUnit XML, a test case each")
+      ->type_name("FILE")
       ->group(group);
 }
 

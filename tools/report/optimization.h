@@ -25,11 +25,19 @@ struct Quality {
 /// {"metric", "value", "agreement", "nmse", "kl"}, or null.
 Json quality_json(const std::optional<Quality>& quality);
 
+/// Something that was asked for, and whether it was reached.
+struct Verdict {
+  std::string text;  // "speedup 3: 3.572 measured"
+  bool is_missed = false;
+  std::string hint = {};  // what may help where it is missed
+};
+
 struct OptimizationReport {
   std::string command;  // "quantize"
   std::string model;
   std::string output;
   Json request = Json::object();
+  std::string workload;  // that latencies are of: "batch 1, 128 tokens, 2 threads"
   std::uint64_t seed = 0;
   std::vector<PassRecord> passes;
   Json layers = Json::array();  // per-layer decisions
@@ -44,18 +52,23 @@ struct OptimizationReport {
   std::optional<double> speedup;  // of the model after, compared turn by turn
   std::optional<Quality> quality_before;
   std::optional<Quality> quality_after;
-  std::vector<std::string> missed;  // gates, one line each; empty: met
+  std::vector<Verdict> verdicts;     // on goals and gates
+  std::vector<std::string> written;  // files beside the output
   double seconds = 0;
 
+  /// The verdicts on what was missed, a line each.
+  std::vector<std::string> missed() const;
   Json json() const;
   std::string text() const;
 };
 
-/// The goal in time that was missed, in one line, if it was. Latencies are medians, as users see
-/// them.
-std::optional<std::string> missed_time(const OptimizationReport& report,
-                                       std::optional<double> speedup,
-                                       std::optional<double> latency_ms);
+/// A figure that a pass counted, if it did.
+std::optional<double> counter_of(const PassRecord& record, std::string_view name);
+
+/// On the goal in time, if there is one. Latencies are medians, as users see them.
+std::optional<Verdict> judge_time(const OptimizationReport& report,
+                                  std::optional<double> speedup,
+                                  std::optional<double> latency_ms);
 
 /// "i8 static", "i4 dynamic", "i8", "f32": of a linear, attention or embedding node. i4: weights
 /// stored in 4 bits and computed with as int8.

@@ -87,6 +87,12 @@ bool is_met(const Json& report) {
   return member(report, "verdict") == "met";
 }
 
+/// "Met: speedup 3: 3.572 measured"
+std::string verdict_of(const Json& goal) {
+  return fmt::format("{}: {}", member(goal, "met") == true ? "Met" : "Missed",
+                     word(member(goal, "goal")));
+}
+
 /// "speedup 3, mode dynamic"
 std::string request_of(const Json& report) {
   std::string text;
@@ -261,17 +267,17 @@ std::string optimization_html(const Json& report) {
   page.paragraph(fmt::format("Written to {}. Asked for: {}.", word(member(report, "output")),
                              request_of(report)));
   page.tiles(tiles_of(report));
-  for (const Json& missed : member(report, "missed"))
-    page.paragraph("Missed: " + word(missed));
+  for (const Json& goal : member(report, "goals"))
+    page.paragraph(verdict_of(goal));
   add_changes(report, page);
   add_layers(report, page);
   add_front(report, page);
   add_passes(report, page);
   page.note(
-      fmt::format("rtai {}; seed {}; {:.1f} s in all. Latencies are of the workload asked for, "
-                  "both models measured in turn, without tokenization and loading.",
+      fmt::format("rtai {}; seed {}; {:.1f} s in all. Latencies are of {}, both models measured in "
+                  "turn, without tokenization and loading.",
                   word(member(report, "rtai_version")), word(member(report, "seed")),
-                  number(report, "seconds").value_or(0)));
+                  number(report, "seconds").value_or(0), word(member(report, "workload"))));
   return page.html();
 }
 
@@ -283,16 +289,20 @@ std::string optimization_markdown(const Json& report) {
   for (const Change& change : changes_of(report))
     text += fmt::format("| {} | {} | {} | {} |\n", change.name, change.before_text,
                         change.after_text, change.change);
-  for (const Json& missed : member(report, "missed"))
-    text += fmt::format("\nMissed: {}\n", word(missed));
-  return text + "\n";
+  text += "\n";
+  for (const Json& goal : member(report, "goals"))
+    text += fmt::format("- {}\n", verdict_of(goal));
+  return text + fmt::format("\nLatencies of {}.\n\n", word(member(report, "workload")));
 }
 
 std::string optimization_junit(const Json& report) {
   std::vector<JunitCase> cases;
   const double seconds = number(report, "seconds").value_or(0);
-  for (const Json& missed : member(report, "missed"))
-    cases.push_back({title_of(report) + ": " + word(missed), word(missed), seconds});
+  for (const Json& goal : member(report, "goals")) {
+    const std::string text = word(member(goal, "goal"));
+    cases.push_back({title_of(report) + ": " + text.substr(0, text.find(':')),
+                     member(goal, "met") == true ? std::nullopt : std::optional(text), seconds});
+  }
   if (cases.empty()) cases.push_back({title_of(report), std::nullopt, seconds});
   return junit_xml("rtai " + word(member(report, "command")), cases);
 }

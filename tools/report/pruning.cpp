@@ -40,12 +40,6 @@ const char* cost_key(bool is_time) {
 
 }  // namespace
 
-std::optional<double> counter_of(const PassRecord& record, std::string_view name) {
-  const auto& counters = record.report.counters;
-  const auto found = std::ranges::find(counters, name, &Counter::name);
-  return found == counters.end() ? std::nullopt : std::optional(found->value);
-}
-
 void describe_pruning(const PassRecord& record, bool is_time, OptimizationReport& report) {
   for (const FigureTable& table : record.report.tables) {
     if (table.name == "modules") report.decisions = layers_of(table, is_time);

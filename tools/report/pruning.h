@@ -9,9 +9,6 @@
 
 namespace rtai::tools {
 
-/// A figure that a pass counted, if it did.
-std::optional<double> counter_of(const PassRecord& record, std::string_view name);
-
 /// Fills in the decisions layer by layer, the candidates on the front, and with `is_time` (costs
 /// are milliseconds) the latency that was predicted.
 void describe_pruning(const PassRecord& record, bool is_time, OptimizationReport& report);
