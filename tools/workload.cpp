@@ -175,10 +175,10 @@ std::string workload_text(const Workload& workload) {
     tokens = fmt::format("{:.1f} tokens on average", static_cast<double>(total) / workload.batch /
                                                          static_cast<double>(firsts.size()));
   }
-  const int threads = workload.threads > 0 ? workload.threads : usable_cores();
-  const std::string where = workload.gpu
-                                ? workload.device
-                                : fmt::format("{} threads", threads - threads % workload.streams);
+  int threads = workload.threads > 0 ? workload.threads : usable_cores();
+  threads -= threads % workload.streams;
+  const std::string where =
+      workload.gpu ? workload.device : fmt::format("{} thread{}", threads, threads == 1 ? "" : "s");
   const std::string streams =
       workload.streams == 1 ? "" : fmt::format(", {} streams", workload.streams);
   return fmt::format("batch {}, {}, {}{}", workload.batch, tokens, where, streams);

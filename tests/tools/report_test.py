@@ -7,6 +7,7 @@ import html.parser
 import io
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -167,6 +168,27 @@ class ReportTest(unittest.TestCase):
         suite = xml.parse(path).getroot()
         self.assertEqual((suite.get("tests"), suite.get("failures")), ("1", "1"))
 
+    def test_every_goal_and_gate_gets_a_verdict(self):
+        out, page, summary, cases = (self.folder / name for name in ("judged.rtai", "judged.html", "judged.md", "judged.xml"))
+        texts = self.folder / "judged.txt"
+        texts.write_text("play some music\nrate this book five stars\n")
+        text = self.ok(rtai("optimize", DEMO, "-o", out, "--calib", texts, "--eval", DEMO / "test.jsonl", "--latency", 1000, "--max-drop", -50,
+                            "--lengths", texts, "--threads", 1, "--html", page, "--markdown", summary, "--junit", cases), 7)
+        self.assertRegex(text, r"latency of batch 1, 6\.0 tokens on average, 1 thread, both models in turn\n"
+                               r"met: latency 1000 ms: \d\.\d+ ms measured\nmissed: max-drop -50: -?\d\.\d\d points of span_f1 lost\nhint: ")
+        self.assertIn(f"wrote {out}, {page}, {summary}, {cases} in ", text)
+        for file in (page, summary):
+            self.assertRegex(file.read_text(), "Met: latency 1000 ms: [^<]*")
+            self.assertRegex(file.read_text(), "Missed: max-drop -50: [^<]*")
+            self.assertIn("Latencies are of batch 1, 6.0 tokens on average, 1 thread", file.read_text())
+        suite = xml.parse(cases).getroot()
+        self.assertEqual([case.get("name").split(": ")[-1] for case in suite], ["latency 1000 ms", "max-drop -50"])
+        self.assertEqual([case.find("failure") is not None for case in suite], [False, True])
+
+    def test_quality_that_nothing_judged_is_said(self):
+        text = self.ok(rtai("quantize", DEMO, "-o", self.folder / "unjudged.rtai", "--threads", 1, "--seq", 8))
+        self.assertIn("quality was not judged", text)
+
     def test_dry_run_writes_nothing(self):
         before = set(self.folder.iterdir())
         out = self.ok(rtai("quantize", DEMO, "-o", self.folder / "dry.rtai", "--dry-run"))
@@ -239,6 +261,13 @@ class ReportTest(unittest.TestCase):
     def test_relative_says_how_sure_it_is(self):
         out = self.ok(rtai("bench", self.engine, self.engine, "--relative", "--threads", 1, "--seq", 8, "--iterations", 60))
         self.assertRegex(out, r"against .*: (no difference shown|\d\.\d\dx \+- \d\.\d\d (faster|slower))")
+
+    def test_the_table_and_the_verdict_say_the_same_speed_up(self):
+        int8 = self.folder / "int8.rtai"
+        self.ok(rtai("quantize", DEMO, "-o", int8, "--threads", 1))
+        out = self.ok(rtai("bench", DEMO, int8, "--relative", "--threads", 1, "--seq", 64, "--iterations", 30))
+        in_table = re.search(rf"^{int8} .* (\d+\.\d\dx)", out, re.MULTILINE).group(1)
+        self.assertIn(f"{int8} against {DEMO}: {in_table} +- ", out)
 
     def test_inspect_shows_what_pruning_left(self):
         inspected = json.loads(self.ok(rtai("inspect", self.pruned, "--json", "-")))

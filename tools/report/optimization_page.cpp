@@ -292,7 +292,7 @@ std::string optimization_markdown(const Json& report) {
   text += "\n";
   for (const Json& goal : member(report, "goals"))
     text += fmt::format("- {}\n", verdict_of(goal));
-  return text + fmt::format("\nLatencies of {}.\n\n", word(member(report, "workload")));
+  return text + fmt::format("\nLatencies are of {}.\n\n", word(member(report, "workload")));
 }
 
 std::string optimization_junit(const Json& report) {
