@@ -94,15 +94,16 @@ std::string pipeline_of(const PruneFlags& flags,
 /// What every control makes of the same target, beside what was chosen.
 Result<void> run_controls(const PruneFlags& flags, Optimization& work) {
   const bool is_time = flags.speedup || flags.latency_ms;
-  RTAI_TRY(const double divergence, work.divergence());
-  describe_candidate(work.report().passes.back(), is_time, divergence, work.report());
+  RTAI_TRY(const double own, work.divergence_of(*work.model().graph));
+  describe_candidate(work.report().passes.back(), is_time, own, work.report());
   work.report().candidates.back()["chosen"] = true;
   for (const std::string method : kControls) {
     if (method == flags.method) continue;
     Json ignored;
     RTAI_TRY(const Trial trial,
              work.try_instead(pipeline_of(flags, method, work.workload(), ignored)).in(method));
-    describe_candidate(trial.record, is_time, trial.divergence, work.report());
+    RTAI_TRY(const double divergence, work.divergence_of(trial.graph));
+    describe_candidate(trial.records.back(), is_time, divergence, work.report());
     Json& candidate = work.report().candidates.back();
     candidate["method"] = method;
     candidate["control"] = true;

@@ -317,23 +317,31 @@ Result<std::vector<PassRecord>> Optimization::run_on(ir::Graph& graph,
 
 Result<void> Optimization::run(const std::string& pipeline) {
   RTAI_TRY(std::vector<PassRecord> records, run_on(*model_.graph, pipeline));
-  std::string& history = model_.metadata["pipeline"];
-  history += (history.empty() ? "" : ",") + pipeline;
-  for (PassRecord& record : records)
-    report_.passes.push_back(std::move(record));
+  record(pipeline, std::move(records));
   return {};
 }
 
+void Optimization::record(const std::string& pipeline, std::vector<PassRecord> records) {
+  std::string& history = model_.metadata["pipeline"];
+  history += (history.empty() ? "" : ",") + pipeline;
+  for (PassRecord& one : records)
+    report_.passes.push_back(std::move(one));
+}
+
 Result<Trial> Optimization::try_instead(const std::string& pipeline) {
-  ir::Graph other = graph_before_;
-  RTAI_TRY(std::vector<PassRecord> records, run_on(other, pipeline));
-  Trial trial{.record = std::move(records.back()), .quality = std::nullopt};
-  RTAI_TRY(trial.divergence, divergence_of(other));
-  std::swap(*model_.graph, other);
+  Trial trial{.pipeline = pipeline, .graph = graph_before_, .records = {}, .quality = std::nullopt};
+  RTAI_TRY(trial.records, run_on(trial.graph, pipeline));
+  std::swap(*model_.graph, trial.graph);
   Result<std::optional<Quality>> quality = measure_quality();
-  std::swap(*model_.graph, other);
+  std::swap(*model_.graph, trial.graph);
   RTAI_TRY(trial.quality, std::move(quality));
   return trial;
+}
+
+void Optimization::adopt(Trial trial) {
+  start_over();
+  model_.graph = std::move(trial.graph);
+  record(trial.pipeline, std::move(trial.records));
 }
 
 Result<double> Optimization::divergence_of(const ir::Graph& graph) {
@@ -354,9 +362,7 @@ Result<void> Optimization::change(const std::string& name,
   RTAI_TRY(record.report, work(model_).in(name));
   record.time = std::chrono::steady_clock::now() - begin;
   record.after = ir::footprint(*model_.graph);
-  std::string& history = model_.metadata["pipeline"];
-  history += (history.empty() ? "" : ",") + name;
-  report_.passes.push_back(std::move(record));
+  this->record(name, {std::move(record)});
   return {};
 }
 
@@ -410,12 +416,10 @@ void Optimization::judge() {
   const Quality& after = *report_.quality_after;
   const std::string hint = hint_for_quality(report_);
   if (flags_->max_drop) {
-    // Points of the metric where there are labels, of agreement where there are none.
-    const bool has_value = before.value && after.value;
-    const double drop = 100 * (has_value ? *before.value - *after.value : 1 - *after.agreement);
+    const double drop = points_lost(before, after);
     report_.verdicts.push_back(
         {.text = fmt::format("max-drop {}: {:.2f} points of {} lost", *flags_->max_drop, drop,
-                             has_value ? after.metric : "agreement"),
+                             before.value && after.value ? after.metric : "agreement"),
          .is_missed = !(drop <= *flags_->max_drop),  // not a number is lost, too
          .hint = hint});
   } else if (report_.command == "quantize") {

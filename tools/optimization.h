@@ -62,8 +62,9 @@ struct CalibrationFlags {
 
 /// What another pipeline would have made of the same model.
 struct Trial {
-  PassRecord record;      // of its last pass
-  double divergence = 0;  // as Optimization::divergence()
+  std::string pipeline;
+  ir::Graph graph;
+  std::vector<PassRecord> records;
   std::optional<Quality> quality;
 };
 
@@ -88,10 +89,16 @@ class Optimization {
 
   /// How far the outputs are from those of the model as it came, on the calibration texts with
   /// words swapped: texts that no pass has seen.
-  Result<double> divergence() { return divergence_of(*model_.graph); }
+  Result<double> divergence_of(const ir::Graph& graph);
 
-  /// Runs passes on the model as it came, and measures the result; the model stays.
+  /// Runs passes on the model as it came, and judges the result; the model stays.
   Result<Trial> try_instead(const std::string& pipeline);
+
+  /// Takes what was tried for the model as it came.
+  void adopt(Trial trial);
+
+  /// True once --time-budget is over.
+  bool is_late() const { return time_.is_spent(); }
 
   /// True if nearly every answer is that of the model as it came, as the default gate asks.
   Result<bool> agrees() const;
@@ -126,7 +133,8 @@ class Optimization {
                Log& log,
                Deployment deployment);
   Result<std::vector<PassRecord>> run_on(ir::Graph& graph, const std::string& pipeline);
-  Result<double> divergence_of(const ir::Graph& graph);
+  /// Puts a pipeline that was run on the model into its history and the report.
+  void record(const std::string& pipeline, std::vector<PassRecord> records);
   /// Of the model as it is, against how it came; nothing where its answers cannot be compared.
   Result<std::optional<Quality>> measure_quality() const;
   Result<void> measure_before();

@@ -72,6 +72,22 @@ class PruneTest(unittest.TestCase):
         self.assertEqual(result.returncode, code, result.stderr or result.stdout)
         return json.loads(report.read_text())
 
+    def test_the_fastest_that_a_drop_allows(self):
+        report = self.optimize(0, "fastest.rtai", "--fastest", "--max-drop", 10, "--calib-texts", 40)
+        tried = {one["pruning"]: one["points_lost"] for one in report["tried"]}
+        self.assertIn(len(tried), range(1, 5))
+        kept = [ratio for ratio, lost in tried.items() if lost <= 10]
+        self.assertTrue(kept, tried)
+        # What was written is the fastest of what may be kept.
+        self.assertAlmostEqual(100 * (1 - report["quality"]["after"]["agreement"]), tried[max(kept)], places=6)
+        self.assertEqual([one["name"] for one in report["passes"]], ["prune-obs", "quantize-int8"])
+        self.assertLess(sum(layer["ffn"] for layer in report["layers"]), 4 * 512)
+
+    def test_a_drop_that_nothing_keeps_leaves_int8_alone(self):
+        report = self.optimize(7, "none.rtai", "--fastest", "--max-drop", -1, "--calib-texts", 40)
+        self.assertEqual([one["name"] for one in report["passes"]], ["quantize-int8"])
+        self.assertEqual([layer["ffn"] for layer in report["layers"]], [512] * 4)
+
     def test_optimize_does_not_prune_where_int8_is_enough(self):
         report = self.optimize(0, "enough.rtai", "--latency", 1000, "--mode", "auto")
         self.assertEqual([p["name"] for p in report["passes"]], ["quantize-int8"])

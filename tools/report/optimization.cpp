@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 
 namespace rtai::tools {
 namespace {
@@ -69,6 +70,12 @@ std::string precision_of(const ir::Graph& graph, const ir::Node& node) {
   const std::string bits = attributes.integer(group, 0) > 0 ? "i4" : "i8";
   if (!is_linear) return bits;
   return bits + (attributes.real("src_scale", 0.0f) > 0 ? " static" : " dynamic");
+}
+
+double points_lost(const Quality& before, const Quality& after) {
+  constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
+  if (before.value && after.value) return 100 * (*before.value - *after.value);
+  return after.agreement ? 100 * (1 - *after.agreement) : kUnknown;
 }
 
 Json quality_json(const std::optional<Quality>& quality) {
@@ -166,6 +173,7 @@ Json OptimizationReport::json() const {
           {"quality",
            {{"before", quality_json(quality_before)}, {"after", quality_json(quality_after)}}},
           {"candidates", candidates},
+          {"tried", tried},
           {"seconds", seconds}};
 }
 
@@ -207,6 +215,13 @@ std::string OptimizationReport::text() const {
                    us(site["f32_cost_us"])});
     }
     text += "\n" + ranking.text();
+  }
+  if (!tried.empty()) {
+    Table search({"pruning, beside int8", "points lost"});
+    for (const Json& one : tried)
+      search.add({fmt::format("{:.2f}x", one["pruning"].get<double>()),
+                  fmt::format("{:.2f}", one["points_lost"].get<double>())});
+    text += "\n" + search.text();
   }
   text += fmt::format("\nlatency of {}, both models in turn\n", workload);
   for (const Verdict& verdict : verdicts)

@@ -22,6 +22,9 @@ struct Quality {
   std::optional<double> kl = {};    // of the classes, likewise
 };
 
+/// Points of the metric where both have a value, else of agreement; NaN where there is neither.
+double points_lost(const Quality& before, const Quality& after);
+
 /// {"metric", "value", "agreement", "nmse", "kl"}, or null.
 Json quality_json(const std::optional<Quality>& quality);
 
@@ -44,6 +47,7 @@ struct OptimizationReport {
   Json decisions = nullptr;     // of pruning, by the layers of the model before; replaces `layers`
   Json sites = nullptr;         // of quantization: what is int8 or not, the most sensitive first
   Json candidates = Json::array();  // on the speed/quality front
+  Json tried = Json::array();       // whole models of a search: {"pruning", "points_lost"}
   std::uint64_t bytes_before = 0;
   std::uint64_t bytes_after = 0;
   std::optional<double> predicted_ms;

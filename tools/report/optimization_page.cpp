@@ -225,6 +225,17 @@ void add_front(const Json& report, Page& page) {
       "and further left is better.");
 }
 
+void add_tried(const Json& report, Page& page) {
+  const Json& tried = member(report, "tried");
+  if (!tried.is_array() || tried.empty()) return;
+  page.heading("What was tried");
+  std::vector<std::vector<Cell>> rows;
+  for (const Json& one : tried)
+    rows.push_back({{fmt::format("{:.2f}x", number(one, "pruning").value_or(1))},
+                    {fmt::format("{:.2f}", number(one, "points_lost").value_or(0))}});
+  page.table({"pruning, beside int8", "points lost"}, rows);
+}
+
 void add_passes(const Json& report, Page& page) {
   const Json& passes = member(report, "passes");
   if (!passes.is_array() || passes.empty()) return;
@@ -272,6 +283,7 @@ std::string optimization_html(const Json& report) {
   add_changes(report, page);
   add_layers(report, page);
   add_front(report, page);
+  add_tried(report, page);
   add_passes(report, page);
   page.note(
       fmt::format("rtai {}; seed {}; {:.1f} s in all. Latencies are of {}, both models measured in "
