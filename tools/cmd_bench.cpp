@@ -14,6 +14,7 @@
 #include "tools/report/bench_page.h"
 #include "tools/report/files.h"
 #include "tools/sweep.h"
+#include "tools/written_files.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -39,6 +40,8 @@ struct BenchFlags {
   ReportFlags reports;
   std::vector<std::string> fail_if;
   LoadFlags load;
+  std::vector<std::string> for_models;   // given flags that say nothing of a server
+  std::vector<std::string> for_servers;  // and of models
 };
 
 /// Answers the labelled texts with every model; all results of a model get the same quality.
@@ -129,12 +132,16 @@ Result<int> run_bench(const BenchFlags& flags, const GlobalFlags& global, Log& l
   if (std::ranges::any_of(flags.models, serve::is_url)) {
     if (flags.models.size() > 1)
       return Error{ErrorCode::invalid_input, "a server is measured alone: give one URL"};
+    for (const std::string& flag : flags.for_models)
+      log.warning(fmt::format("{} does nothing here: a server is measured as it is", flag));
     LoadFlags load = flags.load;
     load.duration_s = flags.options.duration_s;
     load.json = flags.json;
     load.fail_if = flags.fail_if;
     return bench_url(flags.models.front(), load, global, log);
   }
+  for (const std::string& flag : flags.for_servers)
+    log.warning(fmt::format("{} does nothing here: it is for http://HOST:PORT", flag));
   RTAI_TRY(const std::vector<Gate> gates, parse_gates(flags.fail_if));
   std::optional<Baseline> baseline;
   if (flags.against) {
@@ -267,21 +274,37 @@ void add_bench(Commands& commands) {
   command
       .add_option("--json", flags->json,
                   "Write the results as JSON to this file, - for standard output")
-      ->type_name("FILE");
+      ->type_name(kWrittenFile);
   command.add_option("--save", flags->save, "Write the results to this file, for --against")
-      ->type_name("FILE");
+      ->type_name(kWrittenFile);
   command.add_option("--against", flags->against, "Compare with these results of --save")
       ->type_name("FILE");
   command.add_option(
       "--fail-if", flags->fail_if,
       "Exit with 7 if this holds, as in 'p99_ms>5' or 'p50_ms>1.05*baseline'; the baseline "
-      "is --against, or else the first model");
+      "is --against, or else the first model. Figures: min_ms, mean_ms, p50_ms ... p999_ms, "
+      "max_ms, "
+      "load_ms, throughput_per_s, tokens_per_s, engine_bytes, peak_rss_bytes; with --eval its "
+      "metric, as accuracy, and agreement");
   flags->reports.add_to(command);
   command.footer(
       "Examples: rtai bench model.onnx model.rtai --relative --html report.html\n"
       "          rtai bench model.rtai --sweep 'batch=1,8 seq=16..128*2' --format csv\n"
       "          rtai bench model.rtai --against baseline.json --fail-if 'p50_ms>1.05*baseline'");
-  command.callback([flags, iterations, duration, &commands] {
+  command.callback([flags, &command, iterations, duration, &commands] {
+    const auto given = [&](std::initializer_list<const char*> names) {
+      std::vector<std::string> found;
+      for (const char* name : names) {
+        if (command.get_option(name)->count() > 0) found.emplace_back(name);
+      }
+      return found;
+    };
+    flags->for_models = given({"--batch",   "--seq",      "--lengths", "--threads",  "--device",
+                               "--target",  "--streams",  "--sweep",   "--warmup",   "--iterations",
+                               "--profile", "--resident", "--eval",    "--relative", "--format",
+                               "--save",    "--against",  "--html",    "--markdown", "--junit"});
+    flags->for_servers =
+        given({"--rate", "--poisson", "--connections", "--data", "--path", "--api-key-file"});
     flags->has_iterations = iterations->count() > 0;
     flags->has_duration = duration->count() > 0;
     commands.chosen = [flags, &global = commands.flags](Log& log) {

@@ -8,6 +8,7 @@
 #include "tools/report/table.h"
 #include "tools/timing.h"
 #include "tools/workload.h"
+#include "tools/written_files.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -293,12 +294,12 @@ void add_compare(Commands& commands) {
   command
       .add_option("--save-worst", flags->save_worst,
                   "Write these samples to a .jsonl file that --data reads")
-      ->type_name("FILE")
+      ->type_name(kWrittenFile)
       ->check([](const std::string& path) {
         return path.ends_with(".jsonl") ? std::string() : "expected a name that ends in .jsonl";
       });
   command.add_option("--json", flags->json, "Write as JSON to this file, - for standard output")
-      ->type_name("FILE");
+      ->type_name(kWrittenFile);
   command.add_option(
       "--fail-if", flags->fail_if,
       "Exit with 7 if this holds, as in 'agreement<0.99' or 'pooler_output.max_error>1e-3'; "

@@ -5,6 +5,7 @@
 #include "tools/json.h"
 #include "tools/model.h"
 #include "tools/report/table.h"
+#include "tools/written_files.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -63,7 +64,7 @@ void add_compile(Commands& commands) {
       *commands.app.add_subcommand("compile", "Write a model as an engine, with the same numerics");
   command.add_option("model", flags->model, "ONNX file or folder")->required();
   command.add_option("-o,--output", flags->output, "Where to write: .rtai, .onnx or a folder")
-      ->type_name("FILE")
+      ->type_name(kWrittenFile)
       ->required();
   command
       .add_option("--dtype", flags->dtype,
@@ -71,7 +72,7 @@ void add_compile(Commands& commands) {
       ->check(CLI::IsMember({"f32", "bf16", "fp16"}))
       ->capture_default_str();
   command.add_option("--json", flags->json, "Write as JSON to this file, - for standard output")
-      ->type_name("FILE");
+      ->type_name(kWrittenFile);
   command.footer("Example: rtai compile model.onnx -o model.rtai");
   command.callback([flags, &commands] {
     commands.chosen = [flags, &global = commands.flags](Log& log) {

@@ -6,6 +6,7 @@
 #include "tools/json.h"
 #include "tools/machine.h"
 #include "tools/report/table.h"
+#include "tools/written_files.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -94,7 +95,7 @@ void add_devices(Commands& commands) {
   CLI::App& command = *commands.app.add_subcommand(
       "devices", "Show processors, instruction sets and what would be used");
   command.add_option("--json", *json, "Write as JSON to this file, - for standard output")
-      ->type_name("FILE");
+      ->type_name(kWrittenFile);
   command.footer("Example: rtai devices");
   command.callback([json, &commands] {
     commands.chosen = [json, &global = commands.flags](Log&) { return run_devices(*json, global); };

@@ -4,6 +4,7 @@
 #include "tools/json.h"
 #include "tools/metrics.h"
 #include "tools/workload.h"
+#include "tools/written_files.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -96,7 +97,7 @@ void add_eval(Commands& commands) {
   command
       .add_option("--json", flags->json,
                   "Write the result as JSON to this file, - for standard output")
-      ->type_name("FILE");
+      ->type_name(kWrittenFile);
   command.add_option("--fail-if", flags->fail_if,
                      "Exit with 7 if this holds, as in 'accuracy<0.9'");
   command.footer(

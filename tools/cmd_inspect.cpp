@@ -13,6 +13,7 @@
 #include "tools/report/steps.h"
 #include "tools/report/table.h"
 #include "tools/understanding.h"
+#include "tools/written_files.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -253,9 +254,9 @@ void add_inspect(Commands& commands) {
   command.add_option("model", flags->model, "ONNX file, folder or engine")->required();
   command.add_flag("--graph", flags->graph, "Print the graph as text");
   command.add_option("--svg", flags->svg, "Draw the steps with shapes and precision to this file")
-      ->type_name("FILE");
+      ->type_name(kWrittenFile);
   command.add_option("--json", flags->json, "Write as JSON to this file, - for standard output")
-      ->type_name("FILE");
+      ->type_name(kWrittenFile);
   command.footer("Example: rtai inspect model.rtai --svg graph.svg");
   command.callback([flags, &commands] {
     commands.chosen = [flags, &global = commands.flags](Log& log) {

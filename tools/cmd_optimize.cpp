@@ -185,8 +185,7 @@ void add_optimize(Commands& commands) {
   command.footer(
       "Examples: rtai optimize model -o model.rtai --speedup 6 --calib texts.txt --eval "
       "test.jsonl\n"
-      "          rtai optimize model -o model.rtai --fastest --max-drop 1 --calib texts.txt --eval "
-      "test.jsonl");
+      "          rtai optimize model -o model.rtai --fastest --max-drop 1 --calib texts.txt");
   command.callback([flags, &commands] {
     if (!flags->common.calibration)
       throw CLI::RequiredError("--calib (a few hundred plain texts like those to come)");

@@ -2,6 +2,7 @@
 #include "passes/passes.h"
 #include "tools/cli.h"
 #include "tools/json.h"
+#include "tools/written_files.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -87,7 +88,7 @@ void add_passes(Commands& commands) {
       *commands.app.add_subcommand("passes", "List the passes, their options and sources");
   command.add_flag("--markdown", flags->markdown, "As docs/passes.md has it");
   command.add_option("--json", flags->json, "Write as JSON to this file, - for standard output")
-      ->type_name("FILE");
+      ->type_name(kWrittenFile);
   command.footer("Example: rtai passes");
   command.callback([flags, &commands] {
     commands.chosen = [flags, &global = commands.flags](Log&) {

@@ -59,6 +59,7 @@ class Runner {
       if (flags_.top_k > 0) RTAI_TRY_VOID(keep_best_scores(line, flags_.top_k));
       std::cout << text_of(line) << std::flush;
     }
+    if (!std::cout) return Error{ErrorCode::io, "standard output cannot be written"};
     return {};
   }
 

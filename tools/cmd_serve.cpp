@@ -244,7 +244,7 @@ void add_queue_flags(CLI::App& command, ServeFlags& flags) {
       ->group(group);
   command
       .add_option("--timeout", flags.timeout_ms,
-                  "Deadline of requests that name none (default: none)")
+                  "Deadline of requests that name none, as in 200ms (default: none)")
       ->transform(as_milliseconds())
       ->group(group);
   command.add_option("--batch-tokens", flags.batch.most_tokens, "Tokens of a batch")
@@ -293,14 +293,18 @@ void add_serve(Commands& commands) {
   add_http_flags(command, *flags);
   add_queue_flags(command, *flags);
   command
-      .add_option("--drain-delay", flags->drain_delay_ms,
-                  "After SIGTERM, how long to go on taking requests while /ready says no")
+      .add_option(
+          "--drain-delay", flags->drain_delay_ms,
+          "After SIGTERM, milliseconds (or 2s) to go on taking requests while /ready says no")
       ->transform(as_milliseconds())
       ->capture_default_str();
-  command.add_option("--drain-limit", flags->drain_limit_s, "And when to end at the latest")
+  command
+      .add_option("--drain-limit", flags->drain_limit_s,
+                  "And seconds after which to end at the latest")
       ->transform(as_seconds())
       ->capture_default_str();
-  command.add_option("--watchdog", flags->watchdog_s, "End if computing is stuck for this long")
+  command
+      .add_option("--watchdog", flags->watchdog_s, "End if computing is stuck for so many seconds")
       ->transform(as_seconds())
       ->capture_default_str();
   command.footer(

@@ -52,7 +52,7 @@ std::string starting_config(const std::string& model) {
   // What comes in: an ONNX file, or a folder as Hugging Face tools write it.
   "model": "{}",
   // What goes out: .rtai is an engine, .onnx loads in any runtime, anything else is a folder.
-  "output": "model.rtai",
+  "output": "optimized.rtai",
 
   // A few hundred plain texts like those to come, one a line; no labels.
   "calib": "texts.txt",

@@ -4,6 +4,7 @@
 #include "tools/cli.h"
 #include "tools/json.h"
 #include "tools/report/table.h"
+#include "tools/written_files.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -44,7 +45,7 @@ void add_verify(Commands& commands) {
   CLI::App& command = *commands.app.add_subcommand("verify", "Check an engine file completely");
   command.add_option("engine", flags->engine, "Engine file")->required();
   command.add_option("--json", flags->json, "Write as JSON to this file, - for standard output")
-      ->type_name("FILE");
+      ->type_name(kWrittenFile);
   command.footer("Example: rtai verify model.rtai");
   command.callback([flags, &commands] {
     commands.chosen = [flags, &global = commands.flags](Log&) {

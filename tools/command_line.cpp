@@ -3,6 +3,7 @@
 #include "runtime/base/mapped_file.h"
 #include "tools/cli_description.h"
 #include "tools/json.h"
+#include "tools/json_file.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -94,8 +95,10 @@ Result<nlohmann::json> read_commented_json(const std::string& path) {
     return Error{ErrorCode::invalid_input, path + ": larger than 1 MiB"};
   nlohmann::json document = nlohmann::json::parse(file.text(), nullptr, /*allow_exceptions=*/false,
                                                   /*ignore_comments=*/true);
-  if (!document.is_object())
-    return Error{ErrorCode::invalid_input, path + ": expected a JSON object"};
+  if (!document.is_object()) {
+    return invalid_input(
+        fmt::format("{}: expected a JSON object{}", path, fault_in(file.text(), true)));
+  }
   return document;
 }
 
@@ -135,6 +138,33 @@ bool is_given(const std::vector<std::string>& words, const std::string& key) {
   });
 }
 
+/// The option that `key` of a file names, with the part of `app` that has it.
+struct NamedOption {
+  const CLI::Option* option = nullptr;
+  const CLI::App* part = nullptr;
+};
+
+NamedOption option_of(const CLI::App* app, const std::string& key) {
+  NamedOption named;
+  if (app == nullptr) return named;
+  for_each_option(*app, [&](const CLI::Option& option, const CLI::App& part) {
+    const auto& names = option.get_lnames();
+    if (std::ranges::find(names, key) != names.end()) named = {&option, &part};
+  });
+  return named;
+}
+
+/// True if the words give a flag that cannot stand beside this one.
+bool is_replaced(const NamedOption& named, const std::vector<std::string>& words) {
+  if (named.option == nullptr) return false;
+  const bool only_one = named.part->get_require_option_max() == 1;
+  return std::ranges::any_of(named.part->get_options(), [&](const CLI::Option* other) {
+    return other != named.option && !other->get_lnames().empty() &&
+           (only_one || named.option->get_excludes().contains(const_cast<CLI::Option*>(other))) &&
+           is_given(words, other->get_lnames().front());
+  });
+}
+
 /// Insertions, deletions and changes of one character that make `b` of `a` (Levenshtein 1966).
 std::size_t edit_distance(const std::string& a, const std::string& b) {
   std::vector<std::size_t> row(b.size() + 1);
@@ -163,10 +193,9 @@ std::vector<std::string> names_of_commands(const CLI::App& app) {
   return names;
 }
 
-void add_flags(const CLI::App& app, std::vector<std::string>& names) {
+void add_keys(const CLI::App& app, std::vector<std::string>& keys) {
   for_each_option(app, [&](const CLI::Option& option, const CLI::App&) {
-    for (const std::string& name : option.get_lnames())
-      names.push_back("--" + name);
+    keys.insert(keys.end(), option.get_lnames().begin(), option.get_lnames().end());
   });
 }
 
@@ -237,7 +266,8 @@ Result<std::vector<std::string>> expand_config(const CLI::App& app,
   const auto [path, kept] = split_config(words);
   if (path.empty()) return kept;
   RTAI_TRY(const nlohmann::json document, read_commented_json(path));
-  const std::vector<std::string> positionals = positionals_of(command_in(app, kept));
+  const CLI::App* command = command_in(app, kept);
+  const std::vector<std::string> positionals = positionals_of(command);
   const std::size_t arguments = count_arguments(app, kept);
   std::vector<std::string> expanded = kept;
   for (const auto& [key, value] : document.items()) {
@@ -248,10 +278,31 @@ Result<std::vector<std::string>> expand_config(const CLI::App& app,
     const bool is_positional = positional != positionals.end();
     if (is_positional && static_cast<std::size_t>(positional - positionals.begin()) < arguments)
       continue;
+    const NamedOption named = option_of(command, key);
+    if (is_replaced(named, kept)) continue;
+    const bool is_known =
+        is_positional || named.option != nullptr || option_of(&app, key).option != nullptr;
+    if (command != nullptr && !is_known) {
+      std::vector<std::string> keys = positionals;
+      add_keys(*command, keys);
+      add_keys(app, keys);
+      return invalid_input(fmt::format("{}: unknown key '{}'{}", path, key, suggestion(key, keys)));
+    }
     RTAI_TRY(const std::vector<std::string> more, words_of(key, value, is_positional).in(path));
     add_words(expanded, more);
   }
   return expanded;
+}
+
+std::string origin_of(const std::string& message,
+                      const std::vector<std::string>& typed,
+                      const std::vector<std::string>& with_environment) {
+  if (!message.starts_with("--")) return "";
+  const std::string key = message.substr(2, message.find_first_of(": ") - 2);
+  if (is_given(typed, key)) return "";
+  if (is_given(with_environment, key)) return fmt::format(" (from {})", environment_name(key));
+  const std::string path = config_path(with_environment);
+  return path.empty() ? "" : fmt::format(" (from {})", path);
 }
 
 std::string config_path(const std::vector<std::string>& words) {
@@ -281,8 +332,10 @@ std::string explain(const CLI::App& app,
   const std::string help = fmt::format(" (see `rtai {} --help`)", chosen.front()->get_name());
   if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
     std::vector<std::string> flags;
-    add_flags(*chosen.front(), flags);
-    add_flags(app, flags);
+    add_keys(*chosen.front(), flags);
+    add_keys(app, flags);
+    for (std::string& flag : flags)
+      flag.insert(0, "--");
     const std::vector<std::string> extra = app.remaining(true);
     const std::string word = extra.empty() ? "" : extra.front().substr(0, extra.front().find('='));
     if (word.starts_with('-'))

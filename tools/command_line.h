@@ -36,6 +36,12 @@ Result<std::vector<std::string>> expand_config(const CLI::App& app,
 /// The file of the last --config among the words, or an empty text.
 std::string config_path(const std::vector<std::string>& words);
 
+/// " (from RTAI_THREADS)", " (from rtai.json)": who gave the flag that a message begins with, where
+/// it was not typed.
+std::string origin_of(const std::string& message,
+                      const std::vector<std::string>& typed,
+                      const std::vector<std::string>& with_environment);
+
 /// What was given to the command that `app` has parsed, as a file for --config.
 nlohmann::ordered_json given_flags(const CLI::App& app);
 

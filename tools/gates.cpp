@@ -8,7 +8,7 @@
 namespace rtai::tools {
 namespace {
 
-std::string_view trimmed(std::string_view text) {
+std::string_view without_blanks(std::string_view text) {
   const std::size_t begin = text.find_first_not_of(' ');
   if (begin == std::string_view::npos) return {};
   return text.substr(begin, text.find_last_not_of(' ') - begin + 1);
@@ -39,17 +39,17 @@ Result<Gate> parse_gate(const std::string& text) {
   const std::size_t at = text.find_first_of("<>");
   if (at == std::string::npos || at == 0) return error;
   Gate gate{.text = text,
-            .figure = std::string(trimmed(std::string_view(text).substr(0, at))),
+            .figure = std::string(without_blanks(std::string_view(text).substr(0, at))),
             .comparison = text.substr(at, text.compare(at + 1, 1, "=") == 0 ? 2 : 1)};
-  std::string_view number = trimmed(std::string_view(text).substr(at + gate.comparison.size()));
+  std::string_view number = without_blanks(std::string_view(text).substr(at + gate.comparison.size()));
   constexpr std::string_view kBaseline = "baseline";
   if (number.ends_with(kBaseline)) {
     gate.times_baseline = true;
-    number = trimmed(number.substr(0, number.size() - kBaseline.size()));
+    number = without_blanks(number.substr(0, number.size() - kBaseline.size()));
     if (number.empty()) {
       number = "1";
     } else if (number.ends_with('*')) {
-      number = trimmed(number.substr(0, number.size() - 1));
+      number = without_blanks(number.substr(0, number.size() - 1));
     } else {
       return error;
     }

@@ -119,8 +119,24 @@ std::vector<JsonValue> JsonValue::children() const {
 Result<json> parse_json(std::string_view text) {
   RTAI_TRY_VOID(check_extent(text));
   json document = json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (document.is_discarded()) return invalid_input("expected JSON");
+  if (document.is_discarded()) return invalid_input(fmt::format("expected JSON{}", fault_in(text)));
   return document;
+}
+
+std::string fault_in(std::string_view text, bool has_comments) {
+  std::size_t at = text.size();
+  try {
+    [[maybe_unused]] const json document = json::parse(text, nullptr, true, has_comments);
+    return "";
+  } catch (const json::parse_error& error) {
+    at = std::min(std::max<std::size_t>(error.byte, 1) - 1, text.size());
+  }
+  const std::string_view before = text.substr(0, at);
+  const auto line = 1 + std::ranges::count(before, '\n');
+  const std::size_t begin = before.rfind('\n') + 1;  // 0 where there is none
+  return line == 1 && text.find('\n') == std::string_view::npos
+             ? fmt::format("; column {} is wrong", at - begin + 1)
+             : fmt::format("; line {}, column {} is wrong", line, at - begin + 1);
 }
 
 Result<JsonFile> read_json(const std::filesystem::path& path) {

@@ -8,6 +8,7 @@
 #include "tools/flag_values.h"
 #include "tools/report/optimization_page.h"
 #include "tools/report/table.h"
+#include "tools/written_files.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -63,7 +64,7 @@ void warn_of_unknown(const TokenBatch& texts,
 void OptimizationFlags::add_to(CLI::App& command) {
   command.add_option("model", model, "ONNX file or folder")->required();
   command.add_option("-o,--output", output, "Where to write: .onnx, .rtai or a folder")
-      ->type_name("FILE")
+      ->type_name(kWrittenFile)
       ->required();
   command
       .add_option("--calib", calibration,
@@ -79,8 +80,8 @@ void OptimizationFlags::add_to(CLI::App& command) {
                      "Exit with 7 if more points than this are lost: of the metric, or of "
                      "agreement without labels");
   command.add_option("--report", report, "Write the report as JSON to this file")
-      ->type_name("FILE");
-  command.add_option("--json", json, "As --report; - for standard output")->type_name("FILE");
+      ->type_name(kWrittenFile);
+  command.add_option("--json", json, "As --report; - for standard output")->type_name(kWrittenFile);
   reports.add_to(command);
   command.add_flag("--dry-run", dry_run,
                    "Check the model, the texts and the flags, show the plan, and stop");
@@ -422,7 +423,13 @@ void Optimization::judge() {
                              before.value && after.value ? after.metric : "agreement"),
          .is_missed = !(drop <= *flags_->max_drop),  // not a number is lost, too
          .hint = hint});
-  } else if (report_.command == "quantize") {
+  } else if (report_.command != "quantize") {
+    constexpr double kWorthAWord = 1;
+    if (const double lost = points_lost(before, after); !(lost <= kWorthAWord)) {
+      log_->warning(fmt::format("{:.2f} points of {} were lost; --max-drop says how many may be",
+                                lost, before.value && after.value ? after.metric : "agreement"));
+    }
+  } else {
     report_.verdicts.push_back(
         {.text = fmt::format("agreement: {:.2f} %, at least {:.0f} % expected",
                              100 * *after.agreement, 100 * kLeastAgreement),

@@ -9,12 +9,14 @@
 #include "tools/command_line.h"
 #include "tools/json.h"
 #include "tools/version.h"
+#include "tools/written_files.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <poll.h>
+#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdio>
 #include <memory>
 #include <span>
@@ -33,6 +35,19 @@ class HelpFormatter : public CLI::FormatterBase {
     return help_text(describe(*program), program == app ? "" : app->get_name());
   }
 };
+
+/// True if nobody reads standard output any more: `| head` has enough.
+bool is_output_unread() {
+  pollfd output{.fd = STDOUT_FILENO, .events = POLLOUT, .revents = 0};
+  return ::poll(&output, 1, 0) == 1 && (output.revents & (POLLERR | POLLHUP)) != 0;
+}
+
+/// The code to end with, once all that was printed has gone out.
+int finish_output(int code) {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
+  if (is_output_unread()) return code;
+  return report({ErrorCode::io, "standard output cannot be written"});
+}
 
 /// Whoever reads a CI log does not see which names a file gave.
 Error with_origin(Error error, const std::string& config, std::span<char*> words) {
@@ -115,17 +130,27 @@ int run_program(int argc, char** argv) {
   app.footer(
       "The environment gives flags too: RTAI_BATCH_TOKENS for --batch-tokens.\n"
       "The command line wins over it, and it over the file of --config.");
-  const std::vector<std::string> given = add_environment(app, {argv + 1, argv + argc});
+  const std::vector<std::string> typed(argv + 1, argv + argc);
+  const std::vector<std::string> given = add_environment(app, typed);
   const Result<std::vector<std::string>> words = expand_config(app, given);
   if (!words) return report(words.error());
   try {
     app.parse(std::vector<std::string>(words->rbegin(), words->rend()));
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
-    std::fputs(fmt::format("rtai: {}\n", explain(app, error, *words)).c_str(), stderr);
+    if (error.get_exit_code() == 0) {  // --help, --version
+      app.exit(error);
+      return finish_output(0);
+    }
+    const std::string message = explain(app, error, *words);
+    std::fputs(fmt::format("rtai: {}{}\n", message, origin_of(message, typed, given)).c_str(),
+               stderr);
     return 2;
   }
 
+  if (const Result<void> distinct = check_written_files(app); !distinct) {
+    report(distinct.error());
+    return 2;
+  }
   if (dump_config) {
     chosen = [&](Log&) -> Result<int> {
       RTAI_TRY_VOID(write_json(given_flags(app), "-"));
@@ -134,11 +159,8 @@ int run_program(int argc, char** argv) {
   }
   TerminalLog log(flags);
   const Result<int> result = chosen(log);
-  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
-    if (errno == EPIPE) return result ? *result : report(result.error());  // `| head` has enough
-    return report({ErrorCode::io, "standard output cannot be written"});
-  }
-  if (result) return *result;
+  if (!result && result.error().code() == ErrorCode::io && is_output_unread()) return 0;
+  if (result) return finish_output(*result);
   return report(with_origin(result.error(), config_path(given),
                             std::span(argv, static_cast<std::size_t>(argc)).subspan(1)));
 }

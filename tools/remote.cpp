@@ -133,7 +133,7 @@ std::string report_text(const serve::LoadOptions& options, const serve::LoadRepo
   }
   if (report.failed > 0) text += fmt::format("failed    {:>8}\n", report.failed);
   for (const auto& [engine, count] : report.engines)
-    text += fmt::format("by {}: {}\n", engine.empty() ? "?" : engine, count);
+    text += fmt::format("engine {}: {} answers\n", engine.empty() ? "?" : engine, count);
   text += fmt::format("{:.1f} answers/s\n",
                       static_cast<double>(report.answered_ms.size()) / report.seconds);
   if (options.rate_per_s > 0) text += "latency counts from when each request was due\n";

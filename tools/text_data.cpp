@@ -2,6 +2,7 @@
 
 #include "runtime/base/atomic_write.h"
 #include "runtime/base/mapped_file.h"
+#include "runtime/text/utf8.h"
 #include "tools/csv.h"
 #include "tools/json.h"
 #include "tools/json_file.h"
@@ -186,6 +187,17 @@ Result<std::vector<Sample>> samples_of_lines(std::string_view content, LineForm 
   return samples;
 }
 
+/// Where a file is in another encoding, a tokenizer would read its letters as unknown ones.
+Result<void> expect_utf8(std::string_view content) {
+  for (std::size_t line = 1, begin = 0; begin < content.size(); ++line) {
+    const std::size_t end = std::min(content.find('\n', begin), content.size());
+    if (!text::is_valid_utf8(content.substr(begin, end - begin)))
+      return invalid_input(fmt::format("line {}: expected a text in UTF-8", line));
+    begin = end + 1;
+  }
+  return {};
+}
+
 /// Where the records of a table have what makes a sample.
 struct SampleColumns {
   std::size_t count = 0;  // of all columns
@@ -265,11 +277,12 @@ Result<std::vector<Sample>> samples_of_table(std::string_view content, CsvFormat
 Result<std::vector<Sample>> read_samples(const std::filesystem::path& path) {
   const std::string ending = path.extension().string();
   const bool is_table = ending == ".csv" || ending == ".tsv";
+  RTAI_TRY(const MappedFile file, MappedFile::open(path));
   if (!is_table && ending != ".txt" && ending != ".jsonl") {
     return Error{ErrorCode::invalid_input,
                  fmt::format("{}: expected a .txt, .jsonl, .csv or .tsv file", path.string())};
   }
-  RTAI_TRY(const MappedFile file, MappedFile::open(path));
+  RTAI_TRY_VOID(expect_utf8(file.text()).in(path.string()));
   Result<std::vector<Sample>> samples =
       is_table ? samples_of_table(file.text(), ending == ".csv" ? CsvFormat::csv : CsvFormat::tsv)
                : samples_of_lines(file.text(), ending == ".txt" ? LineForm::plain : LineForm::json);

@@ -413,6 +413,73 @@ class CliTest(unittest.TestCase):
         self.refused(3, "none: no such file or folder (names in ", "compile", f"--config={config}")
         self.refused(3, "other: no such file or folder", "compile", "--seed", 7, "other", "-v", f"--config={config}")
 
+    def test_a_goal_on_the_command_line_replaces_that_of_the_config(self):
+        config = self.folder / "goal.json"
+        config.write_text(json.dumps({"model": str(DEMO), "output": str(self.folder / "x.rtai"), "calib": str(self.texts()), "speedup": 3}))
+        plan = self.ok(rtai("optimize", "--config", config, "--latency", "2ms", "--dry-run"))
+        self.assertIn("if int8 alone is above 2 ms", plan)
+        self.assertIn("less than 3x faster", self.ok(rtai("optimize", "--config", config, "--dry-run")))
+        # Flags that may stand together do.
+        config.write_text(json.dumps({"model": str(DEMO), "output": str(self.folder / "x"), "calib": str(self.texts()), "keep-heads": 0.5}))
+        plan = self.ok(rtai("prune", "--config", config, "--keep-ffn", 0.25, "--dry-run"))
+        self.assertRegex(plan, "keep-heads=0.5,keep-ffn=0.25")
+        self.assertNotIn("keep-heads", self.ok(rtai("prune", "--config", config, "--flops", 2, "--dry-run")))
+
+    def test_what_is_wrong_with_a_config_is_told_with_the_file(self):
+        config = self.folder / "wrong.json"
+        config.write_text('{"model": "m", "speeedup": 6}')
+        self.refused(3, f"{config}: unknown key 'speeedup'; did you mean 'speedup'?", "optimize", "--config", config)
+        config.write_text('{\n  // a comment\n  "seq": 8\n  "batch": 1\n}')
+        self.refused(3, f"{config}: expected a JSON object; line 4, column 9 is wrong", "bench", self.engine, "--config", config)
+        config.write_text('{"seq": "x"}')
+        self.refused(2, f"(from {config})", "bench", self.engine, "--config", config)
+        result = rtai("bench", self.engine, env={**os.environ, "RTAI_SEQ": "x"})
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("--seq: ", result.stderr)
+        self.assertIn("(from RTAI_SEQ)", result.stderr)
+        self.assertNotIn("(from", rtai("bench", self.engine, "--seq", "x").stderr)
+
+    def test_nothing_that_is_read_is_written_over(self):
+        own = self.folder / "own"
+        shutil.copytree(DEMO, own)
+        before = {path.name: path.read_bytes() for path in own.iterdir()}
+        texts, out = self.texts(), self.folder / "over.rtai"
+        for args in (["quantize", own, "-o", own], ["quantize", own / "model.onnx", "-o", f"{own}/"], ["quantize", own, "-o", own / "model.onnx"],
+                     ["quantize", own, "-o", out, "--calib", own / "calibration.txt", "--report", own / ".." / "own" / "calibration.txt"],
+                     ["bench", own / "model.onnx", "--json", own / "model.onnx"],
+                     ["eval", own, "--data", own / "test.jsonl", "--json", own / "test.jsonl"]):
+            self.refused(2, "would replace what is read as", *args)
+        self.refused(2, f"--output {out}: --html writes this, too", "quantize", own, "-o", out, "--html", out)
+        self.assertEqual({path.name: path.read_bytes() for path in own.iterdir()}, before)
+        self.assertFalse(out.exists())
+        # An engine in its model's folder, devices, and a baseline that moves on are all right.
+        few = ["--iterations", 5, "--seq", 8, "--threads", 1]
+        self.ok(rtai("quantize", own, "-o", own / "int8.rtai", "--seq", 8, "--threads", 1))
+        self.ok(rtai("bench", self.engine, *few, "--json", os.devnull, "--save", os.devnull))
+        baseline = self.folder / "moving.json"
+        self.ok(rtai("bench", self.engine, *few, "--save", baseline))
+        self.ok(rtai("bench", self.engine, *few, "--against", baseline, "--save", baseline))
+
+    def test_a_reader_that_has_enough_ends_it_quietly(self):
+        texts = self.texts()
+        texts.write_text("play some music\n" * 20000)
+        for command in (f"'{RTAI}' run '{self.engine}' --data '{texts}' --json", f"yes 'play some music' | '{RTAI}' run '{self.engine}'"):
+            done = subprocess.run(["bash", "-c", f"set -o pipefail; {command} | head -1; echo ${{PIPESTATUS[-2]}}"], capture_output=True, text=True,
+                                  timeout=60)
+            self.assertEqual(done.stderr, "")
+            self.assertEqual(done.stdout.splitlines()[-1], "0")
+
+    def test_a_full_disk_behind_standard_output_is_told(self):
+        with open("/dev/full", "w") as full:
+            for args in (["--help"], ["--version"], ["run", self.engine, "play"]):
+                done = subprocess.run([RTAI, *map(str, args)], stdout=full, stderr=subprocess.PIPE, text=True)
+                self.assertEqual((done.returncode, done.stderr), (3, "rtai: standard output cannot be written\n"))
+
+    def texts(self):
+        path = self.folder / "some-texts.txt"
+        path.write_text("play some music\nrate this book five stars\n")
+        return path
+
     def test_environment_gives_flags_between_command_line_and_config(self):
         config = self.folder / "flags.json"
         config.write_text(json.dumps({"seq": 32, "iterations": 2, "json": "-"}))

@@ -84,7 +84,7 @@ class PruneTest(unittest.TestCase):
         self.assertLess(sum(layer["ffn"] for layer in report["layers"]), 4 * 512)
 
     def test_a_drop_that_nothing_keeps_leaves_int8_alone(self):
-        report = self.optimize(7, "none.rtai", "--fastest", "--max-drop", -1, "--calib-texts", 40)
+        report = self.optimize(7, "nothing-kept.rtai", "--fastest", "--max-drop", -1, "--calib-texts", 40)
         self.assertEqual([one["name"] for one in report["passes"]], ["quantize-int8"])
         self.assertEqual([layer["ffn"] for layer in report["layers"]], [512] * 4)
 

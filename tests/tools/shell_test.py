@@ -50,7 +50,7 @@ class ShellTest(unittest.TestCase):
 
     def test_help_begins_with_what_must_be_given(self):
         lines = rtai("prune", "--help").stdout.splitlines()
-        self.assertIn("Usage: rtai prune MODEL -o FILE [flags]", lines)
+        self.assertIn("Usage: rtai prune MODEL -o OUT [flags]", lines)
         headings = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
         self.assertEqual(headings[:3], ["Arguments:", "Target, one of these:", "Options:"])
         self.assertEqual(sum("--help" in line for line in lines), 1)
@@ -101,7 +101,7 @@ class ShellTest(unittest.TestCase):
         shutil.copy(DEMO / "calibration.txt", self.folder / "texts.txt")
         plan = rtai("optimize", "--config", config, "--threads", 1, "--dry-run", cwd=self.folder)
         self.assertEqual(plan.returncode, 0, plan.stderr)
-        for part in ("calibrate with", "prune-obs", "quantize-int8", "write model.rtai", "more than 1 points", "report.html"):
+        for part in ("calibrate with", "prune-obs", "quantize-int8", "write optimized.rtai", "more than 1 points", "report.html"):
             self.assertIn(part, plan.stdout)
         self.assertEqual({path.name for path in self.folder.iterdir()}, {"rtai.json", "texts.txt"})
         again = rtai("init", cwd=self.folder)
@@ -129,8 +129,8 @@ class ShellTest(unittest.TestCase):
         config = self.folder / "wrong.json"
         config.write_text('{"model": "m", "output": "o.rtai", "latency": 1, "sped-up": 3}')
         done = rtai("optimize", "--config", config)
-        self.assertEqual(done.returncode, 2)
-        self.assertIn("did you mean '--speedup'", done.stderr)
+        self.assertEqual(done.returncode, 3)
+        self.assertIn("did you mean 'speedup'?", done.stderr)
 
     def test_the_same_config_gives_the_same_bytes(self):
         config = self.folder / "rtai.json"

@@ -100,5 +100,19 @@ TEST_CASE("a file without texts is refused, whatever its form") {
   CHECK(refusal("t.xml", "<a/>") == "t.xml: expected a .txt, .jsonl, .csv or .tsv file");
 }
 
+TEST_CASE("texts in another encoding are refused with the line") {
+  CHECK(refusal("t.txt", "Stra\xc3\x9f\x65\nStra\xdf\x65\n") ==
+        "t.txt: line 2: expected a text in UTF-8");
+  CHECK(refusal("t.jsonl", "{\"text\": \"Stra\xdf\x65\"}") ==
+        "t.jsonl: line 1: expected a text in UTF-8");
+  CHECK(refusal("t.csv", "text\nb\nc\n\xff\xfe") == "t.csv: line 4: expected a text in UTF-8");
+  CHECK(read("t.txt", "\xef\xbf\xbd\n"));  // U+FFFD itself is a character
+}
+
+TEST_CASE("what is no JSON is told with its column") {
+  CHECK(refusal("t.jsonl", "{\"text\": \"a\"}\n{\"text\": oops}\n") ==
+        "t.jsonl: line 2: expected JSON; column 10 is wrong");
+}
+
 }  // namespace
 }  // namespace rtai::tools

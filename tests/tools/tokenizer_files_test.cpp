@@ -350,7 +350,7 @@ TEST_CASE("files that are no JSON, too deep or cut short are refused") {
   for (const std::size_t size :
        {std::size_t{0}, std::size_t{1}, whole.size() / 2, whole.size() - 1}) {
     folder.write("tokenizer.json", whole.substr(0, size));
-    CHECK(refusal(folder).message == "tokenizer.json: expected JSON");
+    CHECK(refusal(folder).message.starts_with("tokenizer.json: expected JSON; column "));
   }
   folder.write("tokenizer.json", std::string(1'000'000, '['));
   CHECK(refusal(folder).message == "tokenizer.json: nested deeper than 64");
@@ -423,7 +423,7 @@ TEST_CASE("a tokenizer_config.json that is wrong is refused with its key") {
         "tokenizer_config.json: model_max_length: expected at least 3 tokens, found -1e+30");
   CHECK(wrong("{\"truncation_side\": \"left\"}") ==
         "tokenizer_config.json: truncation_side 'left' is not supported; supported: right");
-  CHECK(wrong("nonsense") == "tokenizer_config.json: expected JSON");
+  CHECK(wrong("nonsense") == "tokenizer_config.json: expected JSON; column 2 is wrong");
   CHECK(wrong("{\"mask_token\": 3}") ==
         "tokenizer.json: mask_token.content: expected a string, found nothing");
 }

@@ -142,9 +142,12 @@ std::vector<Column> columns_of(const BenchReport& report) {
   add("p90", [](const BenchResult& r) { return human_ms(r.run.latency.p90); });
   add("p99", [](const BenchResult& r) { return human_ms(r.run.latency.p99); });
   add("per second", [](const BenchResult& r) { return fmt::format("{:.0f}", per_second(r)); });
-  add("speed-up", [](const BenchResult& r) {
-    return fmt::format("{:.2f}x", r.against_first ? r.against_first->ratio : 1.0);
-  });
+  if (std::ranges::any_of(results,
+                          [](const BenchResult& r) { return r.against_first.has_value(); })) {
+    add("speed-up", [](const BenchResult& r) {
+      return fmt::format("{:.2f}x", r.against_first ? r.against_first->ratio : 1.0);
+    });
+  }
   if (std::ranges::any_of(results,
                           [](const BenchResult& r) { return r.baseline_p50_ms.has_value(); })) {
     add("to baseline", [](const BenchResult& r) {
@@ -188,13 +191,16 @@ std::string profile_text(const BenchResult& r, const Peaks& peaks) {
   return text + table.text();
 }
 
+bool is_one_workload(const BenchReport& report) {
+  const std::string first = workload_text(report.results.front().workload);
+  return std::ranges::all_of(report.results, [&](const BenchResult& result) {
+    return workload_text(result.workload) == first;
+  });
+}
+
 /// The workload in brackets, where results differ in theirs; else the head of the report says it.
 std::string workload_note(const BenchReport& report, const BenchResult& result) {
-  const std::string note = workload_text(result.workload);
-  const bool is_same = std::ranges::all_of(report.results, [&](const BenchResult& other) {
-    return workload_text(other.workload) == note;
-  });
-  return is_same ? "" : fmt::format(" ({})", note);
+  return is_one_workload(report) ? "" : fmt::format(" ({})", workload_text(result.workload));
 }
 
 /// A line for each model but the first of its workload.
@@ -256,6 +262,12 @@ Figures figures_of(const Json& result) {
                           "peak_rss_bytes", "throughput_per_s", "tokens_per_s"}) {
     if (result.contains(key)) figures[key] = result[key];
   }
+  if (result.contains("quality")) {
+    const Json& quality = result["quality"];
+    if (quality["value"].is_number())
+      figures[quality["metric"].get<std::string>()] = quality["value"];
+    if (quality["agreement"].is_number()) figures["agreement"] = quality["agreement"];
+  }
   return figures;
 }
 
@@ -308,8 +320,9 @@ std::vector<std::string> BenchReport::tokenization_lines() const {
 
 std::string BenchReport::text() const {
   const BenchResult& first = results.front();
-  std::string text = fmt::format("{} | target {} | {}\n\n", cpu_name(), first.run.target,
-                                 workload_text(first.workload));
+  std::string text =
+      fmt::format("{} | target {}{}\n\n", cpu_name(), first.run.target,
+                  is_one_workload(*this) ? " | " + workload_text(first.workload) : "");
   const std::vector<Column> columns = columns_of(*this);
   std::vector<std::string> head;
   for (const Column& column : columns)
@@ -367,8 +380,9 @@ std::string BenchReport::csv() const {
 
 std::string BenchReport::markdown() const {
   const BenchResult& first = results.front();
-  std::string text = fmt::format("### rtai bench\n\n{}, target {}, {}\n\n|", cpu_name(),
-                                 first.run.target, workload_text(first.workload));
+  std::string text =
+      fmt::format("### rtai bench\n\n{}, target {}{}\n\n|", cpu_name(), first.run.target,
+                  is_one_workload(*this) ? ", " + workload_text(first.workload) : "");
   const std::vector<Column> columns = columns_of(*this);
   for (const Column& column : columns)
     text += fmt::format(" {} |", column.name);

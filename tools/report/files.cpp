@@ -2,6 +2,7 @@
 
 #include "runtime/base/atomic_write.h"
 #include "runtime/base/mapped_file.h"
+#include "tools/written_files.h"
 
 #include <CLI/CLI.hpp>
 
@@ -23,14 +24,14 @@ Result<void> append_text(const std::string& path, const std::string& text) {
 void ReportFlags::add_to(CLI::App& command) {
   const std::string group = "Reports";
   command.add_option("--html", html, "Write a page for people: one file, needs no network")
-      ->type_name("FILE")
+      ->type_name(kWrittenFile)
       ->group(group);
   command
       .add_option("--markdown", markdown, "Add a summary to this file, as \"$GITHUB_STEP_SUMMARY\"")
-      ->type_name("FILE")
+      ->type_name(kWrittenFile)
       ->group(group);
   command.add_option("--junit", junit, "Write the gates as JUnit XML, a test case each")
-      ->type_name("FILE")
+      ->type_name(kWrittenFile)
       ->group(group);
 }
 

@@ -71,8 +71,11 @@ std::vector<Change> changes_of(const Json& report) {
     const std::optional<double> before = number(member(latency, "before"), key);
     const std::optional<double> after = number(member(latency, "after"), key);
     if (!before || !after) continue;
+    // The medians' ratio is less sure than what runs in turn showed.
+    const std::optional<double> shown =
+        std::string_view(key) == "p50" ? number(report, "speedup") : std::nullopt;
     changes.push_back({name, before, *after, human_ms(*before), human_ms(*after),
-                       times(*before / *after, "faster", "slower")});
+                       times(shown.value_or(*before / *after), "faster", "slower")});
   }
   const std::optional<double> before = number(member(report, "bytes"), "before");
   const std::optional<double> after = number(member(report, "bytes"), "after");
@@ -145,6 +148,7 @@ void add_layers(const Json& report, Page& page) {
   if (!layers.is_array() || layers.empty()) return;
   page.heading("Layer by layer");
   const std::vector<std::string> sites = sites_of(layers);
+  constexpr std::size_t kSensitivity = 3;  // the column, and cost the next
   std::vector<std::string> head = {"layer", "heads", "FFN columns", "sensitivity", "cost"};
   if (sites.empty()) head.push_back("precision");
   head.insert(head.end(), sites.begin(), sites.end());
@@ -165,7 +169,18 @@ void add_layers(const Json& report, Page& page) {
     }
     rows.push_back(std::move(row));
   }
+  const auto is_empty = [&](std::size_t column) {
+    return std::ranges::all_of(rows, [&](const auto& row) { return row[column].text.empty(); });
+  };
+  const bool has_figures = !is_empty(kSensitivity);
+  for (const std::size_t column : {kSensitivity + 1, kSensitivity}) {
+    if (!is_empty(column)) continue;
+    head.erase(head.begin() + static_cast<std::ptrdiff_t>(column));
+    for (auto& row : rows)
+      row.erase(row.begin() + static_cast<std::ptrdiff_t>(column));
+  }
   page.table(head, rows);
+  if (!has_figures) return;
   page.note(
       "Sensitivity: divergence of the outputs from the dense model's that the layer's own "
       "reduction causes. Cost: predicted time of the layer as deployed.");

@@ -33,7 +33,7 @@ Result<Body> parse_body(std::string_view body) {
   if (depth_of(body) > kDeepest)
     return Error{ErrorCode::invalid_input, fmt::format("JSON deeper than {} levels", kDeepest)};
   Result<Body> parsed = tools::parse_json(body);
-  if (!parsed || !parsed->is_object())
+  if (parsed && !parsed->is_object())
     return Error{ErrorCode::invalid_input, "expected a JSON object"};
   return parsed;
 }
@@ -56,7 +56,7 @@ Result<std::optional<std::size_t>> engine_called(const EngineSet& set, const std
     if (set.engines.size() > 1 && set.engines[i]->name == name) return std::optional(i);
   }
   if (name == set.model_name) return std::optional<std::size_t>();
-  return Error{ErrorCode::not_found, "no model of this name"};
+  return Error{ErrorCode::not_found, "no model or engine of this name"};
 }
 
 HttpResponse json_response(const Json& json) {
