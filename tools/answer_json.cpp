@@ -23,28 +23,34 @@ Json output_json(const engine::Program& program, std::size_t i, const SampleOutp
   return rows == engine::Rows::tokens ? rows_json(output) : rows_json(output)[0];
 }
 
-/// Names for every class the model can give.
-std::vector<std::string> all_names(const AnswerModel& model, Index classes) {
-  std::vector<std::string> names;
+/// Names for every class the model can give: its own, or `made` where it lacks some.
+const std::vector<std::string>& all_names(const AnswerModel& model,
+                                          Index classes,
+                                          std::vector<std::string>& made) {
+  if (std::ssize(model.labels) >= classes) return model.labels;
   for (Index i = 0; i < classes; ++i)
-    names.push_back(label_name(model, static_cast<std::size_t>(i)));
-  return names;
+    made.push_back(label_name(model, static_cast<std::size_t>(i)));
+  return made;
 }
 
 /// {name: score}; of a name that stands twice, the last score. A Json looks for a new key among all
 /// that it has, which of ten thousand classes is fifty million comparisons: so it is not asked.
-Json scores_json(const std::vector<std::string>& names, const std::vector<float>& scores) {
+Json scores_json(const std::vector<std::string>& names,
+                 bool has_namesakes,
+                 const std::vector<float>& scores) {
   Json json = Json::object();
   auto& members = json.get_ref<Json::object_t&>();
   std::unordered_map<std::string_view, std::size_t> places;
   members.reserve(scores.size());
-  places.reserve(scores.size());
   for (std::size_t i = 0; i < scores.size(); ++i) {
-    const auto [place, is_new] = places.emplace(names[i], members.size());
-    if (is_new)
-      members.Json::object_t::Container::emplace_back(names[i], scores[i]);
-    else
-      (members.begin() + static_cast<std::ptrdiff_t>(place->second))->second = scores[i];
+    if (has_namesakes) {
+      const auto [place, is_new] = places.emplace(names[i], members.size());
+      if (!is_new) {
+        (members.begin() + static_cast<std::ptrdiff_t>(place->second))->second = scores[i];
+        continue;
+      }
+    }
+    members.Json::object_t::Container::emplace_back(names[i], scores[i]);
   }
   return json;
 }
@@ -97,14 +103,15 @@ Result<Json> answer_json(const AnswerModel& model,
                          const text::Encoding& encoding,
                          const std::vector<SampleOutput>& outputs) {
   RTAI_TRY(const Answer answer, make_answer(model, sample, encoding, outputs));
-  const std::vector<std::string> names = all_names(model, outputs.front().columns);
+  std::vector<std::string> made;
+  const std::vector<std::string>& names = all_names(model, outputs.front().columns, made);
   Json line = {{"text", sample.text}};
   if (sample.text_b) line["text_b"] = *sample.text_b;
   switch (model.task) {
     case Task::sequence_classification: {
       line["label"] = names[answer.classes.label];
       line["score"] = answer.classes.score;
-      line["scores"] = scores_json(names, answer.classes.scores);
+      line["scores"] = scores_json(names, model.has_namesakes, answer.classes.scores);
       return line;
     }
     case Task::token_classification: {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 
 namespace rtai::tools {
 namespace {
@@ -37,7 +38,7 @@ Result<AnswerModel> answer_model(const engine::Engine& engine, const std::string
              text::Tokenizer::deserialize(engine.tokenizer).in(name + ": tokenizer"));
     RTAI_TRY_VOID(limit_length(*model.tokenizer, engine::longest_sequence(engine.program)));
   }
-  model.labels = engine.labels;
+  name_classes(model, engine.labels);
   const auto fact = [&](const char* key) {
     const auto found = engine.metadata.find(key);
     return found == engine.metadata.end() ? std::string() : found->second;
@@ -45,6 +46,12 @@ Result<AnswerModel> answer_model(const engine::Engine& engine, const std::string
   model.task = task_from_name(fact("task")).value_or(Task::unknown);
   model.multi_label = fact("problem_type") == "multi_label_classification";
   return model;
+}
+
+void name_classes(AnswerModel& model, std::vector<std::string> labels) {
+  const std::set<std::string_view> different(labels.begin(), labels.end());
+  model.has_namesakes = different.size() < labels.size();
+  model.labels = std::move(labels);
 }
 
 std::string label_name(const AnswerModel& model, std::size_t i) {

@@ -27,7 +27,8 @@ std::optional<Task> task_from_name(std::string_view name);
 struct AnswerModel {
   std::string name;  // as it was given
   std::optional<text::Tokenizer> tokenizer;
-  std::vector<std::string> labels;
+  std::vector<std::string> labels;  // of classes; set by name_classes()
+  bool has_namesakes = false;       // two classes of one name
   Task task = Task::unknown;
   bool multi_label = false;  // sequence classification by sigmoid
 };
@@ -36,6 +37,8 @@ struct AnswerModel {
 ///
 /// Errors: corrupt for a damaged tokenizer.
 Result<AnswerModel> answer_model(const engine::Engine& engine, const std::string& name);
+
+void name_classes(AnswerModel& model, std::vector<std::string> labels);
 
 /// The name of class `i`: the model's label, or "LABEL_3".
 std::string label_name(const AnswerModel& model, std::size_t i);

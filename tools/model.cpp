@@ -120,7 +120,7 @@ Result<Model> load_onnx(const fs::path& path, Log& log) {
   if (files.pooling) RTAI_TRY_VOID(append_pooling(graph, *files.pooling));
   model.task = files.pooling ? Task::sentence_embedding
                              : files.task.value_or(guess_task(graph, files.labels.size()));
-  model.labels = std::move(files.labels);
+  name_classes(model, std::move(files.labels));
   model.multi_label = files.multi_label;
   model.tokenizer = std::move(files.tokenizer);
   model.config_text = std::move(files.config_text);

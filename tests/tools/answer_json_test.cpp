@@ -10,7 +10,7 @@ namespace {
 
 Json scores_of(const std::vector<std::string>& labels, std::vector<float> logits) {
   AnswerModel model;
-  model.labels = labels;
+  name_classes(model, labels);
   model.task = Task::sequence_classification;
   const auto classes = static_cast<Index>(logits.size());
   const std::vector<SampleOutput> outputs = {

@@ -136,8 +136,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   }
 
   void read_body() {
+    constexpr std::uint64_t kUnknown = ~std::uint64_t{0};
+    const bool is_apart = buffer_.size() < parser_->content_length().value_or(kUnknown);
     // Clients that send head and body apart would wait for a delayed acknowledgement in between.
-    if (is_tcp_) {
+    if (is_tcp_ && is_apart) {
       const int on = 1;
       ::setsockopt(stream_.socket().native_handle(), IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
     }
