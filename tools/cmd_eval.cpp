@@ -9,6 +9,8 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace rtai::tools {
 namespace {
 
@@ -26,6 +28,14 @@ Json optional_json(const std::optional<double>& value) {
   return value ? Json(*value) : Json(nullptr);
 }
 
+std::string why_not_measured(const std::vector<Sample>& samples) {
+  const auto lacking = std::ranges::find_if_not(samples, is_labelled);
+  const bool has_some = std::ranges::any_of(samples, is_labelled);
+  return has_some && lacking != samples.end()
+             ? fmt::format("sample {} has no label", lacking - samples.begin() + 1)
+             : "the data has no labels for it";
+}
+
 Result<int> run_eval(const EvalFlags& flags, const GlobalFlags& global, Log& log) {
   RTAI_TRY(const std::vector<Gate> gates, parse_gates(flags.fail_if));
   RTAI_TRY(const Model model, load_model(flags.model, log));
@@ -37,6 +47,12 @@ Result<int> run_eval(const EvalFlags& flags, const GlobalFlags& global, Log& log
   std::optional<double> drop;
   if (flags.reference) {
     RTAI_TRY(const Model reference, load_model(*flags.reference, log));
+    if (reference.task != model.task) {
+      return Error{
+          ErrorCode::unsupported,
+          fmt::format("{}: is for {}, {} for {}; such answers cannot be compared", *flags.reference,
+                      task_name(reference.task), flags.model, task_name(model.task))};
+    }
     RTAI_TRY(const Evaluation other,
              evaluate(reference, samples, flags.threads, flags.target, log));
     agreed = agreement(model, evaluation.answers, reference, other.answers);
@@ -59,8 +75,8 @@ Result<int> run_eval(const EvalFlags& flags, const GlobalFlags& global, Log& log
     std::string text = fmt::format("{}: {} samples\n", flags.model, samples.size());
     text += evaluation.score.value
                 ? fmt::format("  {:<10} {:.4f}\n", evaluation.score.metric, *evaluation.score.value)
-                : fmt::format("  {:<10} not measured: the data has no labels for it{}\n",
-                              evaluation.score.metric,
+                : fmt::format("  {:<10} not measured: {}{}\n", evaluation.score.metric,
+                              why_not_measured(samples),
                               flags.reference ? "" : "; --reference measures agreement");
     if (reference_value)
       text +=

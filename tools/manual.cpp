@@ -82,8 +82,8 @@ the device is missing or failed; out of memory
 7
 a gate was missed; the output and the report were written
 .TP
-130
-interrupted; no half\-written file is left
+130, 143
+interrupted, or ended by SIGTERM; no half\-written file is left
 )";
 
 constexpr std::string_view kEnvironment = R"(.SH ENVIRONMENT

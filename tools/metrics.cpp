@@ -228,10 +228,12 @@ Distance distance(const Model& model,
   return result;
 }
 
+bool is_labelled(const Sample& sample) {
+  return sample.label || sample.score || !sample.tags.empty();
+}
+
 bool are_labelled(const std::vector<Sample>& samples) {
-  return std::ranges::all_of(samples, [](const Sample& sample) {
-    return sample.label || sample.score || !sample.tags.empty();
-  });
+  return std::ranges::all_of(samples, is_labelled);
 }
 
 Result<void> check_labels(const Model& model, const std::vector<Sample>& samples, Log& log) {

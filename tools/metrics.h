@@ -73,6 +73,9 @@ Distance distance(const Model& model,
 /// Errors: invalid_input.
 Result<void> check_labels(const Model& model, const std::vector<Sample>& samples, Log& log);
 
+/// True if the sample says what its answer should be.
+bool is_labelled(const Sample& sample);
+
 /// True if every sample says what its answer should be: a metric needs all of them.
 bool are_labelled(const std::vector<Sample>& samples);
 

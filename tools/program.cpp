@@ -141,9 +141,10 @@ int run_program(int argc, char** argv) {
       app.exit(error);
       return finish_output(0);
     }
-    const std::string message = explain(app, error, *words);
-    std::fputs(fmt::format("rtai: {}{}\n", message, origin_of(message, typed, given)).c_str(),
-               stderr);
+    std::string message = explain(app, error, *words);
+    message.insert(std::min(message.rfind(" (see `"), message.size()),
+                   origin_of(message, typed, given));
+    std::fputs(fmt::format("rtai: {}\n", message).c_str(), stderr);
     return 2;
   }
 

@@ -460,6 +460,13 @@ class CliTest(unittest.TestCase):
         self.ok(rtai("bench", self.engine, *few, "--save", baseline))
         self.ok(rtai("bench", self.engine, *few, "--against", baseline, "--save", baseline))
 
+    def test_a_sample_without_label_is_named(self):
+        data = self.folder / "partly.jsonl"
+        data.write_text('{"tokens": ["play"], "tags": ["O"]}\n{"text": "play"}\n')
+        self.assertIn("not measured: sample 2 has no label", self.ok(rtai("eval", self.engine, "--data", data)))
+        data.write_text('{"text": "play"}\n')
+        self.assertIn("not measured: the data has no labels", self.ok(rtai("eval", self.engine, "--data", data)))
+
     def test_a_reader_that_has_enough_ends_it_quietly(self):
         texts = self.texts()
         texts.write_text("play some music\n" * 20000)

@@ -188,7 +188,11 @@ std::string profile_text(const BenchResult& r, const Peaks& peaks) {
                step.operations > 0 ? fmt::format("{:.3f}", step.operations * 1e-9) : "",
                percent > 0 ? fmt::format("{:.0f} %", percent) : ""});
   }
-  return text + table.text();
+  text += table.text();
+  const bool is_above = std::ranges::any_of(
+      r.run.profile, [&](const StepProfile& step) { return percent_of_peak(step, peaks) > 100; });
+  return text +
+         (is_above ? "more than 100 %: weights came from the caches, or the clock rose\n" : "");
 }
 
 bool is_one_workload(const BenchReport& report) {

@@ -204,7 +204,7 @@ std::string OptimizationReport::text() const {
   text += table.text();
   // Without measurements there is no order to show.
   if (!sites.is_null() && !sites.empty() && !sites[0]["sensitivity"].is_null()) {
-    Table ranking({"most sensitive", "precision", "sensitivity", "cost us", "f32 us"});
+    Table ranking({"most sensitive", "precision", "sensitivity", "time us", "in f32 us"});
     const auto us = [](const Json& value) {
       return value.is_null() ? "" : fmt::format("{:.0f}", value.get<double>());
     };
