@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <numeric>
+#include <set>
 
 namespace rtai::tools {
 namespace {
@@ -158,9 +159,10 @@ NamedOption option_of(const CLI::App* app, const std::string& key) {
 bool is_replaced(const NamedOption& named, const std::vector<std::string>& words) {
   if (named.option == nullptr) return false;
   const bool only_one = named.part->get_require_option_max() == 1;
+  const std::set<CLI::Option*>& excluded = named.option->get_excludes();
   return std::ranges::any_of(named.part->get_options(), [&](const CLI::Option* other) {
     return other != named.option && !other->get_lnames().empty() &&
-           (only_one || named.option->get_excludes().contains(const_cast<CLI::Option*>(other))) &&
+           (only_one || std::ranges::find(excluded, other) != excluded.end()) &&
            is_given(words, other->get_lnames().front());
   });
 }

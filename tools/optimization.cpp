@@ -191,9 +191,7 @@ std::vector<std::string> report_files(const OptimizationFlags& flags) {
 std::string hint_for_quality(const OptimizationReport& report) {
   if (report.command == "quantize") {
     return report.request.value("mode", "") == "auto"
-               ? "--keep-float NAMES leaves the layers that the report calls most sensitive as "
-                 "they "
-                 "are"
+               ? "--keep-float leaves as they are the layers that the report calls most sensitive"
                : "--mode auto with --calib TEXTS leaves as they are what int8 would harm";
   }
   if (report.command == "prune-vocab") return "more texts for --calib keep more tokens";

@@ -160,7 +160,8 @@ int run_program(int argc, char** argv) {
   }
   TerminalLog log(flags);
   const Result<int> result = chosen(log);
-  if (!result && result.error().code() == ErrorCode::io && is_output_unread()) return 0;
+  const bool has_lost_output = std::ferror(stdout) != 0 && is_output_unread();
+  if (!result && result.error().code() == ErrorCode::io && has_lost_output) return 0;
   if (result) return finish_output(*result);
   return report(with_origin(result.error(), config_path(given),
                             std::span(argv, static_cast<std::size_t>(argc)).subspan(1)));
