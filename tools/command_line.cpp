@@ -94,12 +94,8 @@ Result<nlohmann::json> read_commented_json(const std::string& path) {
   constexpr std::size_t kMostBytes = 1u << 20;
   if (file.bytes().size() > kMostBytes)
     return Error{ErrorCode::invalid_input, path + ": larger than 1 MiB"};
-  nlohmann::json document = nlohmann::json::parse(file.text(), nullptr, /*allow_exceptions=*/false,
-                                                  /*ignore_comments=*/true);
-  if (!document.is_object()) {
-    return invalid_input(
-        fmt::format("{}: expected a JSON object{}", path, fault_in(file.text(), true)));
-  }
+  RTAI_TRY(nlohmann::json document, parse_json(file.text(), /*has_comments=*/true).in(path));
+  if (!document.is_object()) return invalid_input(path + ": expected a JSON object");
   return document;
 }
 

@@ -55,6 +55,15 @@ Result<void> check_extent(std::string_view text) {
   return {};
 }
 
+/// "line 3, column 7 is wrong", of the byte with this number from 1 on.
+std::string place_in(std::string_view text, std::size_t byte) {
+  const std::string_view before = text.substr(0, std::max<std::size_t>(byte, 1) - 1);
+  const std::size_t begin = before.rfind('\n') + 1;  // 0 where there is none
+  const std::string column = fmt::format("column {} is wrong", before.size() - begin + 1);
+  if (text.find('\n') == std::string_view::npos) return column;
+  return fmt::format("line {}, {}", 1 + std::ranges::count(before, '\n'), column);
+}
+
 }  // namespace
 
 JsonValue JsonValue::operator[](const std::string& key) const {
@@ -116,27 +125,15 @@ std::vector<JsonValue> JsonValue::children() const {
   return children;
 }
 
-Result<json> parse_json(std::string_view text) {
+Result<json> parse_json(std::string_view text, bool has_comments) {
   RTAI_TRY_VOID(check_extent(text));
-  json document = json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (document.is_discarded()) return invalid_input(fmt::format("expected JSON{}", fault_in(text)));
-  return document;
-}
-
-std::string fault_in(std::string_view text, bool has_comments) {
-  std::size_t at = text.size();
   try {
-    [[maybe_unused]] const json document = json::parse(text, nullptr, true, has_comments);
-    return "";
+    return json::parse(text, nullptr, /*allow_exceptions=*/true, has_comments);
   } catch (const json::parse_error& error) {
-    at = std::min(std::max<std::size_t>(error.byte, 1) - 1, text.size());
+    return invalid_input("expected JSON; " + place_in(text, error.byte));
+  } catch (const json::exception&) {  // a number beyond all bounds
+    return invalid_input("expected JSON");
   }
-  const std::string_view before = text.substr(0, at);
-  const auto line = 1 + std::ranges::count(before, '\n');
-  const std::size_t begin = before.rfind('\n') + 1;  // 0 where there is none
-  return line == 1 && text.find('\n') == std::string_view::npos
-             ? fmt::format("; column {} is wrong", at - begin + 1)
-             : fmt::format("; line {}, column {} is wrong", line, at - begin + 1);
 }
 
 Result<JsonFile> read_json(const std::filesystem::path& path) {

@@ -64,10 +64,7 @@ struct JsonFile {
 /// Errors: invalid_input if it is not JSON, larger than 256 MiB, nested deeper than 64, of more
 /// than
 ///         4,194,304 values, or would take more than 8 times its size and 160 MiB.
-Result<nlohmann::json> parse_json(std::string_view text);
-
-/// "; line 3, column 7 is wrong": where a text is no JSON; empty where it is.
-std::string fault_in(std::string_view text, bool has_comments = false);
+Result<nlohmann::json> parse_json(std::string_view text, bool has_comments = false);
 
 /// Errors: not_found; io; invalid_input as parse_json, or if it is not an object.
 Result<JsonFile> read_json(const std::filesystem::path& path);
