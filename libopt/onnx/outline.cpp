@@ -3,9 +3,11 @@
 #include "libopt/onnx/internal/convert.h"
 #include "libopt/onnx/internal/order.h"
 #include "libopt/onnx/internal/outline_of.h"
+#include "runtime/base/checked.h"
 
 #include <fmt/format.h>
 
+#include <limits>
 #include <set>
 #include <utility>
 
@@ -56,6 +58,7 @@ std::string dims_text(const DeclaredValue& value) {
 }
 
 Outline outline_of(const onnx::ModelProto& model) {
+  constexpr Index kMostParameters = std::numeric_limits<Index>::max();  // as shapes may claim
   Outline outline;
   outline.producer = model.producer_name();
   if (!model.producer_version().empty()) outline.producer += " " + model.producer_version();
@@ -66,7 +69,8 @@ Outline outline_of(const onnx::ModelProto& model) {
   for (const onnx::TensorProto& tensor : model.graph().initializer()) {
     initializers.insert(tensor.name());
     const std::vector<Index> dims(tensor.dims().begin(), tensor.dims().end());
-    outline.parameters += ir::element_count(dims).value_or(0);
+    const Index count = ir::element_count(dims).value_or(0);
+    outline.parameters = checked_add(outline.parameters, count).value_or(kMostParameters);
   }
   for (const onnx::ValueInfoProto& input : model.graph().input()) {
     if (!initializers.contains(input.name())) outline.inputs.push_back(declared(input));

@@ -191,6 +191,17 @@ void write_onnx(const fs::path& folder) {
   model.add_functions()->set_name("f");
   write(folder / "external", model.SerializeAsString());
 
+  // Sizes that only a file can claim.
+  onnx::ModelProto huge;
+  huge.ParseFromString(serialize(kOnnxSeeds[0]));
+  for (const char* name : {"claim_a", "claim_b"}) {
+    onnx::TensorProto& claim = *huge.mutable_graph()->add_initializer();
+    claim.set_name(name);
+    claim.set_data_type(kFloat);
+    claim.add_dims(std::int64_t{1} << 62);
+  }
+  write(folder / "huge_sizes", huge.SerializeAsString());
+
   const testing::TinyModel tiny = {.layers = 1,
                                    .hidden = 4,
                                    .heads = 2,

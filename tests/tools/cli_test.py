@@ -644,6 +644,12 @@ class CliTest(unittest.TestCase):
         self.assertEqual(outline["obstacles"], [{"node": "sort", "operator": "TopK", "reason": "operator not supported"}])
         self.assertEqual(outline["obstacle_count"], 1)
         self.assertEqual(outline["file"]["outputs"], [{"name": "y", "type": "f32", "shape": ["batch", 4]}])
+        # Sizes that only a file can claim: 2 ** 62 numbers, three times.
+        claimed = bytes([1 << 3]) + b"\x80" * 8 + b"\x40"
+        graph += b"".join(field(5, claimed + field(2, 1) + field(8, name)) for name in "abc")
+        model.write_bytes(field(1, 8) + field(7, graph) + field(8, field(1, "") + field(2, 17)))
+        outline = json.loads(rtai("inspect", model, "--json", "-").stdout)
+        self.assertEqual(outline["parameters"], 2 ** 63 - 1)
 
     def test_a_changed_engine_is_noticed(self):
         data = bytearray(self.engine.read_bytes())
