@@ -241,7 +241,8 @@ TEST_CASE("texts of a model run together though jobs of others are between them"
 TEST_CASE("no model has to wait until another has nothing more to do") {
   const std::array sets = {tiny_set(0), tiny_set(1)};
   Metrics metrics(sets.size());
-  Batcher batcher({.most_tokens = 64, .most_texts = 1'000'000, .most_wait_s = 1e6}, kLanes,
+  constexpr std::size_t kBatch = 64;
+  Batcher batcher({.most_tokens = kBatch, .most_texts = 1'000'000, .most_wait_s = 1e6}, kLanes,
                   sets.size(), metrics);
   constexpr std::size_t kJobs = 3000, kOther = 500, kMany = kJobs;
   Results results(kJobs + 1);
@@ -251,5 +252,9 @@ TEST_CASE("no model has to wait until another has nothing more to do") {
   REQUIRE(results.wait());
   CHECK(results.place(kOther) < results.place(kMany));
   CHECK(results.place(kOther) < results.place(kJobs - 1));
-  CHECK(results.place(kOther - 100) < results.place(kOther));
+  // Of those before it, only what another lane was at may end later.
+  std::size_t later = 0;
+  for (std::size_t j = 0; j < kOther; ++j)
+    later += results.place(j) > results.place(kOther) ? 1 : 0;
+  CHECK(later <= (kLanes - 1) * kBatch);
 }
