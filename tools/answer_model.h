@@ -38,6 +38,7 @@ struct AnswerModel {
 /// Errors: corrupt for a damaged tokenizer.
 Result<AnswerModel> answer_model(const engine::Engine& engine, const std::string& name);
 
+/// Sets the labels, and whether two are alike.
 void name_classes(AnswerModel& model, std::vector<std::string> labels);
 
 /// The name of class `i`: the model's label, or "LABEL_3".

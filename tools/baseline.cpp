@@ -40,8 +40,8 @@ Result<Figures> Baseline::figures_for(const BenchResult& result) const {
     if ((*old)["model"] == result.model) return checked_figures(*old);
   }
   if (candidates.size() == 1) return checked_figures(*candidates.front());
-  return invalid_input(fmt::format("{}: no result for {} ({})", path_, result.model,
-                                   workload_text(result.workload)));
+  return invalid_input(
+      fmt::format("{}: no result for {} ({})", path_, result.model, result.workload_text));
 }
 
 std::string Baseline::cpu() const {

@@ -139,6 +139,7 @@ Result<std::vector<BenchResult>> bench_models(const std::vector<LoadedModel>& mo
   Rounds rounds(std::move(contestants), options, log);
   RTAI_TRY_VOID(rounds.measure());
 
+  const std::string text = workload_text(workload);
   std::vector<BenchResult> results;
   for (std::size_t i = 0; i < models.size(); ++i) {
     Contestant& contestant = rounds.contestants()[i];
@@ -148,6 +149,7 @@ Result<std::vector<BenchResult>> bench_models(const std::vector<LoadedModel>& mo
     result.bytes = models[i].bytes;
     result.load_ms = models[i].load_ms + contestant.create_ms;
     result.workload = workload;
+    result.workload_text = text;
     result.run = contestant.session.finish();
     result.stability = judge_stability(result.run.samples);
     result.discarded = rounds.discarded() * workload.streams;

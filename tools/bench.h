@@ -38,6 +38,7 @@ struct BenchResult {
   std::uint64_t bytes = 0;
   double load_ms = 0;  // from the file to a session
   Workload workload;
+  std::string workload_text;  // as workload_text() says it
   BenchRun run;
   std::optional<LatencySummary> tokenization;  // of a run's texts, where there are some
   Stability stability;

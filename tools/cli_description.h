@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace CLI {
@@ -49,6 +50,9 @@ struct ProgramDescription {
 };
 
 ProgramDescription describe(const CLI::App& app);
+
+/// ASCII letters as capitals.
+std::string upper_case(std::string_view text);
 
 /// True if its values have no flag in front.
 bool is_positional(const CLI::Option& option);

@@ -3,6 +3,7 @@
 #include "tools/baseline.h"
 #include "tools/bench.h"
 #include "tools/cli.h"
+#include "tools/cli_description.h"
 #include "tools/flag_values.h"
 #include "tools/gates.h"
 #include "tools/json.h"
@@ -20,9 +21,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <string_view>
 
 namespace rtai::tools {
 namespace {
+
+constexpr const char* kLoadGroup = "Load on a URL";
+/// Flags of all that is measured, models and servers.
+constexpr std::array<std::string_view, 3> kForBoth = {"--duration", "--json", "--fail-if"};
 
 struct BenchFlags {
   std::vector<std::string> models;
@@ -40,8 +47,8 @@ struct BenchFlags {
   ReportFlags reports;
   std::vector<std::string> fail_if;
   LoadFlags load;
-  std::vector<std::string> for_models;   // given flags that say nothing of a server
-  std::vector<std::string> for_servers;  // and of models
+  std::vector<std::string> for_models;   // given, but they say nothing of a server
+  std::vector<std::string> for_servers;  // nor these of models
 };
 
 /// Answers the labelled texts with every model; all results of a model get the same quality.
@@ -197,7 +204,7 @@ Result<int> run_bench(const BenchFlags& flags, const GlobalFlags& global, Log& l
 }
 
 void add_load_flags(CLI::App& command, LoadFlags& load) {
-  const std::string group = "Load on a URL";
+  const std::string group = kLoadGroup;
   command
       .add_option("--rate", load.rate_per_s,
                   "Requests a second, whatever becomes of them "
@@ -292,19 +299,15 @@ void add_bench(Commands& commands) {
       "          rtai bench model.rtai --sweep 'batch=1,8 seq=16..128*2' --format csv\n"
       "          rtai bench model.rtai --against baseline.json --fail-if 'p50_ms>1.05*baseline'");
   command.callback([flags, &command, iterations, duration, &commands] {
-    const auto given = [&](std::initializer_list<const char*> names) {
-      std::vector<std::string> found;
-      for (const char* name : names) {
-        if (command.get_option(name)->count() > 0) found.emplace_back(name);
-      }
-      return found;
-    };
-    flags->for_models = given({"--batch",   "--seq",      "--lengths", "--threads",  "--device",
-                               "--target",  "--streams",  "--sweep",   "--warmup",   "--iterations",
-                               "--profile", "--resident", "--eval",    "--relative", "--format",
-                               "--save",    "--against",  "--html",    "--markdown", "--junit"});
-    flags->for_servers =
-        given({"--rate", "--poisson", "--connections", "--data", "--path", "--api-key-file"});
+    for (const CLI::Option* option : command.get_options()) {
+      if (option->count() == 0 || is_positional(*option)) continue;
+      const std::string flag = "--" + option->get_lnames().front();
+      const bool is_for_both = std::ranges::find(kForBoth, flag) != kForBoth.end();
+      if (option->get_group() == kLoadGroup)
+        flags->for_servers.push_back(flag);
+      else if (!is_for_both)
+        flags->for_models.push_back(flag);
+    }
     flags->has_iterations = iterations->count() > 0;
     flags->has_duration = duration->count() > 0;
     commands.chosen = [flags, &global = commands.flags](Log& log) {

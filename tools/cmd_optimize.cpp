@@ -100,7 +100,7 @@ Result<void> reach_drop(const OptimizeFlags& flags, Optimization& work) {
     const std::string pruning =
         pruning_of(flags, work.workload(), fmt::format("speedup={:.3f}", ratio));
     RTAI_TRY(Trial trial, work.try_instead(pruning + "," + quantization_of(flags)));
-    const double points = points_lost(*work.report().quality_before, *trial.quality);
+    const double points = loss_of(*work.report().quality_before, *trial.quality).points;
     work.report().tried.push_back({{"pruning", ratio}, {"points_lost", points}});
     const bool is_kept = points <= *flags.common.max_drop;
     const bool is_at_end = counter_of(trial.records.front(), "target met") == 0.0;

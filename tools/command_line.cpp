@@ -237,11 +237,8 @@ std::string nearest(const std::string& word, const std::vector<std::string>& can
 }
 
 std::string environment_name(std::string_view flag) {
-  std::string name = fmt::format("RTAI_{}", flag);
-  std::ranges::transform(name, name.begin(), [](char c) {
-    if (c == '-') return '_';
-    return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
-  });
+  std::string name = "RTAI_" + upper_case(flag);
+  std::ranges::replace(name, '-', '_');
   return name;
 }
 

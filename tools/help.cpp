@@ -11,13 +11,6 @@ namespace {
 constexpr std::size_t kTextColumn = 28;
 constexpr std::size_t kWidth = 100;
 
-std::string upper(std::string text) {
-  std::ranges::transform(text, text.begin(), [](char c) {
-    return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
-  });
-  return text;
-}
-
 /// "FILE", "auto|dynamic|static", "N"
 std::string value_of(const FlagDescription& flag) {
   if (!flag.choices.empty()) return fmt::format("{}", fmt::join(flag.choices, "|"));
@@ -55,7 +48,7 @@ std::string entry(const std::string& head, const std::string& text) {
 std::string flag_entry(const FlagDescription& flag) {
   std::string head = flag.name;
   if (flag.is_positional) {
-    head = upper(flag.name) + (flag.is_list ? "..." : "");
+    head = upper_case(flag.name) + (flag.is_list ? "..." : "");
   } else {
     if (!flag.short_name.empty()) head = flag.short_name + ", " + flag.name;
     if (flag.takes_value()) head += " " + value_of(flag);
@@ -99,7 +92,7 @@ std::string usage_of(const CommandDescription& command) {
   std::string usage = "rtai " + command.name;
   for (const FlagDescription& flag : command.flags) {
     if (!flag.is_positional) continue;
-    const std::string word = upper(flag.name) + (flag.is_list ? "..." : "");
+    const std::string word = upper_case(flag.name) + (flag.is_list ? "..." : "");
     usage += flag.is_required ? " " + word : " [" + word + "]";
   }
   for (const FlagDescription& flag : command.flags) {

@@ -100,11 +100,7 @@ if it is set and not empty, nothing is coloured
 )";
 
 std::string title(const std::string& name) {
-  std::string upper = name;
-  std::ranges::transform(upper, upper.begin(), [](char c) {
-    return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
-  });
-  return fmt::format(".TH {} 1 \"\" \"rtai {}\"\n", troff(upper), version());
+  return fmt::format(".TH {} 1 \"\" \"rtai {}\"\n", troff(upper_case(name)), version());
 }
 
 std::string synopsis(const CommandDescription& command) {

@@ -134,7 +134,7 @@ Result<fs::path> find_onnx(const fs::path& path) {
     }
     return path;
   }
-  for (const char* name : {"model.onnx", "onnx/model.onnx"}) {
+  for (const char* name : kGraphFiles) {
     if (is_file(path / name)) return path / name;
   }
   return Error{

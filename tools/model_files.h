@@ -5,12 +5,16 @@
 #include "runtime/base/result.h"
 #include "tools/model.h"
 
+#include <array>
 #include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
 
 namespace rtai::tools {
+
+/// Where the graph of a folder is, the first that is there.
+inline constexpr std::array kGraphFiles = {"model.onnx", "onnx/model.onnx"};
 
 /// How a sentence-transformers folder turns token vectors into one.
 struct Pooling {

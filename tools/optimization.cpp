@@ -414,19 +414,18 @@ void Optimization::judge() {
   const Quality& before = *report_.quality_before;
   const Quality& after = *report_.quality_after;
   const std::string hint = hint_for_quality(report_);
+  const Loss loss = loss_of(before, after);
   if (flags_->max_drop) {
-    const double drop = points_lost(before, after);
     report_.verdicts.push_back(
-        {.text = fmt::format("max-drop {}: {:.2f} points of {} lost", *flags_->max_drop, drop,
-                             before.value && after.value ? after.metric : "agreement"),
-         .is_missed = !(drop <= *flags_->max_drop),  // not a number is lost, too
+        {.text = fmt::format("max-drop {}: {:.2f} points of {} lost", *flags_->max_drop,
+                             loss.points, loss.of),
+         .is_missed = !(loss.points <= *flags_->max_drop),  // not a number is lost, too
          .hint = hint});
   } else if (report_.command != "quantize") {
     constexpr double kWorthAWord = 1;
-    if (const double lost = points_lost(before, after); !(lost <= kWorthAWord)) {
+    if (!(loss.points <= kWorthAWord))
       log_->warning(fmt::format("{:.2f} points of {} were lost; --max-drop says how many may be",
-                                lost, before.value && after.value ? after.metric : "agreement"));
-    }
+                                loss.points, loss.of));
   } else {
     report_.verdicts.push_back(
         {.text = fmt::format("agreement: {:.2f} %, at least {:.0f} % expected",
@@ -455,8 +454,9 @@ Result<int> Optimization::finish() {
                                       .junit = [&] { return optimization_junit(document); }}));
   report_.written = report_files(*flags_);
   if (!is_stdout(flags_->json)) print(*global_, report_.text());
-  if (report_.missed().empty()) return 0;
-  for (const std::string& gate : report_.missed())
+  const std::vector<std::string> missed = report_.missed();
+  if (missed.empty()) return 0;
+  for (const std::string& gate : missed)
     log_->warning("gate missed: " + gate);
   return exit_code(ErrorCode::gate);
 }

@@ -1,6 +1,7 @@
 #include "tools/written_files.h"
 
 #include "tools/cli_description.h"
+#include "tools/model_files.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -25,8 +26,8 @@ struct NamedFile {
 void add_places(NamedFile& file, bool may_be_model) {
   std::vector<fs::path> names = {file.name};
   if (may_be_model) {
-    names.push_back(fs::path(file.name) / "model.onnx");
-    names.push_back(fs::path(file.name) / "onnx" / "model.onnx");
+    for (const char* graph : kGraphFiles)
+      names.push_back(fs::path(file.name) / graph);
   }
   for (const fs::path& name : names) {
     std::error_code failed;

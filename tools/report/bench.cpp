@@ -196,15 +196,14 @@ std::string profile_text(const BenchResult& r, const Peaks& peaks) {
 }
 
 bool is_one_workload(const BenchReport& report) {
-  const std::string first = workload_text(report.results.front().workload);
-  return std::ranges::all_of(report.results, [&](const BenchResult& result) {
-    return workload_text(result.workload) == first;
-  });
+  const std::string& first = report.results.front().workload_text;
+  return std::ranges::all_of(
+      report.results, [&](const BenchResult& result) { return result.workload_text == first; });
 }
 
 /// The workload in brackets, where results differ in theirs; else the head of the report says it.
 std::string workload_note(const BenchReport& report, const BenchResult& result) {
-  return is_one_workload(report) ? "" : fmt::format(" ({})", workload_text(result.workload));
+  return is_one_workload(report) ? "" : fmt::format(" ({})", result.workload_text);
 }
 
 /// A line for each model but the first of its workload.
@@ -324,9 +323,8 @@ std::vector<std::string> BenchReport::tokenization_lines() const {
 
 std::string BenchReport::text() const {
   const BenchResult& first = results.front();
-  std::string text =
-      fmt::format("{} | target {}{}\n\n", cpu_name(), first.run.target,
-                  is_one_workload(*this) ? " | " + workload_text(first.workload) : "");
+  std::string text = fmt::format("{} | target {}{}\n\n", cpu_name(), first.run.target,
+                                 is_one_workload(*this) ? " | " + first.workload_text : "");
   const std::vector<Column> columns = columns_of(*this);
   std::vector<std::string> head;
   for (const Column& column : columns)
@@ -386,7 +384,7 @@ std::string BenchReport::markdown() const {
   const BenchResult& first = results.front();
   std::string text =
       fmt::format("### rtai bench\n\n{}, target {}{}\n\n|", cpu_name(), first.run.target,
-                  is_one_workload(*this) ? ", " + workload_text(first.workload) : "");
+                  is_one_workload(*this) ? ", " + first.workload_text : "");
   const std::vector<Column> columns = columns_of(*this);
   for (const Column& column : columns)
     text += fmt::format(" {} |", column.name);
@@ -421,13 +419,13 @@ std::string BenchReport::junit() const {
     for (const double ms : result.run.samples)
       seconds += ms * 1e-3;
     for (const JudgedGate& gate : result.gates) {
-      cases.push_back({fmt::format("{} ({}): not {}", result.model, workload_text(result.workload),
-                                   gate.gate.text),
-                       gate.is_missed ? std::optional(gate.line()) : std::nullopt, seconds});
+      cases.push_back(
+          {fmt::format("{} ({}): not {}", result.model, result.workload_text, gate.gate.text),
+           gate.is_missed ? std::optional(gate.line()) : std::nullopt, seconds});
     }
     if (result.gates.empty())
-      cases.push_back({fmt::format("{} ({})", result.model, workload_text(result.workload)),
-                       std::nullopt, seconds});
+      cases.push_back(
+          {fmt::format("{} ({})", result.model, result.workload_text), std::nullopt, seconds});
   }
   return junit_xml("rtai bench", cases);
 }
@@ -435,7 +433,7 @@ std::string BenchReport::junit() const {
 std::string BenchReport::action_benchmark() const {
   Json list = Json::array();
   for (const BenchResult& result : results) {
-    const std::string name = fmt::format("{} ({})", result.model, workload_text(result.workload));
+    const std::string name = fmt::format("{} ({})", result.model, result.workload_text);
     for (const auto& [figure, value] :
          {std::pair{"p50", result.run.latency.p50}, {"p99", result.run.latency.p99}}) {
       list.push_back({{"name", fmt::format("{} {}", name, figure)},

@@ -88,7 +88,7 @@ void add_profile(Page& page, const BenchResult& result, const Peaks& peaks) {
       "{}. Medians on thread 0. The limit is {:.0f} int8 GOPS, {:.0f} f32 GFLOPS or {:.1f} GB/s of "
       "reads, whichever binds, "
       "measured on this machine; more than 100 % means that weights came from the caches.",
-      workload_text(result.workload), peaks.int8_gops, peaks.f32_gflops, peaks.read_gb_per_s));
+      result.workload_text, peaks.int8_gops, peaks.f32_gflops, peaks.read_gb_per_s));
 }
 
 void add_summary(Page& page, const BenchReport& report) {
@@ -98,7 +98,7 @@ void add_summary(Page& page, const BenchReport& report) {
   std::vector<std::vector<Cell>> rows;
   for (const BenchResult& result : report.results) {
     const LatencySummary& l = result.run.latency;
-    rows.push_back({{.text = result.model, .detail = workload_text(result.workload)},
+    rows.push_back({{.text = result.model, .detail = result.workload_text},
                     {.text = human_ms(l.p50),
                      .bar = l.p50 / most,
                      .tone = result.against_first ? "after" : "before"},
@@ -144,7 +144,7 @@ void add_gates(Page& page, const BenchReport& report) {
   for (const BenchResult& result : report.results) {
     for (const JudgedGate& gate : result.gates) {
       rows.push_back(
-          {{.text = result.model, .detail = workload_text(result.workload)},
+          {{.text = result.model, .detail = result.workload_text},
            {gate.gate.text},
            {fmt::format("{:.6g}", gate.value)},
            {fmt::format("{:.6g}", gate.limit)},
@@ -169,15 +169,15 @@ std::string bench_html(const BenchReport& report) {
     page.paragraph(line + ".");
   for (const BenchResult& result : report.results) {
     if (result.stability.is_stable == false)
-      page.paragraph(fmt::format("Unstable: {} ({}): {}.", result.model,
-                                 workload_text(result.workload), result.stability.reason));
+      page.paragraph(fmt::format("Unstable: {} ({}): {}.", result.model, result.workload_text,
+                                 result.stability.reason));
   }
   add_gates(page, report);
   add_sizes(page, report);
   page.heading("How the runs spread");
   for (const BenchResult& result : report.results)
     page.figure(histogram_svg(result.run.samples),
-                fmt::format("{}, {}", result.model, workload_text(result.workload)));
+                fmt::format("{}, {}", result.model, result.workload_text));
   if (report.peaks) {
     for (const BenchResult& result : report.results)
       add_profile(page, result, *report.peaks);

@@ -72,10 +72,10 @@ std::string precision_of(const ir::Graph& graph, const ir::Node& node) {
   return bits + (attributes.real("src_scale", 0.0f) > 0 ? " static" : " dynamic");
 }
 
-double points_lost(const Quality& before, const Quality& after) {
+Loss loss_of(const Quality& before, const Quality& after) {
   constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
-  if (before.value && after.value) return 100 * (*before.value - *after.value);
-  return after.agreement ? 100 * (1 - *after.agreement) : kUnknown;
+  if (before.value && after.value) return {100 * (*before.value - *after.value), after.metric};
+  return {after.agreement ? 100 * (1 - *after.agreement) : kUnknown, "agreement"};
 }
 
 Json quality_json(const std::optional<Quality>& quality) {

@@ -9,6 +9,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace rtai::tools {
@@ -22,8 +23,13 @@ struct Quality {
   std::optional<double> kl = {};    // of the classes, likewise
 };
 
-/// Points of the metric where both have a value, else of agreement; NaN where there is neither.
-double points_lost(const Quality& before, const Quality& after);
+struct Loss {
+  double points = 0;  // NaN where nothing tells
+  std::string of;     // "accuracy"
+};
+
+/// Of the metric where both have a value, else of agreement.
+Loss loss_of(const Quality& before, const Quality& after);
 
 /// {"metric", "value", "agreement", "nmse", "kl"}, or null.
 Json quality_json(const std::optional<Quality>& quality);

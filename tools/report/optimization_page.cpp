@@ -148,8 +148,15 @@ void add_layers(const Json& report, Page& page) {
   if (!layers.is_array() || layers.empty()) return;
   page.heading("Layer by layer");
   const std::vector<std::string> sites = sites_of(layers);
-  constexpr std::size_t kSensitivity = 3;  // the column, and cost the next
-  std::vector<std::string> head = {"layer", "heads", "FFN columns", "sensitivity", "cost"};
+  const auto has = [&](const char* key) {
+    return std::ranges::any_of(layers,
+                               [&](const Json& layer) { return number(layer, key).has_value(); });
+  };
+  const bool has_sensitivity = has("sensitivity");
+  const bool has_cost = has("cost_us");
+  std::vector<std::string> head = {"layer", "heads", "FFN columns"};
+  if (has_sensitivity) head.emplace_back("sensitivity");
+  if (has_cost) head.emplace_back("cost");
   if (sites.empty()) head.push_back("precision");
   head.insert(head.end(), sites.begin(), sites.end());
   std::vector<std::vector<Cell>> rows;
@@ -158,8 +165,9 @@ void add_layers(const Json& report, Page& page) {
         {fmt::format("{}", rows.size())}, kept_cell(layer, "heads"), kept_cell(layer, "ffn")};
     const std::optional<double> sensitivity = number(layer, "sensitivity");
     const std::optional<double> cost = number(layer, "cost_us");
-    row.push_back({sensitivity ? fmt::format("{:.4f}", *sensitivity) : "", std::nullopt, "dim"});
-    row.push_back({cost ? fmt::format("{:.1f} us", *cost) : "", std::nullopt, "dim"});
+    if (has_sensitivity)
+      row.push_back({sensitivity ? fmt::format("{:.4f}", *sensitivity) : "", std::nullopt, "dim"});
+    if (has_cost) row.push_back({cost ? fmt::format("{:.1f} us", *cost) : "", std::nullopt, "dim"});
     const Json& precision = member(layer, "precision");
     if (sites.empty()) row.push_back({precision.is_null() ? "" : word(precision)});
     for (const std::string& site : sites) {
@@ -169,18 +177,8 @@ void add_layers(const Json& report, Page& page) {
     }
     rows.push_back(std::move(row));
   }
-  const auto is_empty = [&](std::size_t column) {
-    return std::ranges::all_of(rows, [&](const auto& row) { return row[column].text.empty(); });
-  };
-  const bool has_figures = !is_empty(kSensitivity);
-  for (const std::size_t column : {kSensitivity + 1, kSensitivity}) {
-    if (!is_empty(column)) continue;
-    head.erase(head.begin() + static_cast<std::ptrdiff_t>(column));
-    for (auto& row : rows)
-      row.erase(row.begin() + static_cast<std::ptrdiff_t>(column));
-  }
   page.table(head, rows);
-  if (!has_figures) return;
+  if (!has_sensitivity) return;
   page.note(
       "Sensitivity: divergence of the outputs from the dense model's that the layer's own "
       "reduction causes. Cost: predicted time of the layer as deployed.");

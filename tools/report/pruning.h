@@ -4,9 +4,6 @@
 #include "libopt/pass/pipeline.h"
 #include "tools/report/optimization.h"
 
-#include <optional>
-#include <string_view>
-
 namespace rtai::tools {
 
 /// Fills in the decisions layer by layer, the candidates on the front, and with `is_time` (costs
