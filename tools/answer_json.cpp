@@ -55,6 +55,33 @@ Json scores_json(const std::vector<std::string>& names,
   return json;
 }
 
+/// Shortest digits that read back as the number, and in JSON no integer.
+void append_number(std::string& text, double value) {
+  const std::size_t begin = text.size();
+  fmt::format_to(std::back_inserter(text), "{}", value);
+  if (text.find_first_of(".e", begin) == std::string::npos) text += ".0";
+}
+
+/// "scores": {name: score}, of names that are all different.
+void append_scores(std::string& text,
+                   const std::vector<std::string>& quoted_names,
+                   const std::vector<float>& scores) {
+  text += "\"scores\":{";
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    if (i > 0) text += ',';
+    text += quoted_names[i];
+    text += ':';
+    append_number(text, scores[i]);
+  }
+  text += '}';
+}
+
+Json text_json(const Sample& sample) {
+  Json line = {{"text", sample.text}};
+  if (sample.text_b) line["text_b"] = *sample.text_b;
+  return line;
+}
+
 Result<std::vector<text::LabelledSpan>> spans_of(const std::vector<std::string>& names,
                                                  const Answer& answer) {
   std::vector<text::WordLabel> labels;
@@ -105,8 +132,7 @@ Result<Json> answer_json(const AnswerModel& model,
   RTAI_TRY(const Answer answer, make_answer(model, sample, encoding, outputs));
   std::vector<std::string> made;
   const std::vector<std::string>& names = all_names(model, outputs.front().columns, made);
-  Json line = {{"text", sample.text}};
-  if (sample.text_b) line["text_b"] = *sample.text_b;
+  Json line = text_json(sample);
   switch (model.task) {
     case Task::sequence_classification: {
       line["label"] = names[answer.classes.label];
@@ -152,6 +178,33 @@ Result<Json> line_json(const AnswerModel& model,
   if (logits) line.update(logits_json(program, encoding, outputs));
   if (line.empty()) line["logits"] = output_json(program, 0, outputs[0]);
   return line;
+}
+
+Result<std::string> line_text(const AnswerModel& model,
+                              const engine::Program& program,
+                              const Sample& sample,
+                              const text::Encoding& encoding,
+                              const std::vector<SampleOutput>& outputs,
+                              bool logits,
+                              const Json& more) {
+  const bool writes_scores = model.task == Task::sequence_classification && sample.ids.empty() &&
+                             !logits && !model.has_namesakes &&
+                             std::ssize(model.labels) >= outputs.front().columns;
+  if (!writes_scores) {
+    RTAI_TRY(Json line, line_json(model, program, sample, encoding, outputs, logits));
+    line.update(more);
+    return one_line(line);
+  }
+  RTAI_TRY(const Answer answer, make_answer(model, sample, encoding, outputs));
+  Json line = text_json(sample);
+  line["label"] = model.labels[answer.classes.label];
+  line["score"] = answer.classes.score;
+  std::string text = one_line(line);
+  text.back() = ',';
+  append_scores(text, model.quoted_labels, answer.classes.scores);
+  if (more.empty()) return text + '}';
+  const std::string rest = one_line(more);
+  return text.append(",").append(rest, 1);  // without its brace
 }
 
 Result<void> keep_best_scores(Json& line, int count) {

@@ -32,6 +32,16 @@ Result<Json> line_json(const AnswerModel& model,
                        const std::vector<SampleOutput>& outputs,
                        bool logits);
 
+/// line_json() as text, with the members of `more` behind its own. It makes no document of the
+/// scores of many classes: that took twice the time of the rest of an HTTP request.
+Result<std::string> line_text(const AnswerModel& model,
+                              const engine::Program& program,
+                              const Sample& sample,
+                              const text::Encoding& encoding,
+                              const std::vector<SampleOutput>& outputs,
+                              bool logits,
+                              const Json& more = Json::object());
+
 /// Leaves the `count` highest of an answer's "scores", the highest first; of equals that which came
 /// first.
 ///

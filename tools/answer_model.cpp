@@ -1,5 +1,7 @@
 #include "tools/answer_model.h"
 
+#include "tools/json.h"
+
 #include <algorithm>
 #include <array>
 #include <set>
@@ -51,6 +53,9 @@ Result<AnswerModel> answer_model(const engine::Engine& engine, const std::string
 void name_classes(AnswerModel& model, std::vector<std::string> labels) {
   const std::set<std::string_view> different(labels.begin(), labels.end());
   model.has_namesakes = different.size() < labels.size();
+  model.quoted_labels.clear();
+  for (const std::string& label : labels)
+    model.quoted_labels.push_back(one_line(Json(label)));
   model.labels = std::move(labels);
 }
 

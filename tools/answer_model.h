@@ -27,8 +27,9 @@ std::optional<Task> task_from_name(std::string_view name);
 struct AnswerModel {
   std::string name;  // as it was given
   std::optional<text::Tokenizer> tokenizer;
-  std::vector<std::string> labels;  // of classes; set by name_classes()
-  bool has_namesakes = false;       // two classes of one name
+  std::vector<std::string> labels;         // of classes; set by name_classes()
+  std::vector<std::string> quoted_labels;  // as keys of JSON; likewise
+  bool has_namesakes = false;              // two classes of one name
   Task task = Task::unknown;
   bool multi_label = false;  // sequence classification by sigmoid
 };

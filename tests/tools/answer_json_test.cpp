@@ -43,6 +43,28 @@ TEST_CASE("an answer of fifty thousand classes has them all") {
   CHECK(scores.back() == scores.front());
 }
 
+TEST_CASE("a line of text says what its document does") {
+  const engine::Program program;
+  const auto check = [&](const std::vector<std::string>& labels, const Json& more) {
+    AnswerModel model;
+    name_classes(model, labels);
+    model.task = Task::sequence_classification;
+    const std::vector<SampleOutput> outputs = {
+        {.values = {-40, 0.25f, 3, 1e4f}, .rows = 1, .columns = 4}};
+    Sample sample("\"one\"\n\xc3\xa4");
+    sample.text_b = "two";
+    Json expected = answer_json(model, sample, {}, outputs).value();
+    expected.update(more);
+    const std::string text = line_text(model, program, sample, {}, outputs, false, more).value();
+    CHECK(text == one_line(expected));
+  };
+  check({"a", "b\"\\", "\xc3\xa4", "d"}, Json::object());
+  check({"a", "b", "c", "d"}, {{"truncated", true}, {"engine", "full"}});
+  check({"a", "a", "c", "d"}, {{"engine", "full"}});
+  check({"a"}, Json::object());
+  check({"a", "b", "c", "\xff"}, Json::object());
+}
+
 TEST_CASE("the best scores are in their order, of equals the first") {
   Json line = {{"label", "c"}, {"scores", {{"a", 0.25}, {"b", 0.1}, {"c", 0.4}, {"d", 0.25}}}};
   REQUIRE(keep_best_scores(line, 3));

@@ -181,24 +181,27 @@ Result<Inquiry> read_predict(const EngineSet& set, const Body& body) {
   }
   const bool is_list = body.contains("texts") || body.contains("samples");
   inquiry.respond = [logits, is_list](const Answered& answered) -> Result<HttpResponse> {
-    const auto line = [&](std::size_t i) -> Result<Json> {
-      RTAI_TRY(Json json, tools::line_json(answered.engine.model, answered.engine.program(),
-                                           answered.samples[i], answered.encodings[i],
-                                           answered.outputs[i], logits));
-      if (answered.encodings[i].truncated) json["truncated"] = true;
-      return json;
+    const auto line = [&](std::size_t i) {
+      Json more = Json::object();
+      if (answered.encodings[i].truncated) more["truncated"] = true;
+      if (!is_list) more["engine"] = answered.engine.name;
+      return tools::line_text(answered.engine.model, answered.engine.program(), answered.samples[i],
+                              answered.encodings[i], answered.outputs[i], logits, more);
     };
+    HttpResponse response;
     if (!is_list) {
-      RTAI_TRY(Json json, line(0));
-      json["engine"] = answered.engine.name;
-      return json_response(json);
+      RTAI_TRY(response.body, line(0));
+      return response;
     }
-    Json json = {{"engine", answered.engine.name}, {"answers", Json::array()}};
+    response.body =
+        fmt::format("{{\"engine\":{},\"answers\":[", tools::one_line(Json(answered.engine.name)));
     for (std::size_t i = 0; i < answered.samples.size(); ++i) {
-      RTAI_TRY(Json one, line(i));
-      json["answers"].push_back(std::move(one));
+      RTAI_TRY(const std::string one, line(i));
+      if (i > 0) response.body += ',';
+      response.body += one;
     }
-    return json_response(json);
+    response.body += "]}";
+    return response;
   };
   return inquiry;
 }
