@@ -28,6 +28,7 @@ struct ServeFlags {
   serve::BatchOptions batch;
   int port = 8000;
   int threads = 0;
+  std::optional<int> io_threads;
   std::string target;
   double promise_ms = 0;
   double queue_ms = 0;
@@ -172,12 +173,12 @@ Result<int> run_serve(const ServeFlags& flags, const GlobalFlags& global, Log& l
   serve::Service service(std::move(options), std::move(models), say);
   serve::HttpOptions http = flags.http;
   http.port = static_cast<std::uint16_t>(flags.port);
+  http.threads = flags.io_threads.value_or(serve::io_threads_beside(flags.threads));
   RTAI_TRY(const std::unique_ptr<serve::HttpServer> server,
            serve::HttpServer::listen(
                http, [&service](serve::HttpRequest request, serve::Respond respond) {
                  service.handle(std::move(request), std::move(respond));
                }));
-  service.attach(*server);
   bool draining = false;
   server->on_signals([&](int signal) {
     if (signal == SIGHUP) return service.reload();
@@ -189,8 +190,7 @@ Result<int> run_serve(const ServeFlags& flags, const GlobalFlags& global, Log& l
   });
   server->every(std::chrono::milliseconds(250), [&service] { service.look_around(); });
   say(fmt::format("serving {} at {}", names, place_of(http, server->port())));
-  server->run();
-  service.stop();
+  service.run(*server, http.threads == 0);
   say("done");
   return 0;
 }
@@ -211,9 +211,11 @@ void add_http_flags(CLI::App& command, ServeFlags& flags) {
       ->group(group);
   command.add_flag("--insecure", flags.insecure, "Listen beyond this machine without keys")
       ->group(group);
-  command.add_option("--io-threads", flags.http.threads, "Threads for reading and writing")
-      ->check(CLI::Range(1, 64))
-      ->capture_default_str()
+  command
+      .add_option("--io-threads", flags.io_threads,
+                  "Threads that only read and write; 0: those that compute do it between batches "
+                  "(default: 0 if two compute, else 1)")
+      ->check(CLI::Range(0, 64))
       ->group(group);
   command.add_option("--max-body", flags.http.max_body_bytes, "Bytes of a request's body")
       ->check(CLI::Range(1024, 1 << 30))

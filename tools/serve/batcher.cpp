@@ -93,20 +93,23 @@ Batcher::Batcher(const BatchOptions& options,
                  std::size_t lanes,
                  std::size_t models,
                  Metrics& metrics)
-    : options_(options), metrics_(metrics), models_(models), lanes_(lanes) {
+    : options_(options), metrics_(metrics), models_(models), lanes_(lanes) {}
+
+Batcher::~Batcher() {
+  stop();
+}
+
+void Batcher::start(EventLoop* loop) {
+  loop_ = loop;
   for (Lane& lane : lanes_)
     lane.seen = Clock::now();
   try {
-    for (std::size_t i = 0; i < lanes; ++i)
+    for (std::size_t i = 0; i < lanes_.size(); ++i)
       lanes_[i].thread = std::thread([this, i] { work(i); });
   } catch (...) {  // the system gives no more threads
     stop();
     throw;
   }
-}
-
-Batcher::~Batcher() {
-  stop();
 }
 
 void Batcher::stop() {
@@ -188,7 +191,7 @@ std::optional<Refused> Batcher::submit(Job job) {
     queued_texts_ += queue_.back()->job.encodings.size();
     model.queued_tokens += tokens;
   }
-  wake_.notify_one();
+  if (!loop_) wake_.notify_one();  // else whoever serves the loop looks for work next
   return std::nullopt;
 }
 
@@ -207,6 +210,11 @@ double Batcher::silent_s(Clock::time_point now) const {
     longest = std::max(longest, seconds_between(lane.seen, now) - 4 * expected);
   }
   return longest;
+}
+
+bool Batcher::is_busy() const {
+  const std::lock_guard lock(mutex_);
+  return resting_lanes() == 0;
 }
 
 bool Batcher::is_alive(Clock::time_point now) const {
@@ -423,12 +431,40 @@ void Batcher::hand_back(Waiting& waiting) noexcept {
   }
 }
 
+void Batcher::wait_for_work(std::unique_lock<std::mutex>& lock) {
+  const auto has_work = [this] { return stopping_ || may_begin(); };
+  if (!loop_) {
+    wake_.wait_for(lock, kHeartbeat, has_work);
+  } else if (!has_work()) {
+    lock.unlock();
+    loop_->serve(kHeartbeat);
+    lock.lock();
+  }
+}
+
+/// A lane has taken its part: whoever rests may take more, and if nobody does the loop must not
+/// wait for a long batch.
+void Batcher::tell_about_work() {
+  constexpr auto kLong = std::chrono::milliseconds(10);
+  const bool has_more = may_begin();
+  if (!loop_) {
+    if (has_more) wake_.notify_one();
+  } else if (resting_lanes() > 0) {
+    if (has_more) loop_->wake();
+  } else if (std::ranges::all_of(lanes_, [soon = Clock::now() + kLong](const Lane& lane) {
+               return lane.running_until > soon;
+             })) {
+    loop_->call_help();
+  }
+}
+
 /// Waits for work and takes the part of this lane. False: the thread should end.
 bool Batcher::take_turn(std::size_t number, Turn& turn) {
   Lane& lane = lanes_[number];
+  if (loop_) loop_->serve(Clock::duration::zero());
   std::unique_lock lock(mutex_);
   lane.seen = Clock::now();
-  wake_.wait_for(lock, kHeartbeat, [this] { return stopping_ || may_begin(); });
+  wait_for_work(lock);
   lane.seen = Clock::now();
   if (stopping_ || !may_begin()) return !stopping_;
   try {
@@ -440,7 +476,7 @@ bool Batcher::take_turn(std::size_t number, Turn& turn) {
     give_up(*starved, JobResult::End::no_memory);
     if (starved->pieces == 0) turn.starved = std::move(starved);
   }
-  if (may_begin()) wake_.notify_one();  // there is enough for another lane
+  tell_about_work();
   return true;
 }
 

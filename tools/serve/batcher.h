@@ -3,6 +3,7 @@
 
 #include "tools/serve/chooser.h"
 #include "tools/serve/engines.h"
+#include "tools/serve/event_loop.h"
 #include "tools/serve/http_message.h"
 #include "tools/serve/metrics.h"
 #include "tools/serve/tensors.h"
@@ -64,6 +65,10 @@ class Batcher {
   Batcher(const BatchOptions& options, std::size_t lanes, std::size_t models, Metrics& metrics);
   ~Batcher();
 
+  /// Starts the threads, once. Between batches they serve `loop`, which outlives stop(), and jobs
+  /// are submitted by whoever serves it; without one they sleep.
+  void start(EventLoop* loop = nullptr);
+
   /// Why a job would not be taken now, whatever it is: known before anyone has read it.
   std::optional<Refused> refusal() const;
 
@@ -76,6 +81,8 @@ class Batcher {
   /// The engine of a model's set that new work would go to.
   std::size_t current_engine(std::size_t model) const;
 
+  /// No thread is between batches.
+  bool is_busy() const;
   /// False when a computing thread has not been seen for longer than its work explains.
   bool is_alive(Clock::time_point now) const;
   /// Seconds for which one of them has not been seen.
@@ -115,6 +122,8 @@ class Batcher {
   };
 
   void work(std::size_t lane);
+  void wait_for_work(std::unique_lock<std::mutex>& lock);
+  void tell_about_work();
   bool take_turn(std::size_t lane, Turn& turn);
   bool may_begin() const { return !queue_.empty() && !whole_runs_; }
   std::size_t resting_lanes() const;
@@ -140,6 +149,7 @@ class Batcher {
 
   BatchOptions options_;
   Metrics& metrics_;
+  EventLoop* loop_ = nullptr;
   mutable std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<std::shared_ptr<Waiting>> queue_;  // shared with the batches that have texts of theirs

@@ -160,6 +160,11 @@ std::size_t lane_count(int threads) {
   return threads_of(threads) > 1 ? 2 : 1;
 }
 
+int io_threads_beside(int threads) {
+  constexpr int kFew = 2;
+  return threads_of(threads) > kFew ? 1 : 0;
+}
+
 FileStamp stamp_of(const fs::path& path) {
   struct stat status = {};
   if (::stat(path.c_str(), &status) != 0) return {};

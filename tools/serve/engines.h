@@ -67,6 +67,10 @@ struct EngineOptions {
 /// How many batches run side by side.
 std::size_t lane_count(int threads);
 
+/// Threads that should only read and write beside those that compute: where those are few, one more
+/// takes their cores from them in the middle of a batch.
+int io_threads_beside(int threads);
+
 /// Loads every engine into memory of its own, so that a file that is overwritten while it serves
 /// does no harm; checks all digests; and runs each on short and long texts.
 ///

@@ -2,6 +2,7 @@
 
 #include "tools/serve/http_connection.h"
 
+#include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
@@ -14,6 +15,8 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <condition_variable>
+#include <mutex>
 #include <new>
 #include <optional>
 #include <thread>
@@ -42,10 +45,15 @@ void insist(Start&& start) {
 class AsioServer final : public HttpServer {
  public:
   AsioServer(const HttpOptions& options, HttpHandler handler)
-      : io_(options.threads), signals_(io_), linger_timer_(io_), limit_timer_(io_) {
+      : io_(options.threads == 1 ? 1 : BOOST_ASIO_CONCURRENCY_HINT_DEFAULT),
+        work_(io_.get_executor()),
+        control_(asio::make_strand(io_)),
+        signals_(control_),
+        linger_timer_(control_),
+        limit_timer_(control_) {
     shared_.options = options;
     shared_.handler = std::move(handler);
-    shared_.on_empty = [this] { io_.stop(); };
+    shared_.on_empty = [this] { stop(); };
   }
   ~AsioServer() override {
     if (!bound_path_.empty()) ::unlink(bound_path_.c_str());
@@ -58,18 +66,43 @@ class AsioServer final : public HttpServer {
 
   std::uint16_t port() const override { return port_; }
 
-  void run() override {
-    if (tcp_) accept(*tcp_, true);
-    if (unix_) accept(*unix_, false);
+  void run(const std::function<bool()>& needs_help) override {
+    asio::post(control_, [this] {
+      if (tcp_) accept(*tcp_, true);
+      if (unix_) accept(*unix_, false);
+    });
+    if (shared_.options.threads == 0) return help(needs_help);
     std::vector<std::jthread> threads;
     try {
       for (int i = 1; i < shared_.options.threads; ++i)
         threads.emplace_back([this] { work(); });
     } catch (...) {
-      io_.stop();
+      stop();
       throw;
     }
     work();
+  }
+
+  void serve(Clock::duration patience) override {
+    try {
+      if (io_.poll() > 0 || patience == Clock::duration::zero()) return;
+      if (io_.run_one_for(patience) > 0 || !io_.stopped()) return;
+    } catch (const std::bad_alloc&) {
+      return;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));  // whoever ended it ends the caller
+  }
+
+  void wake() override {
+    post([] {});
+  }
+
+  void call_help() override {
+    {
+      const std::lock_guard lock(help_mutex_);
+      is_called_ = true;
+    }
+    call_.notify_one();
   }
 
   void post(std::function<void()> work) override { asio::post(io_, std::move(work)); }
@@ -84,14 +117,14 @@ class AsioServer final : public HttpServer {
 
   void every(std::chrono::milliseconds period, std::function<void()> action) override {
     timers_.push_back(
-        std::make_unique<Timer>(Timer{asio::steady_timer(io_), period, std::move(action)}));
-    wait_for(*timers_.back());
+        std::make_unique<Timer>(Timer{asio::steady_timer(control_), period, std::move(action)}));
+    if (shared_.options.threads > 0) wait_for(*timers_.back());
   }
 
   void drain(std::chrono::milliseconds linger, std::chrono::milliseconds limit) override {
     shared_.draining = true;
     after(linger_timer_, linger, [this] { stop_accepting(); });
-    after(limit_timer_, limit, [this] { io_.stop(); });
+    after(limit_timer_, limit, [this] { stop(); });
   }
 
   HttpCounts counts() const override {
@@ -107,6 +140,7 @@ class AsioServer final : public HttpServer {
     asio::steady_timer timer;
     std::chrono::milliseconds period;
     std::function<void()> action;
+    Clock::time_point due = Clock::now();  // where help() looks at the time
   };
 
   /// Where memory runs out in the middle of something, the connection it was for is dropped; the
@@ -121,6 +155,43 @@ class AsioServer final : public HttpServer {
     }
   }
 
+  /// Looks by itself, too, and at the time: a thread that is stuck calls nobody.
+  void help(const std::function<bool()>& needs_help) {
+    while (!io_.stopped()) {
+      {
+        constexpr auto kPeriod = std::chrono::milliseconds(250);
+        std::unique_lock lock(help_mutex_);
+        call_.wait_for(lock, kPeriod, [this] { return is_called_; });
+        is_called_ = false;
+      }
+      do_what_is_due();
+      if (!needs_help()) continue;
+      do {
+        constexpr auto kPatience = std::chrono::milliseconds(10);
+        serve(kPatience);
+        do_what_is_due();
+      } while (!io_.stopped() && needs_help());
+      wake();  // what came meanwhile is for those that are free now
+    }
+  }
+
+  void do_what_is_due() {
+    for (const auto& timer : timers_) {
+      const Clock::time_point now = Clock::now();
+      if (now < timer->due) continue;
+      timer->due = now + timer->period;
+      try {
+        timer->action();
+      } catch (const std::bad_alloc&) {
+      }
+    }
+  }
+
+  void stop() {
+    io_.stop();
+    call_help();
+  }
+
   Result<void> bind_tcp(const HttpOptions& options) {
     error_code error;
     const std::string place = fmt::format("{}:{}", options.host, options.port);
@@ -129,7 +200,7 @@ class AsioServer final : public HttpServer {
                                         asio::ip::resolver_base::passive, error);
     if (error) return Error{ErrorCode::io, fmt::format("{}: {}", place, error.message())};
     const asio::ip::tcp::endpoint endpoint = found.begin()->endpoint();
-    tcp_.emplace(io_);
+    tcp_.emplace(control_);
     tcp_->open(endpoint.protocol(), error);
     if (!error) tcp_->set_option(asio::socket_base::reuse_address(true), error);
     if (!error) tcp_->bind(endpoint, error);
@@ -151,7 +222,7 @@ class AsioServer final : public HttpServer {
       ::unlink(path.c_str());
       error = {};
     }
-    unix_.emplace(io_);
+    unix_.emplace(control_);
     unix_->open(endpoint.protocol(), error);
     if (!error) unix_->bind(endpoint, error);
     if (!error) bound_path_ = path;
@@ -182,7 +253,7 @@ class AsioServer final : public HttpServer {
   template <class Acceptor>
   void accept_later(Acceptor& acceptor, bool is_tcp) {
     insist([&] {
-      auto timer = std::make_shared<asio::steady_timer>(io_, std::chrono::milliseconds(50));
+      auto timer = std::make_shared<asio::steady_timer>(control_, std::chrono::milliseconds(50));
       timer->async_wait([this, &acceptor, is_tcp, timer](error_code) {
         if (acceptor.is_open()) accept(acceptor, is_tcp);
       });
@@ -224,7 +295,7 @@ class AsioServer final : public HttpServer {
     if (tcp_) accept_last(*tcp_, true);
     if (unix_) accept_last(*unix_, false);
     shared_.closing = true;
-    if (shared_.count() == 0) return io_.stop();
+    if (shared_.count() == 0) return stop();
     // Clients that were answered before the drain may be sending their next request right now.
     constexpr auto kGrace = std::chrono::milliseconds(500);
     after(linger_timer_, kGrace, [this] { close_idle(shared_); });
@@ -266,6 +337,11 @@ class AsioServer final : public HttpServer {
   std::atomic<std::uint64_t> accepted_{0};     // connections
   std::atomic<std::uint64_t> turned_away_{0};  // connections
   asio::io_context io_;
+  asio::executor_work_guard<asio::io_context::executor_type> work_;
+  asio::strand<asio::io_context::executor_type> control_;  // all but connections
+  std::mutex help_mutex_;
+  std::condition_variable call_;
+  bool is_called_ = false;
   std::optional<asio::ip::tcp::acceptor> tcp_;
   std::optional<asio::local::stream_protocol::acceptor> unix_;
   asio::signal_set signals_;

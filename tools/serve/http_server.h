@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime/base/result.h"
+#include "tools/serve/event_loop.h"
 #include "tools/serve/http_message.h"
 
 #include <chrono>
@@ -16,7 +17,7 @@ struct HttpOptions {
   std::string host = "127.0.0.1";
   std::uint16_t port = 8000;  // 0: any free one
   std::string unix_path;      // a socket there instead of host and port
-  int threads = 1;
+  int threads = 1;            // that do nothing else; 0: those that call serve()
   std::size_t max_body_bytes = 2u << 20;
   int max_connections = 4096;
   std::chrono::milliseconds head_time{10'000};   // from its first byte to its last
@@ -34,25 +35,27 @@ struct HttpCounts {
   std::uint64_t timed_out = 0;    // connections closed for slowness in the middle of a message
 };
 
-/// One event loop: connections, signals, timers and posted work run on its threads.
-class HttpServer {
+/// One event loop: connections, signals, timers and posted work run on its threads and on those
+/// that call serve().
+class HttpServer : public EventLoop {
  public:
   /// Binds and listens; nobody is served before run().
   ///
   /// Errors: io if the address cannot be had.
   static Result<std::unique_ptr<HttpServer>> listen(const HttpOptions& options,
                                                     HttpHandler handler);
-  virtual ~HttpServer() = default;
 
   virtual std::uint16_t port() const = 0;
-  /// Serves until drained or stopped; the caller is one of the threads.
-  virtual void run() = 0;
+  /// Serves until drained or stopped; the caller is one of the threads. Without any it helps when
+  /// called, for as long as `needs_help` is true.
+  virtual void run(const std::function<bool()>& needs_help) = 0;
 
   /// Runs `work` on an I/O thread. From any thread.
   virtual void post(std::function<void()> work) = 0;
   /// Calls `action` for each signal in turn. Before run().
   virtual void on_signals(std::function<void(int signal)> action) = 0;
-  /// Calls `action` again and again. Before run().
+  /// Calls `action` again and again, on one of the threads that do nothing else, or that of run().
+  /// Before run().
   virtual void every(std::chrono::milliseconds period, std::function<void()> action) = 0;
 
   /// Answers what is there and what still comes for the length of `linger`, telling clients to

@@ -97,6 +97,13 @@ Service::Service(ServiceOptions options, std::vector<ServedModel> models, Say sa
       batcher_(options_.batch, lane_count(models.front().options.threads), models.size(), metrics_),
       reloader_(std::move(models), metrics_, say_) {}
 
+void Service::run(HttpServer& server, bool computing_threads_serve) {
+  server_ = &server;
+  batcher_.start(computing_threads_serve ? &server : nullptr);
+  server.run([this] { return batcher_.is_busy(); });
+  batcher_.stop();
+}
+
 bool Service::is_ready() const {
   return !draining_ && batcher_.is_alive(Clock::now());
 }

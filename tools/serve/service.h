@@ -33,8 +33,8 @@ class Service {
   /// request names none.
   Service(ServiceOptions options, std::vector<ServedModel> models, Say say);
 
-  /// The server that handle() is called by and responses are made on. Before the first request.
-  void attach(HttpServer& server) { server_ = &server; }
+  /// Answers the server's requests until it has ended, then ends the computing threads.
+  void run(HttpServer& server, bool computing_threads_serve);
 
   void handle(HttpRequest request, Respond respond);
 
@@ -43,8 +43,6 @@ class Service {
   void reload() { reloader_.reload(); }
   /// No longer ready; what comes is answered still.
   void begin_drain() { draining_ = true; }
-  /// Ends the computing threads.
-  void stop() { batcher_.stop(); }
 
  private:
   struct Exchange;

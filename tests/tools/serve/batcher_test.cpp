@@ -7,8 +7,11 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <condition_variable>
+#include <deque>
 #include <mutex>
+#include <thread>
 
 using namespace rtai;
 using namespace rtai::serve;
@@ -22,7 +25,7 @@ tools::Predictor predictor_of(const std::shared_ptr<const engine::Engine>& engin
 }
 
 /// Models of different numbers have different weights.
-std::shared_ptr<const EngineSet> tiny_set(std::size_t model = 0) {
+std::shared_ptr<const EngineSet> tiny_set(std::size_t model = 0, double seconds_per_token = 1e-9) {
   auto loaded = std::make_shared<LoadedEngine>();
   loaded->name = "tiny";
   loaded->engine = std::make_shared<const engine::Engine>(
@@ -31,7 +34,7 @@ std::shared_ptr<const EngineSet> tiny_set(std::size_t model = 0) {
   for (int lane = 0; lane < kLanes; ++lane)
     loaded->lanes.push_back(predictor_of(loaded->engine, 1));
   for (const std::size_t tokens : {8u, 64u})
-    loaded->first_costs.add(tokens, 1e-9 * static_cast<double>(tokens));
+    loaded->first_costs.add(tokens, seconds_per_token * static_cast<double>(tokens));
   auto set = std::make_shared<EngineSet>();
   set->model_name = model == 0 ? "first" : "second";
   set->model = model;
@@ -96,7 +99,75 @@ Job job_of(const std::shared_ptr<const EngineSet>& set,
   return job;
 }
 
+/// Work in a list.
+class WorkList final : public EventLoop {
+ public:
+  void post(std::function<void()> work) {
+    {
+      const std::lock_guard lock(mutex_);
+      list_.push_back(std::move(work));
+    }
+    come_.notify_one();
+  }
+  void serve(Clock::duration patience) override {
+    std::unique_lock lock(mutex_);
+    if (!come_.wait_for(lock, patience, [this] { return !list_.empty(); })) return;
+    const std::function<void()> work = std::move(list_.front());
+    list_.pop_front();
+    lock.unlock();
+    work();
+  }
+  void wake() override {
+    post([] {});
+  }
+  void call_help() override { ++calls; }
+
+  std::atomic<int> calls{0};
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable come_;
+  std::deque<std::function<void()>> list_;
+};
+
 }  // namespace
+
+TEST_CASE("threads that compute serve a loop between batches, and take what was submitted there") {
+  const auto set = tiny_set();
+  constexpr std::size_t kJobs = 300;
+  Metrics metrics;
+  Results results(kJobs);
+  WorkList loop;
+  Batcher batcher({.most_tokens = 64, .most_texts = 100'000, .most_wait_s = 1e3}, kLanes, 1,
+                  metrics);
+  batcher.start(&loop);
+  std::atomic<int> refused{0};
+  for (std::size_t j = 0; j < kJobs; ++j) {
+    loop.post([&, j] {
+      if (batcher.submit(job_of(set, j % 50 == 0 ? 100 : 1, results, j))) ++refused;
+    });
+    if (j % 100 == 99) std::this_thread::sleep_for(std::chrono::milliseconds(20));  // all rest
+  }
+  CHECK(results.wait());
+  CHECK(results.ended_once());
+  CHECK(refused == 0);
+  batcher.stop();
+}
+
+TEST_CASE("somebody else is called to the loop if all threads compute for long") {
+  const double seconds_per_token = GENERATE(1e-9, 1.0);
+  Metrics metrics;
+  Results results(1);
+  WorkList loop;
+  Batcher batcher({.most_wait_s = 1e3}, 1, 1, metrics);
+  batcher.start(&loop);
+  CHECK_FALSE(batcher.is_busy());
+  const auto set = tiny_set(0, seconds_per_token);
+  loop.post([&] { batcher.submit(job_of(set, 1, results, 0)); });
+  CHECK(results.wait());
+  CHECK(loop.calls == (seconds_per_token == 1.0 ? 1 : 0));
+  batcher.stop();
+}
 
 TEST_CASE("a request of many texts is answered by all lanes, in its order and as each text alone") {
   const auto set = tiny_set();
@@ -105,6 +176,7 @@ TEST_CASE("a request of many texts is answered by all lanes, in its order and as
   Metrics metrics;
   Batcher batcher({.most_tokens = 64, .most_texts = 100'000, .most_wait_s = 1e3}, kLanes, 1,
                   metrics);
+  batcher.start();
   Results results(kJobs);
   for (std::size_t j = 0; j < kJobs; ++j) {
     Job job{.set = set, .encodings = {}, .arrival = Clock::now(), .done = results.taker(j)};
@@ -132,6 +204,7 @@ TEST_CASE("what one request did wrong ends it, with what of it waits; the others
   Metrics metrics;
   Batcher batcher({.most_tokens = 32, .most_texts = 100'000, .most_wait_s = 1e3}, kLanes, 1,
                   metrics);
+  batcher.start();
   constexpr std::size_t kJobs = 12;
   Results results(kJobs);
   for (std::size_t j = 0; j < kJobs; ++j) {
@@ -156,6 +229,7 @@ TEST_CASE("jobs that wait when the batcher stops end as stopped, each once") {
   Metrics metrics;
   Batcher batcher({.most_tokens = 16, .most_texts = 1'000'000, .most_wait_s = 1e6}, kLanes, 1,
                   metrics);
+  batcher.start();
   for (std::size_t j = 0; j < kJobs; ++j) {
     Job job{.set = set, .encodings = {}, .arrival = Clock::now(), .done = results.taker(j)};
     for (int i = 0; i < 500; ++i)
@@ -173,6 +247,7 @@ TEST_CASE("a job whose deadline passes while it waits ends as expired, also when
   Metrics metrics;
   Batcher batcher({.most_tokens = 16, .most_texts = 1'000'000, .most_wait_s = 1e6}, kLanes, 1,
                   metrics);
+  batcher.start();
   Results results(3);
   for (std::size_t j = 0; j < 3; ++j) {
     const bool hurries = j > 0;
@@ -196,6 +271,7 @@ TEST_CASE("models side by side: each job is answered by its own, as each text al
   Metrics metrics(sets.size());
   Batcher batcher({.most_tokens = 64, .most_texts = 100'000, .most_wait_s = 1e3}, kLanes,
                   sets.size(), metrics);
+  batcher.start();
   constexpr std::size_t kJobs = 60;
   Results results(kJobs);
   for (std::size_t j = 0; j < kJobs; ++j)
@@ -224,6 +300,7 @@ TEST_CASE("texts of a model run together though jobs of others are between them"
   Metrics metrics(sets.size());
   Batcher batcher({.most_tokens = 1'000'000, .most_texts = 1'000'000, .most_wait_s = 1e6}, kLanes,
                   sets.size(), metrics);
+  batcher.start();
   constexpr std::size_t kSmall = 100;
   Results results(1 + kSmall);
   // All lanes are busy with this while the others come.
@@ -244,6 +321,7 @@ TEST_CASE("no model has to wait until another has nothing more to do") {
   constexpr std::size_t kBatch = 64;
   Batcher batcher({.most_tokens = kBatch, .most_texts = 1'000'000, .most_wait_s = 1e6}, kLanes,
                   sets.size(), metrics);
+  batcher.start();
   constexpr std::size_t kJobs = 3000, kOther = 500, kMany = kJobs;
   Results results(kJobs + 1);
   REQUIRE_FALSE(batcher.submit(job_of(sets[0], 20'000, results, kMany)));

@@ -4,13 +4,15 @@ usage: classifier_test.py RTAI TINY_FOLDER_MAKER [unittest arguments]
 """
 import json
 import pathlib
+import signal
 import struct
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
-from server import Server, bytes_tensor
+from server import Load, Server, bytes_tensor
 
 RTAI, MAKER = (str(pathlib.Path(path).resolve()) for path in sys.argv[1:3])
 LABELS = 3
@@ -45,6 +47,23 @@ class ClassifierTest(unittest.TestCase):
         self.assertEqual(outputs["logits"]["data"], [value for line in expected for value in line["logits"]])
         self.assertEqual(outputs["label"]["data"], [line["label"] for line in expected])
         self.assertEqual(outputs["score"]["data"], [line["score"] for line in expected])
+
+    def test_answers_do_not_depend_on_who_reads_and_writes(self):
+        texts = self.texts[:20]
+        expected = [{"label": line["label"], "scores": line["scores"]} for line in self.run_lines[:20]]
+        for threads in ((1, 0), (2, 0), (2, 1), (2, 3)):
+            with self.subTest(computing_and_io=threads), \
+                    Server(RTAI, self.engine, "--threads", threads[0], "--io-threads", threads[1], "--queue-time", "60s") as server:
+                load = Load(server, {"texts": texts}, threads=6)
+                time.sleep(0.3)
+                load.stop()
+                self.assertEqual((load.lost, {status for status, _, _ in load.answers}), ([], {200}))
+                bodies = {body for _, _, body in load.answers}
+                self.assertEqual(len(bodies), 1)
+                answers = json.loads(bodies.pop())["answers"]
+                self.assertEqual([{"label": a["label"], "scores": a["scores"]} for a in answers], expected)
+                server.signal(signal.SIGTERM)
+                self.assertEqual(server.process.wait(20), 0)
 
     def test_the_best_labels_are_chosen_where_they_are_asked_for(self):
         command = [RTAI, "run", self.server.url(), "--json", "--top-k", "2", self.texts[0]]

@@ -5,6 +5,7 @@ Everything happens on loopback, with engines made of the demo model.
 """
 import base64
 import concurrent.futures
+import contextlib
 import ctypes
 import json
 import os
@@ -454,14 +455,29 @@ class ServeTest(unittest.TestCase):
     def test_a_stuck_worker_is_noticed(self):
         libc = ctypes.CDLL(None, use_errno=True)
         libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
-        seize, interrupt = 0x4206, 0x4207
+        seize, interrupt, go_on = 0x4206, 0x4207, 7
         with Server(RTAI, self.full, "--threads", 1, "--watchdog", "4s") as server:
             tasks = pathlib.Path(f"/proc/{server.process.pid}/task")
             named = lambda: [int(task.name) for task in tasks.iterdir() if (task / "comm").read_text().strip() == "rtai-compute"]
             self.assertTrue(until(named, 5))  # a thread takes its name when it first runs
             worker = named()[0]
-            if libc.ptrace(seize, worker, None, None) != 0 or libc.ptrace(interrupt, worker, None, None) != 0:
+            if libc.ptrace(seize, worker, None, None) != 0:
                 self.skipTest("ptrace is not allowed here: " + os.strerror(ctypes.get_errno()))
+            load = Load(server, {"texts": TEXTS[:64]}, threads=2)
+            try:
+                def stops_in_a_batch():
+                    libc.ptrace(interrupt, worker, None, None)
+                    os.waitpid(worker, 0x40000000)  # __WALL: it has stopped
+                    with contextlib.closing(server.connect(timeout=1)) as connection:
+                        try:
+                            server.ask("GET", "/v2/health/live", connection=connection)
+                            return True
+                        except TimeoutError:  # it was about to read or to write
+                            libc.ptrace(go_on, worker, None, None)
+                            return False
+                self.assertTrue(until(stops_in_a_batch))
+            finally:
+                load.stopping.set()
             self.assertTrue(until(lambda: server.get("/ready")[0] == 503, seconds=3))
             self.assertEqual(server.get("/v2/health/live")[0], 200)
 
@@ -473,6 +489,7 @@ class ServeTest(unittest.TestCase):
                 return server.process.poll() is not None
             self.assertTrue(until(is_gone))
             self.assertEqual(server.process.returncode, 6)
+            load.join()
 
     # --- promises
 
