@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <new>
 #include <utility>
@@ -157,10 +158,42 @@ double Batcher::expected_wait_s(Clock::time_point now) const {
   return wait;
 }
 
-std::optional<Refused> Batcher::refusal() const {
+double Batcher::load_memory_s() const {
+  constexpr double kLeast = 0.1;
+  return std::max(kLeast, options_.most_wait_s);
+}
+
+/// The part of the time that answering what came lately would take, whether it was taken or not.
+double Batcher::offered_load(Clock::time_point now) const {
+  const double memory = load_memory_s();
+  return recent_work_s_ * std::exp(-seconds_between(last_arrival_, now) / memory) / memory;
+}
+
+void Batcher::arrived(ModelState& model, std::size_t tokens, Clock::time_point now) {
+  model.chooser->arrived(now, tokens);
+  const double slope = model.costs[model.chooser->current()].slope();
+  recent_work_s_ = offered_load(now) * load_memory_s() + slope * static_cast<double>(tokens);
+  last_arrival_ = now;
+}
+
+/// A burst may wait for as long as the options say. Where far more comes than can be answered a
+/// long queue makes answers late and hardly more of them: then a job waits for no longer than one
+/// takes (after B. Maurer, "Fail at Scale", ACM Queue 13(8), 2015, which goes by how long the queue
+/// has not been empty; clients that each wait for their answer would seem too much by that).
+double Batcher::most_wait_s(const ModelState& model, Clock::time_point now) const {
+  constexpr double kFarTooMuch = 1.5;
+  if (offered_load(now) < kFarTooMuch) return options_.most_wait_s;
+  const double tokens = model.tokens_of_job * static_cast<double>(lanes_.size());
+  return std::min(options_.most_wait_s, model.seconds(static_cast<std::size_t>(tokens)));
+}
+
+std::optional<Refused> Batcher::refusal(const EngineSet& set) {
+  const Clock::time_point now = Clock::now();
   const std::lock_guard lock(mutex_);
-  const double wait = expected_wait_s(Clock::now());
-  if (!is_too_long(wait)) return std::nullopt;
+  ModelState& model = state_of(set);
+  const double wait = expected_wait_s(now);
+  if (wait <= most_wait_s(model, now)) return std::nullopt;
+  arrived(model, static_cast<std::size_t>(model.tokens_of_job), now);
   return Refused{Refused::Reason::queue, wait};
 }
 
@@ -174,11 +207,14 @@ std::optional<Refused> Batcher::submit(Job job) {
     const bool meets_others = !queue_.empty() || resting_lanes() < lanes_.size();
     meetings_ += ((meets_others ? 1.0 : 0.0) - meetings_) / kArrivalsRemembered;
     ModelState& model = state_of(*job.set);
-    model.chooser->arrived(now, tokens);
+    arrived(model, tokens, now);
+    const auto own_tokens = static_cast<double>(tokens);
+    if (model.tokens_of_job == 0) model.tokens_of_job = own_tokens;
+    model.tokens_of_job += (own_tokens - model.tokens_of_job) / kArrivalsRemembered;
     const double wait = expected_wait_s(now);
     const bool is_full =
         queued_texts_ > 0 && queued_texts_ + job.encodings.size() > options_.most_texts;
-    if (is_full || is_too_long(wait)) return Refused{Refused::Reason::queue, wait};
+    if (is_full || wait > most_wait_s(model, now)) return Refused{Refused::Reason::queue, wait};
     if (job.deadline) {
       const double own = model.seconds(tokens);
       if (now + seconds(wait + (queue_.empty() ? 0 : own)) > *job.deadline)

@@ -69,8 +69,9 @@ class Batcher {
   /// are submitted by whoever serves it; without one they sleep.
   void start(EventLoop* loop = nullptr);
 
-  /// Why a job would not be taken now, whatever it is: known before anyone has read it.
-  std::optional<Refused> refusal() const;
+  /// Why a job for these engines would not be taken now, whatever it is: known before anyone has
+  /// read it. It has come, whether it is taken or not.
+  std::optional<Refused> refusal(const EngineSet& set);
 
   /// Queues a job. From any thread.
   std::optional<Refused> submit(Job job);
@@ -107,6 +108,7 @@ class Batcher {
     std::vector<CostModel> costs;               // by engine, as if all threads ran each batch
     std::optional<EngineChooser> chooser = {};  // none until a job came
     std::size_t queued_tokens = 0;
+    double tokens_of_job = 0;  // the mean of recent ones
 
     void meet(const EngineSet& set, double promise_s);
     double seconds(std::size_t tokens) const;
@@ -128,7 +130,10 @@ class Batcher {
   bool may_begin() const { return !queue_.empty() && !whole_runs_; }
   std::size_t resting_lanes() const;
   double expected_wait_s(Clock::time_point now) const;
-  bool is_too_long(double wait_s) const { return wait_s > options_.most_wait_s; }
+  double load_memory_s() const;
+  double offered_load(Clock::time_point now) const;
+  void arrived(ModelState& model, std::size_t tokens, Clock::time_point now);
+  double most_wait_s(const ModelState& model, Clock::time_point now) const;
   void take_expired(std::vector<std::shared_ptr<Waiting>>& expired, Clock::time_point now);
   std::size_t take_texts(Clock::time_point now,
                          std::size_t chosen,
@@ -155,6 +160,8 @@ class Batcher {
   std::deque<std::shared_ptr<Waiting>> queue_;  // shared with the batches that have texts of theirs
   std::size_t queued_texts_ = 0;
   std::vector<ModelState> models_;
+  double recent_work_s_ = 0;  // that came, decayed to last_arrival_
+  Clock::time_point last_arrival_{};
   double meetings_ = 0;  // share of recent jobs that came while others were here
   bool stopping_ = false;
   bool whole_runs_ = false;  // one text has all threads

@@ -398,7 +398,7 @@ void Service::overloaded(Exchange& exchange, const Refused& refused) {
 /// its answer may be kept, or if its size has a say in which engine answers.
 bool Service::turn_away(Exchange& exchange) {
   if (answers_.is_on() || options_.batch.promise_s > 0) return false;
-  const std::optional<Refused> refused = batcher_.refusal();
+  const std::optional<Refused> refused = batcher_.refusal(*exchange.set);
   if (refused) overloaded(exchange, *refused);
   return refused.has_value();
 }

@@ -132,6 +132,36 @@ class WorkList final : public EventLoop {
 
 }  // namespace
 
+TEST_CASE("where far more comes than can be answered a job waits no longer than one takes") {
+  constexpr std::size_t kJobs = 100;
+  const auto set = tiny_set(0, 1e-3);
+  Metrics metrics;
+  Results results(kJobs);
+  Batcher batcher({.most_wait_s = 0.1}, kLanes, 1, metrics);  // not started: what waits stays
+  std::size_t next = 0;
+  const auto submit = [&](std::optional<Clock::time_point> deadline = {}) {
+    Job job = job_of(set, 1, results, next++);
+    job.deadline = deadline;
+    return batcher.submit(std::move(job));
+  };
+  for (int i = 0; i < 8; ++i)
+    CHECK_FALSE(submit());
+  const double wait = batcher.load().expected_wait_s;
+  REQUIRE(wait > 0.03);
+  REQUIRE(wait < 0.08);
+  CHECK_FALSE(batcher.refusal(*set));
+  for (int i = 0; i < 60; ++i) {  // they come, though nobody can answer them in time
+    const auto refused = submit(Clock::now());
+    REQUIRE(refused);
+    CHECK(refused->reason == (i < 10 ? Refused::Reason::deadline : refused->reason));
+  }
+  CHECK(batcher.refusal(*set).value().reason == Refused::Reason::queue);
+  CHECK(submit().value().reason == Refused::Reason::queue);
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  CHECK_FALSE(batcher.refusal(*set));
+  CHECK_FALSE(submit());
+}
+
 TEST_CASE("threads that compute serve a loop between batches, and take what was submitted there") {
   const auto set = tiny_set();
   constexpr std::size_t kJobs = 300;
