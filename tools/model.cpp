@@ -283,12 +283,17 @@ Result<void> save_model(const Model& model, const fs::path& path) {
 Result<void> check_output_path(const fs::path& path) {
   const fs::path target = without_trailing_slash(path);
   const std::string ending = target.extension().string();
-  std::error_code ignored;
+  // Names of folders have dots, too, but these endings are meant for a file.
+  static constexpr std::array<std::string_view, 10> kOtherFiles = {
+      ".gz", ".xz", ".zst", ".zip", ".tar", ".bin", ".pt", ".safetensors", ".engine", ".plan"};
   const bool is_file_ending = ending == ".onnx" || ending == ".rtai";
-  if (is_file_ending && fs::is_directory(target, ignored)) {
+  std::error_code ignored;
+  const bool is_folder = fs::is_directory(target, ignored);
+  if (is_file_ending && is_folder)
     return Error{ErrorCode::invalid_input, fmt::format("{}: is a folder", path.string())};
-  }
-  if (!is_file_ending && fs::exists(target, ignored) && !fs::is_directory(target, ignored)) {
+  const bool is_other_file =
+      fs::exists(target, ignored) || std::ranges::find(kOtherFiles, ending) != kOtherFiles.end();
+  if (!is_file_ending && !is_folder && is_other_file) {
     return Error{
         ErrorCode::invalid_input,
         fmt::format("{}: expected a name that ends in .onnx or .rtai, or a folder", path.string())};

@@ -691,6 +691,8 @@ class CliTest(unittest.TestCase):
         old.write_text("precious")
         self.refused(3, "expected a name that ends in", "compile", DEMO, "-o", old)
         self.assertEqual(old.read_text(), "precious")
+        self.refused(3, "expected a name that ends in", "compile", DEMO, "-o", self.folder / "packed.rtai.gz")
+        self.assertFalse((self.folder / "packed.rtai.gz").exists())
         left = [p.name for p in self.folder.iterdir() if p.name.startswith(".")]
         self.assertEqual(left, [], before)
 

@@ -159,8 +159,8 @@ double Batcher::expected_wait_s(Clock::time_point now) const {
 }
 
 double Batcher::load_memory_s() const {
-  constexpr double kLeast = 0.1;
-  return std::max(kLeast, options_.most_wait_s);
+  constexpr double kLeast = 0.2;  // beside which the clients that one batch has answered are few
+  return std::max(kLeast, 2 * options_.most_wait_s);
 }
 
 /// The part of the time that answering what came lately would take, whether it was taken or not.
@@ -482,22 +482,23 @@ void Batcher::wait_for_work(std::unique_lock<std::mutex>& lock) {
 /// wait for a long batch.
 void Batcher::tell_about_work() {
   constexpr auto kLong = std::chrono::milliseconds(10);
-  const bool has_more = may_begin();
-  if (!loop_) {
-    if (has_more) wake_.notify_one();
-  } else if (resting_lanes() > 0) {
-    if (has_more) loop_->wake();
-  } else if (std::ranges::all_of(lanes_, [soon = Clock::now() + kLong](const Lane& lane) {
-               return lane.running_until > soon;
-             })) {
-    loop_->call_help();
+  const auto is_long = [soon = Clock::now() + kLong](const Lane& lane) {
+    return lane.running_until > soon;
+  };
+  if (may_begin()) {
+    if (!loop_) {
+      wake_.notify_one();
+    } else if (resting_lanes() > 0) {
+      loop_->wake();
+    }
   }
+  if (loop_ && resting_lanes() == 0 && std::ranges::all_of(lanes_, is_long)) loop_->call_help();
 }
 
 /// Waits for work and takes the part of this lane. False: the thread should end.
 bool Batcher::take_turn(std::size_t number, Turn& turn) {
   Lane& lane = lanes_[number];
-  if (loop_) loop_->serve(Clock::duration::zero());
+  if (loop_) loop_->serve(Clock::duration::zero());  // the answers of the batch before, among it
   std::unique_lock lock(mutex_);
   lane.seen = Clock::now();
   wait_for_work(lock);

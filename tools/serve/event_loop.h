@@ -10,7 +10,8 @@ class EventLoop {
  public:
   virtual ~EventLoop() = default;
 
-  /// Does what there is to do. If there is nothing, waits for it for so long.
+  /// Does what there is to do, for a millisecond at most. If there is nothing, waits for it
+  /// for so long.
   virtual void serve(Clock::duration patience) = 0;
   /// One of those that wait in serve() returns.
   virtual void wake() = 0;

@@ -85,7 +85,7 @@ class AsioServer final : public HttpServer {
 
   void serve(Clock::duration patience) override {
     try {
-      if (io_.poll() > 0 || patience == Clock::duration::zero()) return;
+      if (poll() > 0 || patience == Clock::duration::zero()) return;
       if (io_.run_one_for(patience) > 0 || !io_.stopped()) return;
     } catch (const std::bad_alloc&) {
       return;
@@ -153,6 +153,19 @@ class AsioServer final : public HttpServer {
       } catch (const std::bad_alloc&) {
       }
     }
+  }
+
+  /// Does what is ready, but not without end: requests may come faster than they are refused, and
+  /// the caller has those to answer that were taken.
+  std::size_t poll() {
+    constexpr auto kMost = std::chrono::milliseconds(1);
+    const Clock::time_point end = Clock::now() + kMost;
+    std::size_t done = 0;
+    while (io_.poll_one() > 0) {
+      ++done;
+      if (Clock::now() > end) break;
+    }
+    return done;
   }
 
   /// Looks by itself, too, and at the time: a thread that is stuck calls nobody.

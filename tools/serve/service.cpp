@@ -98,10 +98,14 @@ Service::Service(ServiceOptions options, std::vector<ServedModel> models, Say sa
       reloader_(std::move(models), metrics_, say_) {}
 
 void Service::run(HttpServer& server, bool computing_threads_serve) {
+  struct Stop {
+    Batcher& batcher;
+    ~Stop() { batcher.stop(); }
+  };
   server_ = &server;
+  const Stop stop{batcher_};  // the server may be gone after this, whatever happens
   batcher_.start(computing_threads_serve ? &server : nullptr);
   server.run([this] { return batcher_.is_busy(); });
-  batcher_.stop();
 }
 
 bool Service::is_ready() const {

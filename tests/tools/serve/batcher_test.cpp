@@ -133,7 +133,7 @@ class WorkList final : public EventLoop {
 }  // namespace
 
 TEST_CASE("where far more comes than can be answered a job waits no longer than one takes") {
-  constexpr std::size_t kJobs = 100;
+  constexpr std::size_t kJobs = 130;
   const auto set = tiny_set(0, 1e-3);
   Metrics metrics;
   Results results(kJobs);
@@ -150,14 +150,14 @@ TEST_CASE("where far more comes than can be answered a job waits no longer than 
   REQUIRE(wait > 0.03);
   REQUIRE(wait < 0.08);
   CHECK_FALSE(batcher.refusal(*set));
-  for (int i = 0; i < 60; ++i) {  // they come, though nobody can answer them in time
+  for (int i = 0; i < 110; ++i) {  // they come, though nobody can answer them in time
     const auto refused = submit(Clock::now());
     REQUIRE(refused);
     CHECK(refused->reason == (i < 10 ? Refused::Reason::deadline : refused->reason));
   }
   CHECK(batcher.refusal(*set).value().reason == Refused::Reason::queue);
   CHECK(submit().value().reason == Refused::Reason::queue);
-  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  std::this_thread::sleep_for(std::chrono::milliseconds(600));
   CHECK_FALSE(batcher.refusal(*set));
   CHECK_FALSE(submit());
 }
