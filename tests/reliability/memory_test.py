@@ -158,9 +158,9 @@ class MemoryTest(unittest.TestCase):
                               "--threads", "2")
 
     @contextlib.contextmanager
-    def serving(self, *flags):
+    def serving(self, **variables):
         control = Control(self.temporary.name)
-        with Server(self.tiny.rtai, self.tiny.engine, "--threads", "2", *flags, env=control.environment()) as server:
+        with Server(self.tiny.rtai, self.tiny.engine, "--threads", "2", env={**control.environment(), **variables}) as server:
             yield server, control
 
     def status(self, server, body):
@@ -191,7 +191,7 @@ class MemoryTest(unittest.TestCase):
 
     def test_a_service_that_may_not_grow_refuses_and_lives(self):
         small, large = {"texts": [TEXT]}, [{"texts": ["word1 " * count]} for count in (20_000, 50_000, 100_000, 200_000, 300_000)]
-        with self.serving() as (server, _):
+        with self.serving(MALLOC_ARENA_MAX="1") as (server, _):  # arenas of threads have room of their own
             self.assertEqual(self.status(server, small), 200)
             pid, infinite = server.process.pid, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
             pages = int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[0])

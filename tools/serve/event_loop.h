@@ -14,9 +14,9 @@ class EventLoop {
   /// for so long.
   virtual void serve(Clock::duration patience) = 0;
   /// One of those that wait in serve() returns.
-  virtual void wake() = 0;
+  virtual void wake() noexcept = 0;
   /// All who call serve() are busy for a while: somebody else should.
-  virtual void call_help() = 0;
+  virtual void call_help() noexcept = 0;
 };
 
 }  // namespace rtai::serve

@@ -6,6 +6,7 @@
 
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/basic_stream.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
@@ -63,6 +64,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
     }
     if (last) shared_.on_empty();
   }
+
+  auto executor() { return stream_.get_executor(); }
 
   void start() {
     if (is_tcp_) {
@@ -269,7 +272,8 @@ int Connections::count() const {
 }
 
 void serve_client(Socket socket, Connections& shared, bool is_tcp) {
-  std::make_shared<Connection>(std::move(socket), shared, is_tcp)->start();
+  auto connection = std::make_shared<Connection>(std::move(socket), shared, is_tcp);
+  asio::post(connection->executor(), [connection] { connection->start(); });
 }
 
 void close_idle(Connections& shared) {

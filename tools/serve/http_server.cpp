@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
@@ -45,9 +46,9 @@ void insist(Start&& start) {
 class AsioServer final : public HttpServer {
  public:
   AsioServer(const HttpOptions& options, HttpHandler handler)
-      : io_(options.threads == 1 ? 1 : BOOST_ASIO_CONCURRENCY_HINT_DEFAULT),
+      : io_(std::max(1, options.threads)),
         work_(io_.get_executor()),
-        control_(asio::make_strand(io_)),
+        control_work_(control_.get_executor()),
         signals_(control_),
         linger_timer_(control_),
         limit_timer_(control_) {
@@ -67,42 +68,53 @@ class AsioServer final : public HttpServer {
   std::uint16_t port() const override { return port_; }
 
   void run(const std::function<bool()>& needs_help) override {
-    asio::post(control_, [this] {
-      if (tcp_) accept(*tcp_, true);
-      if (unix_) accept(*unix_, false);
-    });
-    if (shared_.options.threads == 0) return help(needs_help);
+    if (tcp_) accept(*tcp_, true);
+    if (unix_) accept(*unix_, false);
     std::vector<std::jthread> threads;
     try {
-      for (int i = 1; i < shared_.options.threads; ++i)
-        threads.emplace_back([this] { work(); });
+      for (int i = 0; i < shared_.options.threads; ++i)
+        threads.emplace_back([this] { run_all(io_); });
     } catch (...) {
       stop();
       throw;
     }
-    work();
+    needs_help_ = needs_help;
+    // A thread that is stuck calls nobody.
+    if (threads.empty()) every(std::chrono::milliseconds(250), [this] { help(); });
+    run_all(control_);
   }
 
   void serve(Clock::duration patience) override {
+    if (!take_lead(patience)) return;
     try {
-      if (poll() > 0 || patience == Clock::duration::zero()) return;
-      if (io_.run_one_for(patience) > 0 || !io_.stopped()) return;
-    } catch (const std::bad_alloc&) {
-      return;
+      if (poll() == 0 && patience > Clock::duration::zero()) io_.run_one_for(patience);
+    } catch (const std::bad_alloc&) {  // the connection it was for is dropped
     }
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));  // whoever ended it ends the caller
+    leave_lead();
+    constexpr auto kPause = std::chrono::milliseconds(1);  // whoever ended it ends the caller
+    if (io_.stopped()) std::this_thread::sleep_for(kPause);
   }
 
-  void wake() override {
-    post([] {});
-  }
-
-  void call_help() override {
+  void wake() noexcept override {
     {
-      const std::lock_guard lock(help_mutex_);
-      is_called_ = true;
+      const std::lock_guard lock(lead_mutex_);
+      if (followers_ > 0) {
+        ++wakes_;
+        lead_is_free_.notify_one();
+        return;
+      }
     }
-    call_.notify_one();
+    try {
+      post([] {});
+    } catch (const std::bad_alloc&) {  // it wakes when there is something to read, or by itself
+    }
+  }
+
+  void call_help() noexcept override {
+    try {
+      asio::post(control_, [this] { help(); });
+    } catch (const std::bad_alloc&) {  // help() looks by itself
+    }
   }
 
   void post(std::function<void()> work) override { asio::post(io_, std::move(work)); }
@@ -118,7 +130,7 @@ class AsioServer final : public HttpServer {
   void every(std::chrono::milliseconds period, std::function<void()> action) override {
     timers_.push_back(
         std::make_unique<Timer>(Timer{asio::steady_timer(control_), period, std::move(action)}));
-    if (shared_.options.threads > 0) wait_for(*timers_.back());
+    wait_for(*timers_.back());
   }
 
   void drain(std::chrono::milliseconds linger, std::chrono::milliseconds limit) override {
@@ -140,19 +152,40 @@ class AsioServer final : public HttpServer {
     asio::steady_timer timer;
     std::chrono::milliseconds period;
     std::function<void()> action;
-    Clock::time_point due = Clock::now();  // where help() looks at the time
   };
 
   /// Where memory runs out in the middle of something, the connection it was for is dropped; the
   /// others stay.
-  void work() {
+  static void run_all(asio::io_context& context) {
     while (true) {
       try {
-        io_.run();
+        context.run();
         return;
       } catch (const std::bad_alloc&) {
       }
     }
+  }
+
+  /// One thread of those that call serve() leads, the others wait until it leaves or they are
+  /// woken: so the handlers of a connection need no strand, which would be stuck for ever once it
+  /// found no memory.
+  bool take_lead(Clock::duration patience) {
+    std::unique_lock lock(lead_mutex_);
+    ++followers_;
+    lead_is_free_.wait_for(lock, patience, [this] { return !is_led_ || wakes_ > 0; });
+    --followers_;
+    if (is_led_) {
+      if (wakes_ > 0) --wakes_;
+      return false;
+    }
+    is_led_ = true;
+    return true;
+  }
+
+  void leave_lead() {
+    const std::lock_guard lock(lead_mutex_);
+    is_led_ = false;
+    if (followers_ > 0) lead_is_free_.notify_one();
   }
 
   /// Does what is ready, but not without end: requests may come faster than they are refused, and
@@ -168,47 +201,28 @@ class AsioServer final : public HttpServer {
     return done;
   }
 
-  /// Looks by itself, too, and at the time: a thread that is stuck calls nobody.
-  void help(const std::function<bool()>& needs_help) {
-    while (!io_.stopped()) {
-      {
-        constexpr auto kPeriod = std::chrono::milliseconds(250);
-        std::unique_lock lock(help_mutex_);
-        call_.wait_for(lock, kPeriod, [this] { return is_called_; });
-        is_called_ = false;
-      }
-      do_what_is_due();
-      if (!needs_help()) continue;
-      do {
-        constexpr auto kPatience = std::chrono::milliseconds(10);
-        serve(kPatience);
-        do_what_is_due();
-      } while (!io_.stopped() && needs_help());
-      wake();  // what came meanwhile is for those that are free now
-    }
-  }
-
-  void do_what_is_due() {
-    for (const auto& timer : timers_) {
-      const Clock::time_point now = Clock::now();
-      if (now < timer->due) continue;
-      timer->due = now + timer->period;
-      try {
-        timer->action();
-      } catch (const std::bad_alloc&) {
-      }
-    }
+  /// Serves while all others are busy.
+  void help() {
+    if (is_helping_ || !needs_help_()) return;
+    is_helping_ = true;
+    do {
+      constexpr auto kPatience = std::chrono::milliseconds(10);
+      serve(kPatience);
+      control_.poll();
+    } while (!io_.stopped() && needs_help_());
+    is_helping_ = false;
+    wake();  // what came meanwhile is for those that are free now
   }
 
   void stop() {
     io_.stop();
-    call_help();
+    control_.stop();
   }
 
   Result<void> bind_tcp(const HttpOptions& options) {
     error_code error;
     const std::string place = fmt::format("{}:{}", options.host, options.port);
-    asio::ip::tcp::resolver resolver(io_);
+    asio::ip::tcp::resolver resolver(control_);
     const auto found = resolver.resolve(options.host, std::to_string(options.port),
                                         asio::ip::resolver_base::passive, error);
     if (error) return Error{ErrorCode::io, fmt::format("{}: {}", place, error.message())};
@@ -229,7 +243,7 @@ class AsioServer final : public HttpServer {
     const asio::local::stream_protocol::endpoint endpoint(path);
     struct stat status = {};
     if (::lstat(path.c_str(), &status) == 0 && S_ISSOCK(status.st_mode)) {
-      asio::local::stream_protocol::socket probe(io_);
+      asio::local::stream_protocol::socket probe(control_);
       probe.connect(endpoint, error);
       if (!error) return Error{ErrorCode::io, fmt::format("{}: another server listens here", path)};
       ::unlink(path.c_str());
@@ -245,7 +259,7 @@ class AsioServer final : public HttpServer {
   }
 
   asio::any_io_executor executor() {
-    if (shared_.options.threads == 1) return io_.get_executor();
+    if (shared_.options.threads <= 1) return io_.get_executor();
     return asio::make_strand(io_);
   }
 
@@ -349,12 +363,17 @@ class AsioServer final : public HttpServer {
   Connections shared_;
   std::atomic<std::uint64_t> accepted_{0};     // connections
   std::atomic<std::uint64_t> turned_away_{0};  // connections
-  asio::io_context io_;
+  asio::io_context io_;                        // connections and posted work
+  asio::io_context control_{1};  // who connects, signals and timers: on the thread of run() alone
   asio::executor_work_guard<asio::io_context::executor_type> work_;
-  asio::strand<asio::io_context::executor_type> control_;  // all but connections
-  std::mutex help_mutex_;
-  std::condition_variable call_;
-  bool is_called_ = false;
+  asio::executor_work_guard<asio::io_context::executor_type> control_work_;
+  std::mutex lead_mutex_;
+  std::condition_variable lead_is_free_;
+  bool is_led_ = false;
+  int followers_ = 0;  // wait
+  int wakes_ = 0;      // of followers
+  std::function<bool()> needs_help_;
+  bool is_helping_ = false;
   std::optional<asio::ip::tcp::acceptor> tcp_;
   std::optional<asio::local::stream_protocol::acceptor> unix_;
   asio::signal_set signals_;

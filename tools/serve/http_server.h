@@ -35,8 +35,8 @@ struct HttpCounts {
   std::uint64_t timed_out = 0;    // connections closed for slowness in the middle of a message
 };
 
-/// One event loop: connections, signals, timers and posted work run on its threads and on those
-/// that call serve().
+/// Connections and posted work are served by threads of its own, and by those that call serve();
+/// who connects, signals and timers by the thread of run().
 class HttpServer : public EventLoop {
  public:
   /// Binds and listens; nobody is served before run().
@@ -46,16 +46,15 @@ class HttpServer : public EventLoop {
                                                     HttpHandler handler);
 
   virtual std::uint16_t port() const = 0;
-  /// Serves until drained or stopped; the caller is one of the threads. Without any it helps when
-  /// called, for as long as `needs_help` is true.
+  /// Serves until drained or stopped. Without threads of its own the caller helps when called, and
+  /// four times a second, for as long as `needs_help` is true.
   virtual void run(const std::function<bool()>& needs_help) = 0;
 
   /// Runs `work` on an I/O thread. From any thread.
   virtual void post(std::function<void()> work) = 0;
   /// Calls `action` for each signal in turn. Before run().
   virtual void on_signals(std::function<void(int signal)> action) = 0;
-  /// Calls `action` again and again, on one of the threads that do nothing else, or that of run().
-  /// Before run().
+  /// Calls `action` again and again. Before run().
   virtual void every(std::chrono::milliseconds period, std::function<void()> action) = 0;
 
   /// Answers what is there and what still comes for the length of `linger`, telling clients to

@@ -117,10 +117,10 @@ class WorkList final : public EventLoop {
     lock.unlock();
     work();
   }
-  void wake() override {
+  void wake() noexcept override {
     post([] {});
   }
-  void call_help() override { ++calls; }
+  void call_help() noexcept override { ++calls; }
 
   std::atomic<int> calls{0};
 
