@@ -177,7 +177,7 @@ void Batcher::arrived(ModelState& model, std::size_t tokens, Clock::time_point n
 }
 
 /// A burst may wait for as long as the options say. Where far more comes than can be answered a
-/// long queue makes answers late and hardly more of them: then a job waits for no longer than one
+/// long queue makes answers late and few more of them: then a job waits for no longer than one
 /// takes (after B. Maurer, "Fail at Scale", ACM Queue 13(8), 2015, which goes by how long the queue
 /// has not been empty; clients that each wait for their answer would seem too much by that).
 double Batcher::most_wait_s(const ModelState& model, Clock::time_point now) const {
