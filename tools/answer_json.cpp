@@ -82,6 +82,16 @@ Json text_json(const Sample& sample) {
   return line;
 }
 
+/// The line of a text's class, but for "scores".
+Json class_json(const Sample& sample,
+                const std::vector<std::string>& names,
+                const text::Classification& classes) {
+  Json line = text_json(sample);
+  line["label"] = names[classes.label];
+  line["score"] = classes.score;
+  return line;
+}
+
 Result<std::vector<text::LabelledSpan>> spans_of(const std::vector<std::string>& names,
                                                  const Answer& answer) {
   std::vector<text::WordLabel> labels;
@@ -135,8 +145,7 @@ Result<Json> answer_json(const AnswerModel& model,
   Json line = text_json(sample);
   switch (model.task) {
     case Task::sequence_classification: {
-      line["label"] = names[answer.classes.label];
-      line["score"] = answer.classes.score;
+      line = class_json(sample, names, answer.classes);
       line["scores"] = scores_json(names, model.has_namesakes, answer.classes.scores);
       return line;
     }
@@ -196,10 +205,7 @@ Result<std::string> line_text(const AnswerModel& model,
     return one_line(line);
   }
   RTAI_TRY(const Answer answer, make_answer(model, sample, encoding, outputs));
-  Json line = text_json(sample);
-  line["label"] = model.labels[answer.classes.label];
-  line["score"] = answer.classes.score;
-  std::string text = one_line(line);
+  std::string text = one_line(class_json(sample, model.labels, answer.classes));
   text.back() = ',';
   append_scores(text, model.quoted_labels, answer.classes.scores);
   if (more.empty()) return text + '}';
